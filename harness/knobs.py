@@ -1,0 +1,149 @@
+"""Knobs: default, valid range, search range and meaning of a parameter in one declaration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any, get_type_hints
+
+from harness.errors import Problems, nearest
+
+
+@dataclass(frozen=True)
+class Between:
+    """Valid numbers: `low` to `high`, ends included unless `open_low` or `open_high`."""
+
+    low: float = float("-inf")
+    high: float = float("inf")
+    open_low: bool = False
+    open_high: bool = False
+
+    def __contains__(self, value: object) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        above = value > self.low if self.open_low else value >= self.low
+        below = value < self.high if self.open_high else value <= self.high
+        return above and below
+
+    def __str__(self) -> str:
+        return f"{'(' if self.open_low else '['}{self.low:g}, {self.high:g}{')' if self.open_high else ']'}"
+
+
+def above(low: float) -> Between:
+    """Valid numbers greater than `low`."""
+    return Between(low=low, open_low=True)
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Valid values: one of a list."""
+
+    values: tuple[str | int | float | bool, ...]
+
+    def __contains__(self, value: object) -> bool:
+        return value in self.values
+
+    def __str__(self) -> str:
+        return "one of " + ", ".join(repr(value) for value in self.values)
+
+
+@dataclass(frozen=True)
+class Uniform:
+    """Where the tuner searches: `low` to `high`, on a log scale where `log`."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.low:g} to {self.high:g}{' (log)' if self.log else ''}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the tuner chooses from."""
+
+    values: tuple[str | int | float | bool, ...]
+
+    def __str__(self) -> str:
+        return ", ".join(str(value) for value in self.values)
+
+
+Search = Uniform | Choice | None
+Valid = Between | OneOf | None
+Value = str | int | float | bool
+
+
+def knob(default: Value, *, doc: str, valid: Valid = None, search: Search = None) -> Any:  # a dataclass field
+    """A field of a frozen dataclass that a recipe may set.
+
+    Args:
+        default: used where the recipe says nothing; its type is the knob's type.
+        doc: what it means, in one line, with its unit.
+        valid: refused outside.
+        search: where the tuner looks; None where it is not tuned.
+    """
+    return field(default=default, metadata={"doc": doc, "valid": valid, "search": search})
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One declared knob of a plug-in class."""
+
+    name: str
+    type: type
+    default: Value
+    doc: str
+    valid: Valid
+    search: Search
+
+
+def knobs(owner: type) -> dict[str, Knob]:
+    """All knobs that a plug-in class declares, in order."""
+    hints = get_type_hints(owner)
+    return {
+        f.name: Knob(f.name, hints[f.name], f.default, f.metadata["doc"], f.metadata["valid"], f.metadata["search"])
+        for f in fields(owner)
+        if "doc" in f.metadata
+    }
+
+
+def coerce(owner: type, label: str, given: dict[str, object], where: str, problems: Problems) -> dict[str, Value]:
+    """Check values for knobs and bring them to the declared types (`1` and `1.0` are one value).
+
+    Args:
+        owner: the plug-in class.
+        label: what messages call it, for example `dpo`.
+        given: values by knob name.
+        where: file and line for messages; `{}` in it is replaced by the knob's name.
+        problems: collects everything that is wrong.
+
+    Returns:
+        The accepted values, without defaults.
+    """
+    declared = knobs(owner)
+    accepted: dict[str, Value] = {}
+    for name, value in given.items():
+        place = where.replace("{}", name)
+        if name not in declared:
+            known = ", ".join(declared) or "none"
+            problems.add(place, f"{label} has no knob '{name}'{nearest(name, declared)} (knobs: {known})")
+            continue
+        item = declared[name]
+        right = _as_type(value, item.type)
+        if right is None:
+            problems.add(place, f"{label}.{name} is {value!r}; it must be a {item.type.__name__} ({item.doc})")
+        elif item.valid is not None and right not in item.valid:
+            problems.add(place, f"{label}.{name} is {value!r}; valid: {item.valid} ({item.doc})")
+        else:
+            accepted[name] = right
+    return accepted
+
+
+def _as_type(value: object, kind: type) -> Value | None:
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, str | int | float | bool) and type(value) is kind:
+        return value
+    return None

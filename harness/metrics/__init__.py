@@ -1,0 +1,50 @@
+"""What a metric is: a name, a unit, which way is better, and one value per sample or per pair."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from harness.metrics._bench import GradeBench
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One number of a record. A number that is not there is an absent row, never NaN."""
+
+    metric: str
+    value: float
+    n: int
+    unit: str = ""
+    better: str = ""
+    """`higher`, `lower`, or empty where neither is better."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """One value of a metric.
+
+    `k` and `step` name the sample of the prompt; for a metric of labelled pairs `prompt_id` is the pair's.
+    """
+
+    prompt_id: str
+    k: int
+    value: float
+    role: str = ""
+    """Reward metrics: `gold`, `selection`, `proxy`, `oracle` or `oracle.<dimension>`; empty elsewhere."""
+
+
+class Metric(ABC):
+    """One file each. `values` sees everything that a Grade stage has loaded once for all metrics."""
+
+    version: ClassVar[int] = 1
+    unit: ClassVar[str]
+    better: ClassVar[str]
+    level: ClassVar[str] = "sample"
+    """`sample`: one value per sampled response; `pair`: one per held-out labelled pair."""
+
+    @abstractmethod
+    def values(self, bench: GradeBench) -> list[Value]:
+        """Every value of this metric."""

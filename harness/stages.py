@@ -1,0 +1,265 @@
+"""Stages: values that hold their inputs. Together they are the whole graph of a comparison.
+
+A stage's name is its kind and the hash of its spec, and its spec holds the names of its inputs: equal
+work has an equal name, whoever asks for it. Nothing here imports torch until a stage runs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+from harness import keys, registry
+from harness.algorithms import Algorithm
+from harness.data import Dataset, Row
+from harness.errors import HarnessError
+from harness.job import Budget, Job
+from harness.metrics import Measurement
+
+
+@dataclass(frozen=True, eq=False)
+class Stage(ABC):
+    """One piece of work. Plain fields are JSON values; a field that is None is not part of the spec.
+
+    Attributes:
+        inputs: the stages that it reads, by role.
+    """
+
+    kind: ClassVar[str]
+    version: ClassVar[int]
+    inputs: Mapping[str, Stage] = field(default_factory=dict)
+
+    def settings(self) -> dict[str, Any]:
+        """The plain fields that are set."""
+        own = ((f.name, getattr(self, f.name)) for f in fields(self) if f.name != "inputs")
+        return {name: value for name, value in own if value is not None}
+
+    @cached_property
+    def spec(self) -> dict[str, Any]:
+        """What it is, as JSON: kind, version, settings, and the names of its inputs."""
+        inputs = {role: stage.name for role, stage in sorted(self.inputs.items())}
+        return {"kind": self.kind, "version": self.version, "inputs": inputs, **self.settings()}
+
+    @cached_property
+    def name(self) -> str:
+        """`<kind>-<key>`, the name of its folder."""
+        return f"{self.kind}-{keys.key(self.spec)}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Stage) and self.name == other.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    @abstractmethod
+    def run(self, out: Path, inputs: dict[str, Path], checkpoint_every: int) -> list[Measurement]:
+        """Do the work: read `inputs` (finished folders by role), write into `out`, and resume what is there."""
+
+
+def walk(targets: list[Stage]) -> Iterator[Stage]:
+    """All stages that `targets` rest on, each once, inputs before what reads them."""
+    seen: set[str] = set()
+    stack: list[tuple[Stage, bool]] = [(stage, False) for stage in reversed(targets)]
+    while stack:
+        stage, ready = stack.pop()
+        if ready:
+            yield stage
+        elif stage.name not in seen:
+            seen.add(stage.name)
+            stack.append((stage, True))
+            stack.extend((needed, False) for needed in stage.inputs.values() if needed.name not in seen)
+
+
+def dataset_spec(source: str, given: dict[str, Any]) -> dict[str, Any]:
+    """A dataset as JSON: source, version, and all its knobs with their defaults."""
+    kind = registry.load("data", source)
+    return {"source": source, "version": kind.version, "knobs": asdict(kind(**given))}  # type: ignore[attr-defined, call-overload]  # a Dataset by registry's contract
+
+
+def open_dataset(spec: dict[str, Any]) -> Dataset:
+    """The dataset of a spec.
+
+    Raises:
+        HarnessError: this code has another version of it than the spec.
+    """
+    kind = registry.load("data", spec["source"])
+    _same_version("dataset", spec["source"], spec["version"], kind)
+    return cast(Dataset, kind(**spec["knobs"]))
+
+
+def algorithm_spec(name: str, given: dict[str, Any]) -> dict[str, Any]:
+    """An algorithm as JSON: name, version, and all its knobs with their defaults."""
+    kind = registry.load("algorithms", name)
+    return {"name": name, "version": kind.version, "knobs": asdict(kind(**given))}  # type: ignore[attr-defined, call-overload]  # an Algorithm by registry's contract
+
+
+def open_algorithm(spec: dict[str, Any]) -> Algorithm:
+    """The algorithm of a spec.
+
+    Raises:
+        HarnessError: this code has another version of it than the spec.
+    """
+    kind = registry.load("algorithms", spec["name"])
+    _same_version("algorithm", spec["name"], spec["version"], kind)
+    return cast(Algorithm, kind(**spec["knobs"]))
+
+
+def _same_version(what: str, name: str, version: int, kind: Any) -> None:
+    if kind.version != version:
+        raise HarnessError(
+            f"{what} '{name}' is version {kind.version} in this code, but the stage asks for version {version}; "
+            "run the recipe again to make stages of the present version"
+        )
+
+
+def training_rows(dataset: Dataset, view: str, split: str, prompts: int) -> list[Row]:
+    """Rows of the first `prompts` distinct prompts of a split, in the dataset's order.
+
+    Raises:
+        HarnessError: the split has fewer prompts.
+    """
+    if view == "text":
+        return dataset.rows(view, split)[:prompts]
+    rows = dataset.rows(view, split)
+    wanted = set(list(dict.fromkeys(row["prompt_id"] for row in rows))[:prompts])
+    if len(wanted) < prompts:
+        raise HarnessError(f"budget.prompts asks for {prompts} prompts; split '{split}' has {len(wanted)} with {view}")
+    return [row for row in rows if row["prompt_id"] in wanted]
+
+
+@dataclass(frozen=True, eq=False)
+class Train(Stage):
+    """Any algorithm, a reward model and pretraining too.
+
+    Inputs: `start` (Train), `reference` (Reference), `reward` (Train), each where the algorithm needs it.
+
+    Attributes:
+        seed: what is replicated, for example `replicate-0` or `gold`; all seeds derive from it and a purpose.
+        emit: steps after which the policy is kept as well.
+    """
+
+    kind: ClassVar[str] = "train"
+    version: ClassVar[int] = 1
+    algorithm: dict[str, Any] = field(kw_only=True)
+    dataset: dict[str, Any] = field(kw_only=True)
+    split: str = field(kw_only=True)
+    budget: dict[str, Any] = field(kw_only=True)
+    seed: str = field(kw_only=True)
+    emit: list[int] | None = None
+
+    def run(self, out: Path, inputs: dict[str, Path], checkpoint_every: int) -> list[Measurement]:
+        """Train, resuming from the newest complete checkpoint in `out`."""
+        algorithm = open_algorithm(self.algorithm)
+        dataset = open_dataset(self.dataset)
+        budget = Budget(**self.budget)
+        rows = training_rows(dataset, algorithm.needs.data, self.split, budget.prompts)
+        job = Job(out, rows, dataset, budget, self.seed, inputs, tuple(self.emit or ()), checkpoint_every)
+        return algorithm.train(job)
+
+
+@dataclass(frozen=True, eq=False)
+class Reference(Stage):
+    """Log-probabilities of the training responses under a frozen start, shared by all that compare with it.
+
+    It covers the pairs, the labelled responses and their mismatched partners of the budget's prompts,
+    whichever algorithms a recipe has: adding one changes nothing for the others. Input: `start`.
+    """
+
+    kind: ClassVar[str] = "reference"
+    version: ClassVar[int] = 1
+    dataset: dict[str, Any] = field(kw_only=True)
+    split: str = field(kw_only=True)
+    budget: dict[str, Any] = field(kw_only=True)
+
+    def run(self, out: Path, inputs: dict[str, Path], checkpoint_every: int) -> list[Measurement]:
+        """Write `reference.parquet`."""
+        from harness.training.reference import write_reference
+
+        dataset = open_dataset(self.dataset)
+        budget = Budget(**self.budget)
+        views = [view for view in ("pairs", "binary") if view in dataset.views]
+        rows = {view: training_rows(dataset, view, self.split, budget.prompts) for view in views}
+        return write_reference(out, inputs["start"], rows, budget)
+
+
+@dataclass(frozen=True, eq=False)
+class Sample(Stage):
+    """Responses of a system (a policy and a way of using it) to evaluation prompts.
+
+    Inputs: `policy` (Train), and what the procedure needs.
+
+    Attributes:
+        procedure: how the policy is used: `{"name": "plain"}`.
+        prompts: the first so many prompts of the split.
+        samples: K, responses per prompt.
+        seed: what is replicated; with prompt, k and position it fixes the sampling noise.
+        step: the policy after this step; the final one where None.
+        weights: `{"batch", "threads", "precision"}`, which decide float sums.
+    """
+
+    kind: ClassVar[str] = "sample"
+    version: ClassVar[int] = 1
+    dataset: dict[str, Any] = field(kw_only=True)
+    split: str = field(kw_only=True)
+    prompts: int = field(kw_only=True)
+    samples: int = field(kw_only=True)
+    temperature: float = field(kw_only=True)
+    max_response_tokens: int = field(kw_only=True)
+    procedure: dict[str, Any] = field(kw_only=True)
+    seed: str = field(kw_only=True)
+    batch: int = field(kw_only=True)
+    threads: int = field(kw_only=True)
+    step: int | None = None
+
+    def run(self, out: Path, inputs: dict[str, Path], checkpoint_every: int) -> list[Measurement]:
+        """Write `samples.parquet`."""
+        from harness.models.systems import write_samples
+
+        rows = training_rows(open_dataset(self.dataset), "prompts", self.split, self.prompts)
+        return write_samples(out, inputs, rows, self)
+
+
+@dataclass(frozen=True, eq=False)
+class Grade(Stage):
+    """Metrics of samples and of the policy that gave them. The only stage that reads the gold reward model.
+
+    Inputs: `sample` (Sample), `policy` and `start` (Train), and `gold`, `selection`, `proxy` (Train of a reward).
+    """
+
+    kind: ClassVar[str] = "grade"
+    version: ClassVar[int] = 1
+    dataset: dict[str, Any] = field(kw_only=True)
+    metrics: dict[str, int] = field(kw_only=True)
+    """Metric names and their versions."""
+    pairs: int = field(kw_only=True)
+    """Held-out labelled pairs on which the policy itself is measured."""
+    batch: int = field(kw_only=True)
+    threads: int = field(kw_only=True)
+    step: int | None = None
+
+    def run(self, out: Path, inputs: dict[str, Path], checkpoint_every: int) -> list[Measurement]:
+        """Write `scores.parquet`; its summaries are the measurements."""
+        from harness.metrics._bench import grade
+
+        return grade(out, inputs, open_dataset(self.dataset), self)
+
+
+KINDS: dict[str, type[Stage]] = {stage.kind: stage for stage in (Train, Reference, Sample, Grade)}
+
+
+def from_spec(spec: dict[str, Any], inputs: Mapping[str, Stage]) -> Stage:
+    """The stage of a spec, whose inputs are given as stages.
+
+    Raises:
+        HarnessError: this code knows no such kind, or another version of it.
+    """
+    kind = KINDS.get(spec.get("kind", ""))
+    if kind is None:
+        raise HarnessError(f"there is no stage kind '{spec.get('kind')}' (known: {', '.join(KINDS)})")
+    _same_version("stage", spec["kind"], spec["version"], kind)
+    settings = {name: value for name, value in spec.items() if name not in ("kind", "version", "inputs")}
+    return kind(inputs, **settings)

@@ -1,0 +1,47 @@
+"""Load and save policies: a full model, or an adapter that names its base."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+BASE = "base.json"
+"""In an adapter's folder: `{"base": "<stage>/policy"}`, relative to the results folder, so that folders can move."""
+
+
+def load_policy(folder: Path, precision: str = "float32") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A policy as a plain model, an adapter merged into its base, and its tokenizer.
+
+    Args:
+        folder: `<results>/<stage>/policy` or `policy-step-<n>`.
+        precision: `float32` or `bfloat16`, of the weights.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+    pointer = folder / BASE
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    if not pointer.exists():
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval(), tokenizer
+    from peft import PeftModel
+
+    base, _ = load_policy(folder.parents[1] / json.loads(pointer.read_text())["base"], precision)
+    return PeftModel.from_pretrained(base, folder).merge_and_unload().eval(), tokenizer
+
+
+def save_policy(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, base: Path | None = None
+) -> None:
+    """Write a policy: all weights, or with `base` (the start's policy folder) an adapter and a pointer."""
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)  # peft's card holds an absolute path
+    if base is not None:
+        (folder / BASE).write_text(json.dumps({"base": f"{base.parent.name}/{base.name}"}))
+        config = folder / "adapter_config.json"
+        config.write_text(json.dumps({**json.loads(config.read_text()), "base_model_name_or_path": None}))

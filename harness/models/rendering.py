@@ -1,0 +1,61 @@
+"""One rendering of prompts and responses, for training, sampling, scoring and judging alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from harness import keys
+from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from harness.data import Message
+
+
+def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: list[Message]) -> list[int]:
+    """Token ids of a prompt, up to and including what opens the assistant's turn."""
+    ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=True, return_dict=False)
+    return cast(list[int], ids)
+
+
+def render_response(tokenizer: PreTrainedTokenizerBase, response: str) -> list[int]:
+    """Token ids of a response and of the end token that closes it.
+
+    The response is tokenised alone and appended to the prompt, so it has the same tokens behind every prompt.
+    """
+    return [*tokenizer(response, add_special_tokens=False)["input_ids"], end_token(tokenizer)]
+
+
+def end_token(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The token that closes a response."""
+    if tokenizer.eos_token_id is None:
+        raise HarnessError("the tokenizer has no end-of-sequence token, so no response could ever end")
+    return cast(int, tokenizer.eos_token_id)
+
+
+def prompt_hash(ids: list[int]) -> str:
+    """The name of a rendered prompt: training and evaluation can be shown to have used the same."""
+    return keys.key(ids)
+
+
+def check_template(tokenizer: PreTrainedTokenizerBase, prompt: list[Message]) -> None:
+    """Check on one prompt that the chat template can be trusted.
+
+    Raises:
+        HarnessError: no template; a doubled begin token; a prompt that is not a prefix of prompt + response.
+    """
+    if tokenizer.chat_template is None:
+        raise HarnessError("the tokenizer has no chat template; a policy cannot be asked without one")
+    if tokenizer.pad_token_id is None:
+        raise HarnessError("the tokenizer has no padding token")
+    opened = render_prompt(tokenizer, prompt)
+    if tokenizer.bos_token_id is not None and opened[:2] == [tokenizer.bos_token_id] * 2:
+        raise HarnessError("the chat template and the tokenizer both write the begin token: it stands there twice")
+    turn = [*prompt, {"role": "assistant", "content": "yes"}]
+    whole = cast(list[int], tokenizer.apply_chat_template(turn, tokenize=True, return_dict=False))
+    if whole[: len(opened)] != opened:
+        raise HarnessError(
+            "the chat template is not prefix-consistent: prompt + response does not begin with the prompt as it is "
+            f"sampled from ({tokenizer.decode(opened)!r} against {tokenizer.decode(whole)!r})"
+        )

@@ -1,0 +1,59 @@
+"""Checkpoints that are resumed only when they are whole.
+
+transformers writes weights, optimiser, scheduler and random state one after the other, and resumes in silence
+from a checkpoint in which some are missing. A manifest of sizes and hashes, written last, says what is whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+MANIFEST = "complete.json"
+
+
+def seal(checkpoint: Path) -> None:
+    """Write the manifest of a checkpoint, as the last thing."""
+    draft = checkpoint / f"{MANIFEST}.draft"
+    draft.write_text(json.dumps(_contents(checkpoint)))
+    draft.replace(checkpoint / MANIFEST)
+
+
+def newest(folder: Path) -> Path | None:
+    """The newest whole checkpoint in a folder; every other one that is not whole is removed."""
+    best: Path | None = None
+    for checkpoint in sorted(folder.glob("checkpoint-*"), key=_step, reverse=True):
+        if not _whole(checkpoint):
+            shutil.rmtree(checkpoint)
+        elif best is None:
+            best = checkpoint
+    return best
+
+
+def _step(checkpoint: Path) -> int:
+    number = checkpoint.name.removeprefix("checkpoint-")
+    return int(number) if number.isdigit() else -1
+
+
+def _whole(checkpoint: Path) -> bool:
+    try:
+        promised = json.loads((checkpoint / MANIFEST).read_text())
+    except (OSError, ValueError):
+        return False
+    return bool(promised == _contents(checkpoint))
+
+
+def _contents(checkpoint: Path) -> dict[str, list[str | int]]:
+    """Size and SHA-256 of each file but the manifest."""
+    found: dict[str, list[str | int]] = {}
+    for root, _, files in os.walk(checkpoint):
+        for name in files:
+            if not name.startswith(MANIFEST):
+                path = Path(root) / name
+                with path.open("rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()
+                found[str(path.relative_to(checkpoint))] = [path.stat().st_size, digest]
+    return found

@@ -1,0 +1,103 @@
+"""Log-probabilities of training responses under a frozen start, computed once and shared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import keys
+from harness.errors import HarnessError
+from harness.metrics import Measurement
+from harness.models.policy import load_policy
+from harness.training.quiet import quiet
+from harness.training.rows import TEXTS, Encoder, fitting, pad, with_partners
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from harness.data import Row
+    from harness.job import Budget
+
+FILE = "reference.parquet"
+
+
+def write_reference(out: Path, start: Path, rows: dict[str, list[Row]], budget: Budget) -> list[Measurement]:
+    """Score every distinct (prompt, response) of some views, and KTO's mismatched partners.
+
+    Args:
+        out: `reference.parquet` goes there: `prompt_id, response_key, logp, tokens`.
+        start: the start's stage folder.
+        rows: rows by view.
+        budget: lengths, threads, precision and micro-batch.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    quiet(budget.threads)
+    model, tokenizer = load_policy(start / "policy", budget.precision)
+    encoder = Encoder(tokenizer)
+    wanted: dict[tuple[str, str], tuple[list[int], list[int]]] = {}
+    for view, found in rows.items():
+        kept, _ = fitting(encoder, found, view, budget)
+        for row in with_partners(kept) if view == "binary" else kept:
+            for name in TEXTS[view]:
+                wanted[row["prompt_id"], keys.key(row[name])] = (encoder.prompt(row), encoder.response(row[name]))
+    logp = sequence_logp(model, list(wanted.values()), tokenizer.pad_token_id, 4 * budget.micro_batch)
+    columns = {
+        "prompt_id": [prompt_id for prompt_id, _ in wanted],
+        "response_key": [response for _, response in wanted],
+        "logp": logp,
+        "tokens": [len(response) for _, response in wanted.values()],
+    }
+    pq.write_table(pa.table(columns), out / FILE)
+    return [Measurement("responses_scored", len(wanted), 1, "responses")]
+
+
+def read_reference(folder: Path) -> Callable[[str, str], float]:
+    """A look-up of log π_ref(response | prompt) by prompt id and response text.
+
+    Raises:
+        HarnessError: (from the look-up) the reference does not hold that response.
+    """
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(folder / FILE).to_pydict()
+    pairs = zip(table["prompt_id"], table["response_key"], strict=True)
+    known = dict(zip(pairs, table["logp"], strict=True))
+
+    def logp(prompt_id: str, response: str) -> float:
+        found = known.get((prompt_id, keys.key(response)))
+        if found is None:
+            raise HarnessError(f"{folder.name} holds no log-probability of a response to prompt {prompt_id}")
+        return float(found)
+
+    return logp
+
+
+def sequence_logp(
+    model: PreTrainedModel, sequences: list[tuple[list[int], list[int]]], pad_id: int, batch: int
+) -> list[float]:
+    """log π(response | prompt) of (prompt ids, response ids), summed over tokens, in nats, in the order given.
+
+    Sequences are sorted by length and batched; padding is masked and changes nothing but the last bits.
+    """
+    import torch
+
+    order = sorted(range(len(sequences)), key=lambda i: sum(map(len, sequences[i])))
+    logp = [0.0] * len(sequences)
+    with torch.inference_mode():
+        for first in range(0, len(order), batch):
+            chosen = order[first : first + batch]
+            inputs = pad([sequences[i] for i in chosen], pad_id, torch.tensor)
+            inputs = {name: value.to(model.device) for name, value in inputs.items()}
+            labels = inputs.pop("labels")[:, 1:]
+            logits = model(**inputs, use_cache=False).logits[:, :-1]
+            mask = labels != -100
+            # only the rows of response tokens become float32
+            picked = torch.log_softmax(logits[mask].float(), -1).gather(1, labels[mask][:, None])[:, 0]
+            sums = torch.zeros(len(chosen), device=picked.device)
+            sums.index_add_(0, mask.nonzero()[:, 0], picked)
+            for i, value in zip(chosen, sums.tolist(), strict=True):
+                logp[i] = value
+    return logp

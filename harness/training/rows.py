@@ -1,0 +1,123 @@
+"""One tokenisation, one length rule and one mismatch rule for every algorithm."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import HarnessError
+from harness.models.rendering import render_prompt, render_response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from transformers import PreTrainedTokenizerBase
+
+    from harness.data import Row
+    from harness.job import Budget
+
+TEXTS = {
+    "demonstrations": ("response",),
+    "pairs": ("chosen", "rejected"),
+    "binary": ("response", "partner"),
+    "judgments": ("response",),
+}
+"""The fields of a view that hold a response."""
+
+
+class Encoder:
+    """Token ids of prompts and responses; each distinct text is rendered once."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.tokenizer = tokenizer
+        self._prompts: dict[str, list[int]] = {}
+        self._responses: dict[str, list[int]] = {}
+
+    def prompt(self, row: Row) -> list[int]:
+        """Token ids of a row's prompt, ready to be answered."""
+        if row["prompt_id"] not in self._prompts:
+            self._prompts[row["prompt_id"]] = render_prompt(self.tokenizer, row["prompt"])
+        return self._prompts[row["prompt_id"]]
+
+    def response(self, text: str) -> list[int]:
+        """Token ids of a response with its end token."""
+        if text not in self._responses:
+            self._responses[text] = render_response(self.tokenizer, text)
+        return self._responses[text]
+
+
+def with_partners(rows: Sequence[Row]) -> list[Row]:
+    """Labelled rows, each with `partner`: a response to another prompt, fixed by a hash of the rows' ids.
+
+    KTO's reference point needs mismatched (prompt, response) pairs. TRL rotates the responses inside a batch, so
+    its estimate depends on order and batch size; a partner that belongs to the row does not. The rows are put in
+    the order of their ids' hashes, and each takes the response of the next row that has another prompt.
+    """
+    ring = sorted(rows, key=lambda row: hashlib.sha256(str(row["id"]).encode()).digest())
+    partners: dict[str, str] = {}
+    for place, row in enumerate(ring):
+        others = (ring[(place + ahead) % len(ring)] for ahead in range(1, len(ring)))
+        other = next((other for other in others if other["prompt_id"] != row["prompt_id"]), None)
+        if other is None:
+            raise HarnessError("labelled responses to a single prompt have no mismatched partner, which kto needs")
+        partners[row["id"]] = other["response"]
+    return [{**row, "partner": partners[row["id"]]} for row in rows]
+
+
+def fitting(encoder: Encoder, rows: Sequence[Row], view: str, budget: Budget) -> tuple[list[Row], int]:
+    """Rows of the prompts that fit the budget's lengths, and how many rows were left out.
+
+    A prompt is left out whole, with all its rows, where the prompt or any of its responses is too long: nothing
+    is ever cut, and no algorithm trains on a prompt that another one could not take.
+
+    Raises:
+        HarnessError: nothing is left.
+    """
+    too_long = {row["prompt_id"] for row in rows if not _fits(encoder, row, view, budget)}
+    kept = [row for row in rows if row["prompt_id"] not in too_long]
+    if not kept:
+        raise HarnessError(
+            f"none of {len(rows)} rows of {view} fits budget.max_prompt_tokens = {budget.max_prompt_tokens} and "
+            f"budget.max_response_tokens = {budget.max_response_tokens}"
+        )
+    return kept, len(rows) - len(kept)
+
+
+def _fits(encoder: Encoder, row: Row, view: str, budget: Budget) -> bool:
+    if len(encoder.prompt(row)) > budget.max_prompt_tokens:
+        return False
+    own = (name for name in TEXTS[view] if name != "partner")
+    return all(len(encoder.response(row[name])) <= budget.max_response_tokens for name in own)
+
+
+def order(count: int, needed: int, seed: int) -> list[int]:
+    """Which rows are used, in order: a fresh seeded permutation for each pass over the data.
+
+    Args:
+        count: rows that there are.
+        needed: rows that the budget uses, over all steps.
+        seed: the replicate's seed for `order`.
+    """
+    import numpy as np
+
+    random = np.random.default_rng(seed)
+    passes = [random.permutation(count) for _ in range(-(-needed // count))]
+    return [int(i) for i in np.concatenate(passes)[:needed]]
+
+
+def pad(
+    sequences: Sequence[tuple[list[int], list[int]]], pad_id: int, tensor: Callable[[list[list[int]]], Any]
+) -> dict[str, Any]:
+    """(prompt ids, response ids) padded on the right; labels are -100 but on the response.
+
+    Returns:
+        `input_ids`, `attention_mask`, `labels`, each (rows, T).
+    """
+    longest = max(len(prompt) + len(response) for prompt, response in sequences)
+    ids, mask, labels = [], [], []
+    for prompt, response in sequences:
+        gap = longest - len(prompt) - len(response)
+        ids.append(prompt + response + [pad_id] * gap)
+        mask.append([1] * (longest - gap) + [0] * gap)
+        labels.append([-100] * len(prompt) + response + [-100] * gap)
+    return {"input_ids": tensor(ids), "attention_mask": tensor(mask), "labels": tensor(labels)}

@@ -77,7 +77,7 @@ def walk(targets: list[Stage]) -> Iterator[Stage]:
 def dataset_spec(source: str, given: dict[str, Any]) -> dict[str, Any]:
     """A dataset as JSON: source, version, and all its knobs with their defaults."""
     kind = registry.load("data", source)
-    return {"source": source, "version": kind.version, "knobs": asdict(kind(**given))}  # type: ignore[attr-defined, call-overload]  # a Dataset by registry's contract
+    return {"source": source, "version": kind.version, "knobs": asdict(kind(**given))}
 
 
 def open_dataset(spec: dict[str, Any]) -> Dataset:
@@ -94,7 +94,7 @@ def open_dataset(spec: dict[str, Any]) -> Dataset:
 def algorithm_spec(name: str, given: dict[str, Any]) -> dict[str, Any]:
     """An algorithm as JSON: name, version, and all its knobs with their defaults."""
     kind = registry.load("algorithms", name)
-    return {"name": name, "version": kind.version, "knobs": asdict(kind(**given))}  # type: ignore[attr-defined, call-overload]  # an Algorithm by registry's contract
+    return {"name": name, "version": kind.version, "knobs": asdict(kind(**given))}
 
 
 def open_algorithm(spec: dict[str, Any]) -> Algorithm:
@@ -181,8 +181,8 @@ class Reference(Stage):
 
         dataset = open_dataset(self.dataset)
         budget = Budget(**self.budget)
-        views = [view for view in ("pairs", "binary") if view in dataset.views]
-        rows = {view: training_rows(dataset, view, self.split, budget.prompts) for view in views}
+        views: list[str] = [view for view in ("pairs", "binary") if view in dataset.views]
+        rows: dict[str, list[Row]] = {view: training_rows(dataset, view, self.split, budget.prompts) for view in views}
         return write_reference(out, inputs["start"], rows, budget)
 
 

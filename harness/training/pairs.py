@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.metrics import Measurement
+from harness.models.scoring import pad
 from harness.training.reference import read_reference
 from harness.training.road import Objective, train
-from harness.training.rows import Encoder, fitting, pad
+from harness.training.rows import Encoder, fitting
 from harness.training.sequences import ledger
 
 if TYPE_CHECKING:

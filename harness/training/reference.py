@@ -10,12 +10,11 @@ from harness import keys
 from harness.errors import HarnessError
 from harness.metrics import Measurement
 from harness.models.policy import load_policy
-from harness.training.quiet import quiet
-from harness.training.rows import TEXTS, Encoder, fitting, pad, with_partners
+from harness.models.quiet import quiet
+from harness.models.scoring import sequence_logp
+from harness.training.rows import TEXTS, Encoder, fitting, with_partners
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
     from harness.data import Row
     from harness.job import Budget
 
@@ -72,32 +71,4 @@ def read_reference(folder: Path) -> Callable[[str, str], float]:
             raise HarnessError(f"{folder.name} holds no log-probability of a response to prompt {prompt_id}")
         return float(found)
 
-    return logp
-
-
-def sequence_logp(
-    model: PreTrainedModel, sequences: list[tuple[list[int], list[int]]], pad_id: int, batch: int
-) -> list[float]:
-    """log π(response | prompt) of (prompt ids, response ids), summed over tokens, in nats, in the order given.
-
-    Sequences are sorted by length and batched; padding is masked and changes nothing but the last bits.
-    """
-    import torch
-
-    order = sorted(range(len(sequences)), key=lambda i: sum(map(len, sequences[i])))
-    logp = [0.0] * len(sequences)
-    with torch.inference_mode():
-        for first in range(0, len(order), batch):
-            chosen = order[first : first + batch]
-            inputs = pad([sequences[i] for i in chosen], pad_id, torch.tensor)
-            inputs = {name: value.to(model.device) for name, value in inputs.items()}
-            labels = inputs.pop("labels")[:, 1:]
-            logits = model(**inputs, use_cache=False).logits[:, :-1]
-            mask = labels != -100
-            # only the rows of response tokens become float32
-            picked = torch.log_softmax(logits[mask].float(), -1).gather(1, labels[mask][:, None])[:, 0]
-            sums = torch.zeros(len(chosen), device=picked.device)
-            sums.index_add_(0, mask.nonzero()[:, 0], picked)
-            for i, value in zip(chosen, sums.tolist(), strict=True):
-                logp[i] = value
     return logp

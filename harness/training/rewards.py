@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from harness.metrics import Measurement
 from harness.models.policy import load_policy
-from harness.training.quiet import quiet
+from harness.models.quiet import quiet
+from harness.models.scoring import pad
 from harness.training.road import Objective, arguments, road, rows_dataset, run
-from harness.training.rows import Encoder, fitting, order, pad
+from harness.training.rows import Encoder, fitting, order
 from harness.training.sequences import ledger
 
 if TYPE_CHECKING:

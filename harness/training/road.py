@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.metrics import Measurement
 from harness.models.policy import load_policy, save_policy
+from harness.models.quiet import quiet
 from harness.training import checkpoints
-from harness.training.quiet import quiet
 from harness.training.rows import order
 
 if TYPE_CHECKING:
@@ -277,11 +277,10 @@ def _write_curves(history: list[dict[str, Any]], path: Path) -> None:
     import pyarrow.parquet as pq
 
     points = [
-        (int(entry["step"]), name, float(value))
+        {"step": int(entry["step"]), "metric": name, "value": float(value)}
         for entry in history
         for name, value in sorted(entry.items())
         if name not in ("step", "epoch") and math.isfinite(value)
     ]
-    columns = list(zip(*points, strict=True)) if points else [[], [], []]
     schema = pa.schema([("step", pa.int64()), ("metric", pa.string()), ("value", pa.float64())])
-    pq.write_table(pa.table([list(column) for column in columns], schema=schema), path)
+    pq.write_table(pa.Table.from_pylist(points, schema=schema), path)

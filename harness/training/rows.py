@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
 from harness.models.rendering import render_prompt, render_response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from transformers import PreTrainedTokenizerBase
 
@@ -103,21 +103,3 @@ def order(count: int, needed: int, seed: int) -> list[int]:
     random = np.random.default_rng(seed)
     passes = [random.permutation(count) for _ in range(-(-needed // count))]
     return [int(i) for i in np.concatenate(passes)[:needed]]
-
-
-def pad(
-    sequences: Sequence[tuple[list[int], list[int]]], pad_id: int, tensor: Callable[[list[list[int]]], Any]
-) -> dict[str, Any]:
-    """(prompt ids, response ids) padded on the right; labels are -100 but on the response.
-
-    Returns:
-        `input_ids`, `attention_mask`, `labels`, each (rows, T).
-    """
-    longest = max(len(prompt) + len(response) for prompt, response in sequences)
-    ids, mask, labels = [], [], []
-    for prompt, response in sequences:
-        gap = longest - len(prompt) - len(response)
-        ids.append(prompt + response + [pad_id] * gap)
-        mask.append([1] * (longest - gap) + [0] * gap)
-        labels.append([-100] * len(prompt) + response + [-100] * gap)
-    return {"input_ids": tensor(ids), "attention_mask": tensor(mask), "labels": tensor(labels)}

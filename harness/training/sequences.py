@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.metrics import Measurement
+from harness.models.scoring import pad
 from harness.training.road import Objective, train
-from harness.training.rows import Encoder, fitting, pad
+from harness.training.rows import Encoder, fitting
 
 if TYPE_CHECKING:
     import torch
@@ -65,9 +66,7 @@ def train_texts(
     job: Job, learning_rate: float, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> list[Measurement]:
     """Train a fresh model on whole conversations: every token but the first is a target."""
-    texts = [
-        tokenizer.apply_chat_template(row["messages"], tokenize=True, return_dict=False) for row in job.rows
-    ]
+    texts = [tokenizer.apply_chat_template(row["messages"], tokenize=True, return_dict=False) for row in job.rows]
     rows = [{"prompt": ids[:1], "response": ids[1:]} for ids in texts]
     objective = Likelihood(tokenizer.pad_token_id)
     found = train(job, rows, objective, learning_rate=learning_rate, model=model, tokenizer=tokenizer)
@@ -75,7 +74,14 @@ def train_texts(
 
 
 def ledger(
-    job: Job, trained: list[list[int]], rows: list[Any], left_out: int, *, responses: int, labels: int, per_prompt: int = 1
+    job: Job,
+    trained: list[list[int]],
+    rows: list[Any],
+    left_out: int,
+    *,
+    responses: int,
+    labels: int,
+    per_prompt: int = 1,
 ) -> list[Measurement]:
     """What a run was given: prompts, responses and labels seen, tokens trained on, rows left out.
 

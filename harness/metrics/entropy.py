@@ -1,0 +1,23 @@
+"""How spread the policy's next-token distributions are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from harness.metrics import Metric, Value
+
+if TYPE_CHECKING:
+    from harness.metrics._bench import GradeBench
+
+
+class Entropy(Metric):
+    """Mean over a response's tokens of H(π(·|s_t)), from full logits."""
+
+    unit: ClassVar[str] = "nats/token"
+    better: ClassVar[str] = ""
+
+    def values(self, bench: GradeBench) -> list[Value]:
+        """One value per response."""
+        _, entropy = bench.divergence
+        pairs = zip(bench.responses, entropy, strict=True)
+        return [Value(r.prompt_id, r.k, value / max(1, len(r.token_ids))) for r, value in pairs]

@@ -1,0 +1,26 @@
+"""How much a response repeats itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from harness.metrics import Metric, Value
+
+if TYPE_CHECKING:
+    from harness.metrics._bench import GradeBench
+
+
+class Repetition(Metric):
+    """1 − distinct / all of the response's 4-grams of words; 0 where it has fewer than four words."""
+
+    unit: ClassVar[str] = "share"
+    better: ClassVar[str] = "lower"
+
+    def values(self, bench: GradeBench) -> list[Value]:
+        """One value per response."""
+        return bench.each(lambda r: _repeated(r.text.split()))
+
+
+def _repeated(words: list[str], n: int = 4) -> float:
+    grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0

@@ -1,0 +1,29 @@
+"""Scores of the reward models, by role, and of the dataset's exact rule."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from harness.metrics import Metric, Value
+
+if TYPE_CHECKING:
+    from harness.metrics._bench import GradeBench
+
+
+class Reward(Metric):
+    """The raw score of each response: `gold`, `selection`, `proxy`, `oracle`, `oracle.<dimension>`.
+
+    Raw scores of different reward models have no common unit; the tables put them in standard deviations of the
+    start's scores.
+    """
+
+    unit: ClassVar[str] = "raw score"
+    better: ClassVar[str] = "higher"
+
+    def values(self, bench: GradeBench) -> list[Value]:
+        """One value per response and role."""
+        return [
+            Value(r.prompt_id, r.k, float(score), role)
+            for role, scores in bench.rewards.items()
+            for r, score in zip(bench.responses, scores, strict=True)
+        ]

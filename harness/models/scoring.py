@@ -1,0 +1,132 @@
+"""Scores of a reward model, and log-probabilities of a policy, over many sequences."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import HarnessError
+from harness.models.rendering import render_prompt, render_response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from transformers import PreTrainedModel
+
+    from harness.data import Message
+
+
+def pad(
+    sequences: Sequence[tuple[list[int], list[int]]], pad_id: int, tensor: Callable[[list[list[int]]], Any]
+) -> dict[str, Any]:
+    """(prompt ids, response ids) padded on the right; labels are -100 but on the response.
+
+    Returns:
+        `input_ids`, `attention_mask`, `labels`, each (rows, T).
+    """
+    longest = max(len(prompt) + len(response) for prompt, response in sequences)
+    ids, mask, labels = [], [], []
+    for prompt, response in sequences:
+        gap = longest - len(prompt) - len(response)
+        ids.append(prompt + response + [pad_id] * gap)
+        mask.append([1] * (longest - gap) + [0] * gap)
+        labels.append([-100] * len(prompt) + response + [-100] * gap)
+    return {"input_ids": tensor(ids), "attention_mask": tensor(mask), "labels": tensor(labels)}
+
+
+def batches(sequences: list[tuple[list[int], list[int]]], batch: int) -> list[list[int]]:
+    """Indices of sequences, sorted by length and cut into batches."""
+    order = sorted(range(len(sequences)), key=lambda i: sum(map(len, sequences[i])))
+    return [order[first : first + batch] for first in range(0, len(order), batch)]
+
+
+def score(folder: Path, texts: list[tuple[list[Message], str]], batch: int) -> list[float]:
+    """Scores of (prompt, response) by a reward model, in the order given; each distinct pair is scored once.
+
+    Args:
+        folder: `<results>/<stage>/reward`.
+        texts: prompts and responses; the response is closed by the end token, as in training.
+        batch: sequences at a time.
+
+    Raises:
+        HarnessError: it is no scalar reward model, or a text is longer than it can read.
+    """
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    if model.config.num_labels != 1:
+        raise HarnessError(f"{folder} is no reward model: its head gives {model.config.num_labels} numbers, not 1")
+    rendered = [(render_prompt(tokenizer, prompt), render_response(tokenizer, response)) for prompt, response in texts]
+    distinct = list({(tuple(prompt), tuple(response)): (prompt, response) for prompt, response in rendered}.items())
+    longest = max(len(prompt) + len(response) for prompt, response in rendered)
+    if longest > model.config.max_position_embeddings:
+        raise HarnessError(f"a text has {longest} tokens; {folder} reads {model.config.max_position_embeddings}")
+    sequences = [sequence for _, sequence in distinct]
+    scores: dict[Any, float] = {}
+    with torch.inference_mode():
+        for chosen in batches(sequences, batch):
+            inputs = pad([sequences[i] for i in chosen], tokenizer.pad_token_id, torch.tensor)
+            del inputs["labels"]
+            values = model(**inputs, use_cache=False).logits.squeeze(-1).tolist()
+            scores.update({distinct[i][0]: value for i, value in zip(chosen, values, strict=True)})
+    return [scores[tuple(prompt), tuple(response)] for prompt, response in rendered]
+
+
+def sequence_logp(
+    model: PreTrainedModel, sequences: list[tuple[list[int], list[int]]], pad_id: int, batch: int
+) -> list[float]:
+    """Log π(response | prompt) of (prompt ids, response ids), summed over tokens, in nats, in the order given."""
+    import torch
+
+    logp = [0.0] * len(sequences)
+    with torch.inference_mode():
+        for chosen in batches(sequences, batch):
+            inputs = pad([sequences[i] for i in chosen], pad_id, torch.tensor)
+            inputs = {name: value.to(model.device) for name, value in inputs.items()}
+            labels = inputs.pop("labels")[:, 1:]
+            logits = model(**inputs, use_cache=False).logits[:, :-1]
+            mask = labels != -100
+            # only the rows of response tokens become float32
+            picked = torch.log_softmax(logits[mask].float(), -1).gather(1, labels[mask][:, None])[:, 0]
+            sums = torch.zeros(len(chosen), device=picked.device)
+            sums.index_add_(0, mask.nonzero()[:, 0], picked)
+            for i, value in zip(chosen, sums.tolist(), strict=True):
+                logp[i] = value
+    return logp
+
+
+def divergence(
+    policy: PreTrainedModel,
+    start: PreTrainedModel,
+    sequences: list[tuple[list[int], list[int]]],
+    pad_id: int,
+    batch: int,
+) -> tuple[list[float], list[float]]:
+    """Over each sequence's response tokens: Σ_t KL(π(·|s_t) ‖ start(·|s_t)) and Σ_t H(π(·|s_t)), in nats.
+
+    Over the policy's own samples the first is an unbiased estimate of the KL of sequences with less variance than
+    log-ratios have (Rao-Blackwellised: Amini et al. 2025, arXiv 2504.10637), and never negative.
+    """
+    import torch
+
+    kl, entropy = [0.0] * len(sequences), [0.0] * len(sequences)
+    with torch.inference_mode():
+        for chosen in batches(sequences, batch):
+            inputs = pad([sequences[i] for i in chosen], pad_id, torch.tensor)
+            inputs = {name: value.to(policy.device) for name, value in inputs.items()}
+            mask = inputs.pop("labels")[:, 1:] != -100
+            own = torch.log_softmax(policy(**inputs, use_cache=False).logits[:, :-1][mask].float(), -1)
+            if start is policy:
+                gaps = own.new_zeros(len(own))
+            else:
+                other = torch.log_softmax(start(**inputs, use_cache=False).logits[:, :-1][mask].float(), -1)
+                gaps = (own.exp() * (own - other)).sum(-1)
+            entropies = -(own.exp() * own).sum(-1)
+            rows = mask.nonzero()[:, 0]
+            for values, into in ((gaps, kl), (entropies, entropy)):
+                sums = torch.zeros(len(chosen), dtype=torch.float64).index_add_(0, rows.cpu(), values.double().cpu())
+                for i, value in zip(chosen, sums.tolist(), strict=True):
+                    into[i] = max(value, 0.0)
+    return kl, entropy

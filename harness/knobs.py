@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any, get_type_hints
+from typing import Any, cast, get_type_hints
 
 from harness.errors import Problems, nearest
 
@@ -101,13 +101,15 @@ def knobs(owner: type) -> dict[str, Knob]:
     """All knobs that a plug-in class declares, in order."""
     hints = get_type_hints(owner)
     return {
-        f.name: Knob(f.name, hints[f.name], f.default, f.metadata["doc"], f.metadata["valid"], f.metadata["search"])
+        f.name: Knob(
+            f.name, hints[f.name], cast(Value, f.default), *(f.metadata[k] for k in ("doc", "valid", "search"))
+        )
         for f in fields(owner)
         if "doc" in f.metadata
     }
 
 
-def coerce(owner: type, label: str, given: dict[str, object], where: str, problems: Problems) -> dict[str, Value]:
+def coerce(owner: type, label: str, given: dict[str, object], where: str, problems: Problems) -> dict[str, Any]:
     """Check values for knobs and bring them to the declared types (`1` and `1.0` are one value).
 
     Args:

@@ -10,6 +10,7 @@ import sys
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from harness.errors import HarnessError, nearest
 
@@ -28,7 +29,7 @@ def names(kind: str) -> list[str]:
     return sorted({file.stem for file in files if not file.stem.startswith("_")})
 
 
-def load(kind: str, name: str) -> type:
+def load(kind: str, name: str) -> type[Any]:
     """The class that the file `<kind>/<name>.py` defines.
 
     A plug-in file defines exactly one public class that is not abstract; helpers start with an underscore.
@@ -40,7 +41,7 @@ def load(kind: str, name: str) -> type:
 
 
 @cache
-def _load(kind: str, name: str, _plugins: str) -> type:
+def _load(kind: str, name: str, _plugins: str) -> type[Any]:
     if name not in names(kind):
         known = ", ".join(names(kind))
         raise HarnessError(f"there is no {kind.rstrip('s')} '{name}'{nearest(name, names(kind))} (known: {known})")
@@ -52,7 +53,7 @@ def _load(kind: str, name: str, _plugins: str) -> type:
         and value.__module__ == module.__name__
         and not label.startswith("_")
         and not inspect.isabstract(value)
-        and value.__mro__[-2].__module__.startswith("harness.")
+        and any(base.__module__.startswith("harness.") for base in value.__mro__[1:])
     ]
     if len(public) != 1:
         raise HarnessError(f"{module.__file__}: a plug-in defines exactly one public class, this has {len(public)}")

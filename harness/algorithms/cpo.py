@@ -65,16 +65,18 @@ class Cpo(PairAlgorithm):
     )
 
     learning_rate: float = knob(1e-4, valid=above(0), search=Uniform(1e-5, 1e-3, log=True), doc="peak of the schedule")
-    beta: float = knob(0.1, valid=above(0), search=Uniform(0.01, 1.0, log=True), doc="scale of the log-probability margin")
-    alpha: float = knob(1.0, valid=Between(low=0), search=Uniform(0.01, 3.0, log=True), doc="weight of the NLL of the chosen")
+    beta: float = knob(
+        0.1, valid=above(0), search=Uniform(0.01, 1.0, log=True), doc="scale of the log-probability margin"
+    )
+    alpha: float = knob(
+        1.0, valid=Between(low=0), search=Uniform(0.01, 3.0, log=True), doc="weight of the NLL of the chosen"
+    )
     nll: str = knob("tokens", valid=OneOf(("tokens", "sequence")), doc="NLL per token over the step, or per sequence")
 
     def losses(self, batch: PairBatch) -> torch.Tensor:
         """One loss per pair (B,)."""
         preference = contrastive_losses(batch.chosen_logp, batch.rejected_logp, self.beta)
-        nll = nll_losses(
-            batch.chosen_logp, batch.chosen_tokens, self.nll, batch.step_rows, batch.step_chosen_tokens
-        )
+        nll = nll_losses(batch.chosen_logp, batch.chosen_tokens, self.nll, batch.step_rows, batch.step_chosen_tokens)
         return preference + self.alpha * nll
 
     def rewards(self, batch: PairBatch) -> tuple[torch.Tensor, torch.Tensor]:

@@ -46,7 +46,9 @@ class Ipo(PairAlgorithm):
 
     learning_rate: float = knob(1e-4, valid=above(0), search=Uniform(1e-5, 1e-3, log=True), doc="peak of the schedule")
     tau: float = knob(0.5, valid=above(0), search=Uniform(0.05, 5.0, log=True), doc="the margin aimed at is 1/(2 tau)")
-    normalise: str = knob("tokens", valid=OneOf(("tokens", "sum")), doc="log-ratios per token, or summed as in the paper")
+    normalise: str = knob(
+        "tokens", valid=OneOf(("tokens", "sum")), doc="log-ratios per token, or summed as in the paper"
+    )
 
     def losses(self, batch: PairBatch) -> torch.Tensor:
         """One loss per pair (B,)."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def log_odds(mean_logp: torch.Tensor) -> torch.Tensor:
-    """log P/(1−P) of P = exp(mean log-probability per token), stable where P is near 1.
+    """Log P/(1−P) of P = exp(mean log-probability per token), stable where P is near 1.
 
     Args:
         mean_logp: (B,) at most 0, nats per token. Where it is 0 the odds are those of the nearest smaller number.
@@ -55,7 +55,10 @@ class Orpo(PairAlgorithm):
     """
 
     paper: ClassVar[Paper] = Paper(
-        "Hong et al.", "ORPO: monolithic preference optimization without reference model", "2403.07691", "equations 6, 7"
+        "Hong et al.",
+        "ORPO: monolithic preference optimization without reference model",
+        "2403.07691",
+        "equations 6, 7",
     )
 
     learning_rate: float = knob(1e-4, valid=above(0), search=Uniform(1e-5, 1e-3, log=True), doc="peak of the schedule")

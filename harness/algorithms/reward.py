@@ -41,7 +41,10 @@ class Reward(Algorithm):
     """
 
     paper: ClassVar[Paper] = Paper(
-        "Ouyang et al.", "Training language models to follow instructions with human feedback", "2203.02155", "equation 1"
+        "Ouyang et al.",
+        "Training language models to follow instructions with human feedback",
+        "2203.02155",
+        "equation 1",
     )
     needs: ClassVar[Needs] = Needs(data="pairs")
     product: ClassVar[str] = "reward"

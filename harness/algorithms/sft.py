@@ -23,7 +23,10 @@ class Sft(Algorithm):
     """
 
     paper: ClassVar[Paper] = Paper(
-        "Ouyang et al.", "Training language models to follow instructions with human feedback", "2203.02155", "section 3.5"
+        "Ouyang et al.",
+        "Training language models to follow instructions with human feedback",
+        "2203.02155",
+        "section 3.5",
     )
     needs: ClassVar[Needs] = Needs(data="demonstrations")
 

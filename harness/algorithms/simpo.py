@@ -44,8 +44,12 @@ class Simpo(PairAlgorithm):
     )
 
     learning_rate: float = knob(1e-4, valid=above(0), search=Uniform(1e-5, 1e-3, log=True), doc="peak of the schedule")
-    beta: float = knob(2.0, valid=above(0), search=Uniform(1.0, 10.0, log=True), doc="scale of the average log-probability")
-    gamma_over_beta: float = knob(0.5, valid=Between(low=0), search=Uniform(0.0, 1.0), doc="target margin, in units of beta")
+    beta: float = knob(
+        2.0, valid=above(0), search=Uniform(1.0, 10.0, log=True), doc="scale of the average log-probability"
+    )
+    gamma_over_beta: float = knob(
+        0.5, valid=Between(low=0), search=Uniform(0.0, 1.0), doc="target margin, in units of beta"
+    )
 
     def losses(self, batch: PairBatch) -> torch.Tensor:
         """One loss per pair (B,)."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Entropy(Metric):
-    """Mean over a response's tokens of H(π(·|s_t)), from full logits."""
+    """Mean over a response's tokens of H(π(·|s_t)) = −Σ_v π(v|s_t) log π(v|s_t), at temperature 1."""
 
     unit: ClassVar[str] = "nats/token"
     better: ClassVar[str] = ""

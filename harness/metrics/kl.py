@@ -11,10 +11,14 @@ if TYPE_CHECKING:
 
 
 class Kl(Metric):
-    """KL(π ‖ start) of whole responses: Σ_t KL(π(·|s_t) ‖ start(·|s_t)) along the policy's own sample, from full logits.
+    """KL(π ‖ start) of whole responses, in nats: Σ_t Σ_v π(v|s_t) log[π(v|s_t) / start(v|s_t)].
 
-    Rao-Blackwellised (arXiv 2504.10637): unbiased for untruncated samples at temperature 1, and never negative. It is
-    measured for every contestant, those that train without a reference too.
+    The outer sum goes over the tokens of the policy's own sample, the inner over the whole vocabulary. At temperature 1
+    it is unbiased for responses of at most the length limit, and never negative. Every contestant is measured so, those
+    that train without a reference too. The start's own is exactly 0.
+
+    Source: Amini et al. 2025, arXiv 2504.10637 (the Rao-Blackwellised estimator); checked against all responses of
+    two tokens in tests/test_scoring.py.
     """
 
     unit: ClassVar[str] = "nats/response"

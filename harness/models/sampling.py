@@ -57,12 +57,13 @@ def sample(
     """One response to each prompt, in the order given.
 
     Prompts are sorted by length and batched, padded on the left; a response that has ended leaves the batch. A
-    token is the inverse of the cumulative distribution, in float64, at its position's uniform number.
+    token is the inverse of the cumulative distribution, in float64, at its position's uniform number, so order and
+    batch change a sample only where a uniform number falls within the logits' rounding of a boundary.
 
     Args:
         model: a causal language model.
         prompts: token ids of each prompt, up to where the response begins.
-        uniforms: (max_new,) for each prompt; its length is the limit.
+        uniforms: (max_new,) for each prompt; their common length is the limit.
         end_id: ends a response.
         pad_id: pads on the left, masked.
         temperature: 0 takes the likeliest token.
@@ -70,7 +71,7 @@ def sample(
     """
     import torch
 
-    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), prompts[i]))  # equal prompts are neighbours
     found: dict[int, Sampled] = {}
     with torch.inference_mode():
         for first in range(0, len(order), batch):
@@ -90,14 +91,11 @@ class _Batch:
         import torch
         from transformers import DynamicCache
 
-        longest = max(map(len, prompts))
-        padded = [[pad_id] * (longest - len(ids)) + ids for ids in prompts]
-        masks = [[0] * (longest - len(ids)) + [1] * len(ids) for ids in prompts]
         self.model = model
-        self.ids = torch.tensor(padded, device=model.device)
-        self.mask = torch.tensor(masks, device=model.device)
-        self.limit = max(map(len, uniforms))
-        self.uniforms = torch.tensor(np.stack(uniforms), device=model.device)
+        self.prompts = prompts
+        self.pad_id = pad_id
+        self.uniforms = torch.tensor(np.stack(uniforms), device=model.device)  # (rows, max_new)
+        self.limit = self.uniforms.shape[1]
         self.cache = DynamicCache(config=model.config)
         self.rows = list(range(len(prompts)))
         self.tokens: list[list[int]] = [[] for _ in prompts]
@@ -105,24 +103,58 @@ class _Batch:
         self.ends = ["length"] * len(prompts)
 
     def run(self, end_id: int, temperature: float) -> list[Sampled]:
-        """Grow until all have ended."""
+        """Grow until all have ended.
+
+        Raises:
+            FloatingPointError: the policy gives probabilities that are not finite.
+        """
         import torch
 
-        feed = self.ids
+        logits = self._read_prompts()
         for position in range(self.limit):
-            places = (self.mask.cumsum(1) - 1).clamp(min=0)[:, -feed.shape[1] :]
-            outputs = self.model(
-                input_ids=feed, attention_mask=self.mask, position_ids=places, past_key_values=self.cache,
-                use_cache=True, logits_to_keep=1,
-            )  # fmt: skip
-            logits = outputs.logits[:, -1].float()
             token = _choose(logits, self.uniforms[:, position], temperature)
             logp = torch.log_softmax(logits, -1).gather(1, token[:, None])[:, 0]
+            if not torch.isfinite(logp).all():
+                raise FloatingPointError(f"the policy gives no finite probabilities at response token {position + 1}")
             alive = self._note(token.tolist(), logp.tolist(), end_id)
-            if not alive:
+            if not alive or position + 1 == self.limit:
                 break
-            feed = self._keep(token, alive)
+            logits = self._read_token(self._keep(token, alive))
         return [Sampled(*row) for row in zip(self.tokens, self.logps, self.ends, strict=True)]
+
+    def _read_prompts(self) -> torch.Tensor:
+        """Logits of each first token, (rows, V). Samples of the same prompt share its forward pass."""
+        import torch
+
+        distinct = {tuple(ids): place for place, ids in enumerate(dict.fromkeys(map(tuple, self.prompts)))}
+        longest = max(map(len, distinct))
+        padded = [[self.pad_id] * (longest - len(ids)) + list(ids) for ids in distinct]
+        masks = [[0] * (longest - len(ids)) + [1] * len(ids) for ids in distinct]
+        self.mask = torch.tensor(masks, device=self.model.device)
+        ids = torch.tensor(padded, device=self.model.device)
+        logits = self._forward(ids, (self.mask.cumsum(1) - 1).clamp(min=0))
+        if len(distinct) < len(self.prompts):
+            index = torch.tensor([distinct[tuple(ids)] for ids in self.prompts], device=logits.device)
+            self.cache.batch_select_indices(index)
+            self.mask, logits = self.mask[index], logits[index]
+        self.lengths = self.mask.sum(1, keepdim=True)  # (rows, 1), where the next token stands
+        return logits
+
+    def _read_token(self, token: torch.Tensor) -> torch.Tensor:
+        """Logits after one more token (rows, 1) of each row, (rows, V)."""
+        import torch
+
+        self.mask = torch.cat([self.mask, torch.ones_like(token)], 1)
+        logits = self._forward(token, self.lengths)
+        self.lengths = self.lengths + 1
+        return logits
+
+    def _forward(self, ids: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.model(
+            input_ids=ids, attention_mask=self.mask, position_ids=places, past_key_values=self.cache,
+            use_cache=True, logits_to_keep=1,
+        ).logits  # fmt: skip
+        return logits[:, -1].float()
 
     def _note(self, tokens: list[int], logps: list[float], end_id: int) -> list[int]:
         """Append a token to each response; returns the batch rows that go on."""
@@ -139,17 +171,19 @@ class _Batch:
         return alive
 
     def _keep(self, token: torch.Tensor, alive: list[int]) -> torch.Tensor:
-        """Drop what has ended once it is a quarter of the batch, and give the next input (rows, 1)."""
+        """Drop what has ended once it is a quarter of the batch; returns the next input (rows, 1).
+
+        A row that has ended and stays is fed on, and its tokens are no longer noted.
+        """
         import torch
 
-        # an ended row that stays is fed its end token again; its tokens are no longer noted
-        if len(alive) <= 0.75 * len(self.rows) or len(self.rows) < 8:
+        few = len(alive) <= 0.75 * len(self.rows) or len(self.rows) < 8
+        if few and len(alive) < len(self.rows):
             index = torch.tensor(alive, device=token.device)
-            if len(alive) < len(self.rows):
-                self.cache.batch_select_indices(index)
-                self.mask, self.uniforms, token = self.mask[index], self.uniforms[index], token[index]
-                self.rows = [self.rows[place] for place in alive]
-        self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.rows), 1)], 1)
+            self.cache.batch_select_indices(index)
+            self.mask, self.lengths, self.uniforms = self.mask[index], self.lengths[index], self.uniforms[index]
+            token = token[index]
+            self.rows = [self.rows[place] for place in alive]
         return token[:, None]
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness import keys
 from harness.errors import HarnessError
 from harness.models.rendering import render_prompt, render_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from harness.data import Message
 
@@ -43,9 +44,11 @@ def batches(sequences: list[tuple[list[int], list[int]]], batch: int) -> list[li
 def score(folder: Path, texts: list[tuple[list[Message], str]], batch: int) -> list[float]:
     """Scores of (prompt, response) by a reward model, in the order given; each distinct pair is scored once.
 
+    The score stands at the last token that is not padding, the end token that closes the response as in training.
+
     Args:
         folder: `<results>/<stage>/reward`.
-        texts: prompts and responses; the response is closed by the end token, as in training.
+        texts: prompts and responses.
         batch: sequences at a time.
 
     Raises:
@@ -55,23 +58,52 @@ def score(folder: Path, texts: list[tuple[list[Message], str]], batch: int) -> l
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    model = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32).eval()
+    model, loaded = AutoModelForSequenceClassification.from_pretrained(
+        folder, dtype=torch.float32, output_loading_info=True
+    )
+    if loaded["missing_keys"]:  # transformers would fill them with random numbers
+        raise HarnessError(f"{folder} is no reward model: it lacks {', '.join(sorted(loaded['missing_keys']))}")
     if model.config.num_labels != 1:
         raise HarnessError(f"{folder} is no reward model: its head gives {model.config.num_labels} numbers, not 1")
-    rendered = [(render_prompt(tokenizer, prompt), render_response(tokenizer, response)) for prompt, response in texts]
-    distinct = list({(tuple(prompt), tuple(response)): (prompt, response) for prompt, response in rendered}.items())
-    longest = max(len(prompt) + len(response) for prompt, response in rendered)
-    if longest > model.config.max_position_embeddings:
-        raise HarnessError(f"a text has {longest} tokens; {folder} reads {model.config.max_position_embeddings}")
-    sequences = [sequence for _, sequence in distinct]
-    scores: dict[Any, float] = {}
+    model.eval()
+    names = [(keys.key(prompt), response) for prompt, response in texts]
+    sequences = _rendered(tokenizer, texts, names)
+    distinct = list(sequences.values())
+    _check_lengths(folder, distinct, model.config.max_position_embeddings)
+    found = [0.0] * len(distinct)
     with torch.inference_mode():
-        for chosen in batches(sequences, batch):
-            inputs = pad([sequences[i] for i in chosen], tokenizer.pad_token_id, torch.tensor)
+        for chosen in batches(distinct, batch):
+            inputs = pad([distinct[i] for i in chosen], tokenizer.pad_token_id, torch.tensor)
             del inputs["labels"]
             values = model(**inputs, use_cache=False).logits.squeeze(-1).tolist()
-            scores.update({distinct[i][0]: value for i, value in zip(chosen, values, strict=True)})
-    return [scores[tuple(prompt), tuple(response)] for prompt, response in rendered]
+            for i, value in zip(chosen, values, strict=True):
+                found[i] = value
+    scores = dict(zip(sequences, found, strict=True))
+    return [scores[name] for name in names]
+
+
+def _rendered(
+    tokenizer: PreTrainedTokenizerBase, texts: list[tuple[list[Message], str]], names: list[tuple[str, str]]
+) -> dict[tuple[str, str], tuple[list[int], list[int]]]:
+    """Token ids of each distinct (prompt, response); a prompt is rendered once."""
+    prompts: dict[str, list[int]] = {}
+    found = {}
+    for (prompt, response), name in zip(texts, names, strict=True):
+        if name[0] not in prompts:
+            prompts[name[0]] = render_prompt(tokenizer, prompt)
+        if name not in found:
+            found[name] = (prompts[name[0]], render_response(tokenizer, response))
+    return found
+
+
+def _check_lengths(folder: Path, sequences: list[tuple[list[int], list[int]]], limit: int) -> None:
+    """Nothing is cut in silence."""
+    long = [length for prompt, response in sequences if (length := len(prompt) + len(response)) > limit]
+    if long:
+        raise HarnessError(
+            f"the reward model {folder} reads {limit} tokens; {len(long)} of {len(sequences)} prompts with their "
+            f"responses are longer, the longest {max(long)}"
+        )
 
 
 def sequence_logp(

@@ -1,0 +1,30 @@
+"""Why a stage failed, in one of a few words, and what helps."""
+
+from __future__ import annotations
+
+from harness.errors import HarnessError
+
+HINTS = {
+    "out of memory": "lower budget.micro_batch (the result stays the same but for rounding), or give the job more memory",
+    "divergence": "the loss or a weight is no longer finite: lower learning_rate, or raise budget.warmup",
+    "timeout": "raise launch.timeout_min; the next run goes on from the last checkpoint",
+    "killed": "the process was killed from outside, often by the system for lack of memory; the next run goes on",
+    "bad data": "mend what the message names, and run again",
+    "bug": "a bug in harness or in a library: please report it with the traceback in failed.json",
+}
+"""Each cause and its hint."""
+
+
+def classify(error: BaseException) -> str:
+    """The cause behind an exception: a key of `HINTS`."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "out of memory"
+    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
+        return "out of memory"
+    if isinstance(error, FloatingPointError):
+        return "divergence"
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    if isinstance(error, HarnessError):
+        return "bad data"
+    return "bug"

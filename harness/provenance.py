@@ -1,0 +1,122 @@
+"""Which code, packages and machine made a record, and what it cost."""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import socket
+import subprocess
+import sys
+import time
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from harness import __version__
+
+PACKAGES = (
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "datasets",
+    "tokenizers",
+    "numpy",
+    "pandas",
+    "pyarrow",
+)
+
+
+@cache
+def made_by() -> dict[str, Any]:
+    """Commit, packages, Python, host and command. No path and no secret: arguments are reduced to their names."""
+    commit, dirty = _commit()
+    packages = {name: version for name in PACKAGES if (version := _version(name))}
+    command = " ".join(Path(word).name if os.sep in word else word for word in sys.argv)
+    return {
+        "commit": commit,
+        "dirty": dirty,
+        "harness": __version__,
+        "python": platform.python_version(),
+        "packages": packages,
+        "host": socket.gethostname(),
+        "command": command,
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _commit() -> tuple[str, bool]:
+    """Commit of the checkout that this package lies in, and whether its code has changed since; ("", False) elsewhere."""
+    home = Path(__file__).parents[1]
+    if not (home / ".git").exists():
+        return "", False
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(home), *words], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", "harness"))
+    except (OSError, subprocess.CalledProcessError):
+        return "", False
+
+
+class Meter:
+    """What a stage costs, measured from `start` to `read`."""
+
+    def start(self) -> None:
+        """Begin, and set the process's peak memory back where the kernel lets us."""
+        try:
+            Path("/proc/self/clear_refs").write_text("5")
+        except OSError:
+            pass
+        self._loaded = _memory("VmRSS")
+        self._began, self._cpu = time.monotonic(), _cpu_seconds()
+        self._cuda = _cuda()
+        if self._cuda:
+            self._cuda.reset_peak_memory_stats()
+
+    def read(self) -> tuple[float, dict[str, Any]]:
+        """Seconds, and the record's `cost`."""
+        seconds = time.monotonic() - self._began
+        cost: dict[str, Any] = {
+            "device_seconds": seconds,
+            "devices": 1,
+            "device": self._cuda.get_device_name() if self._cuda else (platform.processor() or platform.machine()),
+            "cpu_seconds": _cpu_seconds() - self._cpu,
+            "peak_memory_bytes": _memory("VmHWM"),
+            "loaded_memory_bytes": self._loaded,
+        }
+        if self._cuda:  # unproven: nobody has run it on a GPU yet
+            cost["peak_device_memory_bytes"] = self._cuda.max_memory_allocated()
+        return seconds, cost
+
+
+def _cuda() -> Any:
+    """torch.cuda where torch is loaded already and has a device, else None."""
+    torch = sys.modules.get("torch")
+    return torch.cuda if torch is not None and torch.cuda.is_available() else None
+
+
+def _cpu_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def _memory(field: str) -> int:
+    """A line of /proc/self/status, in bytes; 0 where there is none."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:")), 0)

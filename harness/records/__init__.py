@@ -1,0 +1,76 @@
+"""Records to tidy tables: the only door from the results folder to the report.
+
+Each table is long: a number that is not there is an absent row, and `gaps` says why. Reads records and
+sample tables alone, never a model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.records.shelf import FINAL, Shelf, setting_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.plan import Plan
+    from harness.store import Store
+
+__all__ = ["FINAL", "Tables", "read", "setting_of"]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Everything that a report reads, as pandas frames.
+
+    Attributes:
+        cells: one row per cell: `setting, model, dataset, start, contestant, algorithm, knobs, is_start,
+            replicate, status` (done, failed, blocked, waiting or cut), and the stage names `policy, sample, grade`.
+        gaps: one row per cell and step without scores: `..., step, status, stage, cause, error, hint`.
+        measurements: numbers of the records: `..., step, kind, stage, metric, value, n, unit, better`.
+        scores: one value per sample or pair: `..., step, metric, role, level, prompt_id, k, value`.
+        curves: what training logged: `..., step, metric, value`.
+        costs: one row per stage that has run, and one for a failed attempt that is still known: `stage, kind, label,
+            replicate, used_by, status, device, seconds, device_seconds, cpu_seconds, peak_memory_bytes,
+            loaded_memory_bytes`.
+        spent: what a cell cost: `..., part, device_seconds, peak_memory_bytes`, `part` being `own` (training the
+            policy), `with shared` (with all that it rests on) or `evaluation` (its samples and grades).
+        made_by: one row per finished stage: `stage, commit, dirty, harness, python, host, device, packages`.
+    """
+
+    cells: pd.DataFrame
+    gaps: pd.DataFrame
+    measurements: pd.DataFrame
+    scores: pd.DataFrame
+    curves: pd.DataFrame
+    costs: pd.DataFrame
+    spent: pd.DataFrame
+    made_by: pd.DataFrame
+
+
+def read(plan: Plan, store: Store) -> Tables:
+    """Read what a plan's stages have left in the results folder.
+
+    Args:
+        plan: the cells and their stages.
+        store: where their folders are.
+
+    Returns:
+        The tables; a folder whose tables cannot be read is a gap with cause `bad data`, never an error.
+    """
+    from harness.records import rows
+    from harness.records.files import read_curves, read_scores
+
+    shelf = Shelf(plan, store)
+    scores, curves = read_scores(shelf), read_curves(shelf)  # first: a table that cannot be read is a gap
+    return Tables(
+        cells=rows.frame(rows.cells(shelf), rows.CELLS),
+        gaps=rows.frame(rows.gaps(shelf), rows.GAPS),
+        measurements=rows.frame(rows.measurements(shelf), rows.MEASUREMENTS),
+        scores=scores,
+        curves=curves,
+        costs=rows.frame(rows.costs(shelf), rows.COSTS),
+        spent=rows.frame(rows.spent(shelf), rows.SPENT),
+        made_by=rows.frame(rows.made_by(shelf), rows.MADE_BY),
+    )

@@ -1,0 +1,95 @@
+"""Scores and training curves from the stages' parquet files: millions of rows, with text as categories."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from harness.records.rows import CURVES, SCORES, frame
+from harness.records.shelf import FINAL, Shelf, cell_id, steps
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from harness.stages import Stage
+
+SCORE_TEXT = ("metric", "role", "level", "prompt_id")
+
+
+def read_scores(shelf: Shelf) -> pd.DataFrame:
+    """All score tables of finished grades."""
+    import pyarrow as pa
+
+    parts = []
+    for cell in shelf.plan.cells:
+        for step in steps(cell):
+            stage = cell.grades[step]
+            table = _parquet(stage, "scores.parquet", SCORE_TEXT, shelf)
+            if table is not None:
+                parts.append(_with(table, {**cell_id(cell), "step": FINAL if step is None else step}))
+    if not parts:
+        return frame([], SCORES)
+    table = pa.concat_tables(parts).unify_dictionaries().select(list(SCORES))
+    return cast("pd.DataFrame", table.to_pandas())
+
+
+def read_curves(shelf: Shelf) -> pd.DataFrame:
+    """All training curves of finished policies; values that are not finite are left out."""
+    import pyarrow as pa
+
+    parts = []
+    for cell in shelf.plan.cells:
+        if not cell.reason and shelf.record(cell.policy) is not None:
+            table = _parquet(cell.policy, "curves.parquet", ("metric",), shelf, optional=True)
+            if table is not None:
+                parts.append(_with(table, cell_id(cell)))
+    if not parts:
+        return frame([], CURVES)
+    return cast("pd.DataFrame", pa.concat_tables(parts).unify_dictionaries().select(list(CURVES)).to_pandas())
+
+
+def _parquet(
+    stage: Stage, file: str, text: tuple[str, ...], shelf: Shelf, *, optional: bool = False
+) -> pa.Table | None:
+    """A table of a finished stage; one that cannot be read, or holds a number that is none, makes a gap."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    if shelf.record(stage) is None:
+        return None
+    path = shelf.store.folder(stage.name) / file
+    if optional and not path.exists():
+        return None
+    try:
+        table = pq.read_table(path, read_dictionary=list(text))
+        bad = table.num_rows - (pc.sum(pc.is_finite(table["value"])).as_py() or 0)
+    except (OSError, pa.ArrowException, KeyError) as error:
+        shelf.unreadable[stage.name] = f"{file} cannot be read: {error}".splitlines()[0]
+        return None
+    if bad and optional:
+        return table.filter(pc.is_finite(table["value"]))
+    if bad:
+        shelf.unreadable[stage.name] = f"{file} holds {bad} value(s) that are not finite numbers"
+        return None
+    return table
+
+
+def _with(table: pa.Table, values: dict[str, Any]) -> pa.Table:
+    """The table with constant columns added, text as one category each; plain types for the rest."""
+    import pyarrow as pa
+
+    rows = table.num_rows
+    for name, value in values.items():
+        if isinstance(value, str):
+            column = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), rows), pa.array([value]))
+        else:
+            column = pa.repeat(pa.scalar(value, pa.int64()), rows)
+        if name not in table.column_names:
+            table = table.append_column(name, column)
+        elif name == "step":
+            table = table.set_column(table.column_names.index(name), name, column)
+    for name in ("step", "k"):
+        if name in table.column_names:
+            table = table.set_column(table.column_names.index(name), name, table[name].cast(pa.int64()))
+    return table

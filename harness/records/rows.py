@@ -1,0 +1,170 @@
+"""Rows of the tables that come from records alone, and the columns and types of all tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, cast
+
+from harness import keys
+from harness.records.shelf import FINAL, Fate, Shelf, cell_id, steps
+from harness.stages import walk
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.plan import Cell
+    from harness.stages import Stage
+
+Row = dict[str, Any]
+
+_TEXT, _INT, _FLOAT, _BOOL = "str", "int64", "float64", "bool"
+_ID_COLUMNS = {"setting": _TEXT, "contestant": _TEXT, "replicate": _INT}
+CELLS = {
+    **{"setting": _TEXT, "model": _TEXT, "dataset": _TEXT, "start": _TEXT, "contestant": _TEXT, "algorithm": _TEXT},
+    **{"knobs": _TEXT, "is_start": _BOOL, "replicate": _INT, "status": _TEXT},
+    **{"policy": _TEXT, "sample": _TEXT, "grade": _TEXT},
+}
+GAPS = {
+    **_ID_COLUMNS,
+    **{"step": _INT, "status": _TEXT, "stage": _TEXT, "cause": _TEXT, "error": _TEXT, "hint": _TEXT},
+}
+MEASUREMENTS = {
+    **_ID_COLUMNS,
+    **{"step": _INT, "kind": _TEXT, "stage": _TEXT, "metric": _TEXT, "value": _FLOAT},
+    **{"n": _INT, "unit": _TEXT, "better": _TEXT},
+}
+SCORES = {
+    **_ID_COLUMNS,
+    **{"step": _INT, "metric": _TEXT, "role": _TEXT, "level": _TEXT, "prompt_id": _TEXT, "k": _INT, "value": _FLOAT},
+}
+CURVES = {**_ID_COLUMNS, "step": _INT, "metric": _TEXT, "value": _FLOAT}
+_COST_FIELDS = ("device_seconds", "cpu_seconds", "peak_memory_bytes", "loaded_memory_bytes")
+COSTS = {
+    **{"stage": _TEXT, "kind": _TEXT, "label": _TEXT, "replicate": _TEXT, "used_by": _INT, "status": _TEXT},
+    **{"device": _TEXT, "seconds": _FLOAT},
+    **dict.fromkeys(_COST_FIELDS, _FLOAT),
+}
+SPENT = {**_ID_COLUMNS, "part": _TEXT, "device_seconds": _FLOAT, "peak_memory_bytes": _FLOAT}
+MADE_BY = {
+    **{"stage": _TEXT, "commit": _TEXT, "dirty": _BOOL, "harness": _TEXT, "python": _TEXT, "host": _TEXT},
+    **{"device": _TEXT, "packages": _TEXT},
+}
+
+
+def frame(rows: Iterable[Row], columns: dict[str, str]) -> pd.DataFrame:
+    """A frame with these columns and types, also where there are no rows."""
+    import pandas as pd
+
+    return pd.DataFrame(list(rows), columns=list(columns)).astype(cast(Any, columns))
+
+
+def cells(shelf: Shelf) -> Iterator[Row]:
+    """One row per cell."""
+    for cell in shelf.plan.cells:
+        yield _cell(cell, shelf.fate(cell, None))
+
+
+def _cell(cell: Cell, fate: Fate) -> dict[str, Any]:
+    names = {"policy": "", "sample": "", "grade": ""}
+    if not cell.reason:
+        final = (cell.policy, cell.samples[None], cell.grades[None])
+        names = {role: stage.name for role, stage in zip(names, final, strict=True)}
+    return {
+        **cell_id(cell),
+        **{"model": cell.model, "dataset": cell.dataset, "start": cell.start, "algorithm": cell.algorithm},
+        **{"knobs": keys.canonical(keys.plain(dict(cell.knobs))), "is_start": cell.is_start, "status": fate.status},
+        **names,
+    }
+
+
+def gaps(shelf: Shelf) -> Iterator[Row]:
+    """One row per cell and step without scores."""
+    for cell in shelf.plan.cells:
+        for step in steps(cell) or (None,):
+            fate = shelf.fate(cell, step)
+            if fate.status != "done":
+                where = {"step": FINAL if step is None else step, "status": fate.status, "stage": fate.stage}
+                yield {**cell_id(cell), **where, "cause": fate.cause, "error": fate.error, "hint": fate.hint}
+
+
+def measurements(shelf: Shelf) -> Iterator[Row]:
+    """The numbers of the records of each cell's own stages."""
+    for cell in shelf.plan.cells:
+        for step in steps(cell):
+            stages: list[Stage] = [cell.samples[step], cell.grades[step]]
+            for stage in [cell.policy, *stages] if step is None else stages:
+                where = {"step": FINAL if step is None else step, "kind": stage.kind, "stage": stage.name}
+                for item in (shelf.record(stage) or {}).get("measurements", []):
+                    values = {name: item[name] for name in ("metric", "value", "n")}
+                    signs = {"unit": item.get("unit", ""), "better": item.get("better", "")}
+                    yield {**cell_id(cell), **where, **values, **signs}
+
+
+def costs(shelf: Shelf) -> Iterator[Row]:
+    """What each stage cost, once, whoever shares it."""
+    users: dict[str, int] = {}
+    for cell in shelf.plan.cells:
+        for stage in walk([cell.grades[step] for step in steps(cell)]):
+            users[stage.name] = users.get(stage.name, 0) + 1
+    for stage in shelf.plan.stages():
+        seen = {"stage": stage.name, "kind": stage.kind, **_label(stage), "used_by": users.get(stage.name, 0)}
+        record = shelf.store.record(stage.name)
+        if record:
+            yield {**seen, "status": "done", **_spent_on(record["cost"], record["seconds"])}
+            lost = float(record.get("failed_device_seconds") or 0.0)
+            if lost > 0:
+                yield {**seen, "status": "failed", **_spent_on({"device_seconds": lost}, lost)}
+        elif failure := shelf.failure(stage):
+            yield {**seen, "status": "failed", **_spent_on(failure.get("cost") or {}, failure.get("seconds") or 0.0)}
+
+
+def _spent_on(cost: Row, seconds: float) -> Row:
+    numbers = {name: float(cost.get(name) or 0.0) for name in _COST_FIELDS}
+    return {"device": str(cost.get("device", "")), "seconds": float(seconds), **numbers}
+
+
+def _label(stage: Stage) -> dict[str, str]:
+    """What a stage is in words, and what it is replicated by."""
+    spec = stage.spec
+    algorithm = spec["algorithm"]["name"] if "algorithm" in spec else ""
+    role = f" ({spec['split']})" if algorithm and spec["split"] in ("proxy", "selection", "gold") else ""
+    start = stage.inputs.get("start") or stage.inputs.get("policy")
+    seed = str(spec.get("seed", ""))
+    return {
+        "label": f"{stage.kind} {algorithm}".strip() + role,
+        "replicate": seed or (_label(start)["replicate"] if start else ""),
+    }
+
+
+def spent(shelf: Shelf) -> Iterator[Row]:
+    """What each cell cost, alone and with what it rests on."""
+    for cell in shelf.plan.cells:
+        graded: list[Stage] = [stage for step in steps(cell) for stage in (cell.samples[step], cell.grades[step])]
+        if cell.reason:
+            continue
+        parts = {"own": [cell.policy], "with shared": list(walk([cell.policy])), "evaluation": graded}
+        for part, stages in parts.items():
+            costs = [(shelf.record(stage) or {}).get("cost") for stage in stages]
+            known = [cost for cost in costs if cost]
+            if known and len(known) == len(costs):
+                seconds = sum(float(cost["device_seconds"]) for cost in known)
+                peak = max(float(cost.get("peak_memory_bytes") or 0) for cost in known)
+                yield {**cell_id(cell), "part": part, "device_seconds": seconds, "peak_memory_bytes": peak}
+
+
+def made_by(shelf: Shelf) -> Iterator[Row]:
+    """Which code and machine made each record."""
+    for stage in shelf.plan.stages():
+        found = shelf.record(stage)
+        made_by = (found or {}).get("made_by")
+        if found and made_by:
+            texts = {name: str(made_by.get(name) or "") for name in ("commit", "harness", "python", "host")}
+            packages = keys.canonical(made_by.get("packages") or {})
+            device = str((found.get("cost") or {}).get("device", ""))
+            yield {
+                "stage": stage.name,
+                **texts,
+                "dirty": bool(made_by.get("dirty")),
+                "device": device,
+                "packages": packages,
+            }

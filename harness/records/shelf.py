@@ -1,0 +1,91 @@
+"""Records and failures of a plan's stages, each read once, and what they say of a cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.plan import Cell, Plan
+    from harness.stages import Stage
+    from harness.store import Store
+
+FINAL = -1
+"""The `step` of a finished policy; an emitted one has its own step."""
+
+
+def setting_of(cell: Cell) -> str:
+    """What contestants must share to be compared: model, dataset and start."""
+    return f"{cell.model} · {cell.dataset} · {cell.start}"
+
+
+@dataclass(frozen=True)
+class Fate:
+    """Why a cell has scores or not: `status`, and the stage and failure behind it."""
+
+    status: str
+    stage: str = ""
+    cause: str = ""
+    error: str = ""
+    hint: str = ""
+
+
+@dataclass
+class Shelf:
+    """Records and failures of a plan's stages, each read once; tables that could not be read."""
+
+    plan: Plan
+    store: Store
+    records: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    failures: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+    def record(self, stage: Stage) -> dict[str, Any] | None:
+        """The record of a finished stage whose tables can be read."""
+        if stage.name not in self.records:
+            self.records[stage.name] = self.store.record(stage.name)
+        return None if stage.name in self.unreadable else self.records[stage.name]
+
+    def failure(self, stage: Stage) -> dict[str, Any] | None:
+        """Cause, error and hint of a stage that failed, or whose tables cannot be read."""
+        if stage.name in self.unreadable:
+            hint = "remove the folder and run the recipe again"
+            return {"cause": "bad data", "error": self.unreadable[stage.name], "hint": hint}
+        if stage.name not in self.failures:
+            self.failures[stage.name] = self.store.failure(stage.name)
+        return self.failures[stage.name]
+
+    def unfinished(self, stage: Stage) -> Iterator[Stage]:
+        """What a stage still waits for, inputs first; a finished stage asks nothing of its inputs."""
+        if self.record(stage) is not None:
+            return
+        for needed in stage.inputs.values():
+            yield from self.unfinished(needed)
+        yield stage
+
+    def fate(self, cell: Cell, step: int | None) -> Fate:
+        """What became of a cell at a step (None: the finished policy)."""
+        if cell.reason:
+            return Fate("cut", cause="cut", error=cell.reason)
+        missing = list(dict.fromkeys(self.unfinished(cell.grades[step])))
+        if not missing:
+            return Fate("done")
+        own = {cell.policy.name, cell.samples[step].name, cell.grades[step].name}
+        for stage in missing:
+            failure = self.failure(stage)
+            if failure:
+                status = "failed" if stage.name in own else "blocked"
+                texts = (str(failure.get(name, "")) for name in ("cause", "error", "hint"))
+                return Fate(status, stage.name, *texts)
+        return Fate("waiting", missing[0].name, "waiting", f"{len(missing)} stage(s) have not run yet")
+
+
+def cell_id(cell: Cell) -> dict[str, Any]:
+    """What names a cell in every table."""
+    return {"setting": setting_of(cell), "contestant": cell.contestant, "replicate": cell.replicate}
+
+
+def steps(cell: Cell) -> Iterable[int | None]:
+    """The steps at which a cell is graded, the final one first."""
+    return () if cell.reason else sorted(cell.grades, key=lambda step: FINAL if step is None else step)

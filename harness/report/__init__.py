@@ -1,0 +1,55 @@
+"""The report: an answer in words, and the tables and figures that it rests on; from records alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harness.plan import Plan
+    from harness.store import Store
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What `harness run` ends with.
+
+    Attributes:
+        text: the answer in words, one sentence per line.
+        path: the page.
+    """
+
+    text: str
+    path: Path
+
+
+def build(plan: Plan, store: Store, out: Path) -> Answer:
+    """Write `report.html`, `report.md` and `tables/*.csv|parquet` from what the plan's stages have left.
+
+    It works on a finished comparison, on one with failed or missing cells, and before anything has run.
+
+    Args:
+        plan: what was to be run.
+        store: the results folder; only records, scores, curves and samples are read.
+        out: the folder of this report; made if needed, earlier files of a report are replaced.
+
+    Returns:
+        The answer in words and where the page lies.
+    """
+    from harness.records import read
+    from harness.report.page import html, markdown
+    from harness.report.sections import make_page
+
+    tables = read(plan, store)
+    page, sheets = make_page(plan, store, tables)
+    out.mkdir(parents=True, exist_ok=True)
+    for sheet in sheets:
+        if sheet.twins:
+            sheet.write(out / "tables")
+    (out / "report.md").write_text(markdown(page), encoding="utf-8")
+    path = out / "report.html"
+    path.write_text(html(page), encoding="utf-8")
+    first = [section for section in page.sections if section.id.startswith("answer")]
+    lines = [text for section in first for text in (section.sentence, *section.points)]
+    return Answer("\n".join(lines), path)

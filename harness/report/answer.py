@@ -1,0 +1,169 @@
+"""The answer in words: what the verdicts say, what they do not, and what would help."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.report.sheet import count, interval, listed, number
+
+if TYPE_CHECKING:
+    from harness.records import Tables
+    from harness.report.compare import Comparison, Pair, Standing
+
+
+def headline(comparison: Comparison) -> str:
+    """One sentence: who is in the top set, or why nobody can be."""
+    top = [row.name for row in comparison.standings if row.in_top_set]
+    if len(comparison.contestants) < 2:
+        return "There is nothing to compare with the start."
+    if not top:
+        return f"No verdict yet: {_why_none(comparison)}."
+    others = "every other contestant"
+    if any("gold" not in row.estimates for row in comparison.standings):
+        others = "every other contestant that has scores"
+    if len(top) == 1:
+        who = f"The start ({top[0]})" if top[0] == comparison.start else top[0]
+        return f"{who} is significantly better on the gold reward than {others}."
+    what = "all contestants" if len(top) == len(comparison.contestants) else listed(top)
+    return f"On the gold reward the top set is {what}: the data do not say which of them is best."
+
+
+def _why_none(comparison: Comparison) -> str:
+    if "gold" not in comparison.scales:
+        return comparison.no_scale
+    notes = [pair.note for pair in comparison.pairs if pair.note and not pair.verdict]
+    return notes[0].rstrip(".") if notes else "no contestant has a finished run beside the start's"
+
+
+def points(comparison: Comparison, tables: Tables) -> list[str]:
+    """What the verdicts against the start say, the oracle's view, and what is missing."""
+    found = [*_against_start(comparison), *_undecided(comparison), *_oracle(comparison), *_missing(comparison, tables)]
+    if any(row.verdict for row in comparison.standings):
+        found.append(
+            "This holds for these knobs, budget, model and data. Nothing was tuned: another learning rate or strength "
+            "may change the order."
+        )
+    return found
+
+
+def _against_start(comparison: Comparison) -> list[str]:
+    words = {
+        "better": f"Better than the start ({comparison.start}), in sd of the start's gold reward: ",
+        "worse": "Worse than the start: ",
+        "equivalent": f"Equivalent to the start, within ±{number(comparison.margin)}: ",
+    }
+    found = []
+    for verdict, opening in words.items():
+        rows = [row for row in comparison.standings if row.verdict == verdict]
+        if rows:
+            found.append(opening + "; ".join(_gain(row) for row in rows) + ".")
+    return found
+
+
+def _gain(row: Standing) -> str:
+    gold = row.estimates["gold"]
+    return f"{row.name} {interval(gold.value, gold.low, gold.high, sign=True)}"
+
+
+def _undecided(comparison: Comparison) -> list[str]:
+    """What could not be separated, from the start and within the top set, and what would be needed."""
+    found = []
+    pairs = [pair for pair in comparison.pairs if pair.verdict == "cannot separate"]
+    primary = [pair for pair in pairs if pair.family == "start"]
+    if primary:
+        names = listed([pair.a for pair in primary])
+        found.append(f"Cannot be separated from the start: {names}. {_needed(primary, comparison.margin)}")
+    top = {row.name for row in comparison.standings if row.in_top_set}
+    inside = [pair for pair in pairs if pair.family == "all" and {pair.a, pair.b} <= top]
+    if inside and len(top) > 1:
+        found.append(
+            f"Pairs within the top set that cannot be separated: {len(inside)}. {_needed(inside, comparison.margin)}"
+        )
+    unknown = [pair for pair in comparison.pairs if pair.family == "start" and not pair.verdict]
+    for note in dict.fromkeys(pair.note for pair in unknown if pair.note):
+        names = listed([pair.a for pair in unknown if pair.note == note])
+        found.append(f"No verdict on {names}: {note}")
+    return found
+
+
+def _needed(pairs: list[Pair], margin: float) -> str:
+    """How many more seeds or prompts would see a difference of the margin, for the hardest of the pairs."""
+    seeds = [pair.more_seeds for pair in pairs if pair.more_seeds is not None]
+    prompts = [pair.more_prompts for pair in pairs if pair.more_prompts is not None]
+    ways = []
+    if len(seeds) == len(pairs):
+        ways.append(count(max(seeds), "more seed"))
+    if len(prompts) == len(pairs):
+        ways.append(count(max(prompts), "more test prompt"))
+    if len(seeds) == len(pairs) and max(seeds) == 0:
+        return (
+            f"A difference of {number(margin)} would probably have been found; if there is one, it is likely smaller."
+        )
+    if not ways:
+        return f"Neither more seeds nor more prompts alone would show a difference of {number(margin)} with power 0.8."
+    return f"To see a difference of {number(margin)} with power 0.8 it would take {' or '.join(ways)}."
+
+
+def _oracle(comparison: Comparison) -> list[str]:
+    """Whether the exact reward agrees with the gold reward model, in sign and in order."""
+    rows = [
+        row for row in comparison.standings if {"gold", "oracle"} <= set(row.estimates) and row.name != comparison.start
+    ]
+    sure = [row for row in rows if row.verdict in ("better", "worse")]
+    against = [row for row in sure if row.estimates["gold"].value * row.estimates["oracle"].value < 0]
+    found = []
+    if against:
+        texts = [
+            f"{row.name} (gold {number(row.estimates['gold'].value, sign=True)}, "
+            f"oracle {number(row.estimates['oracle'].value, sign=True)})"
+            for row in against
+        ]
+        found.append(f"The oracle disagrees with gold about {listed(texts)}: trust the oracle.")
+    elif sure:
+        found.append(
+            f"The oracle has the same sign as gold for {_all_of(len(sure))} that gold separates from the start."
+        )
+    if len(rows) > 2:
+        found.append(
+            f"Order of {len(rows)} contestants, gold against oracle: Kendall's tau {number(_tau(rows))} (1: the same)."
+        )
+    return found
+
+
+def _all_of(rows: int) -> str:
+    return "the contestant" if rows == 1 else f"all {rows} contestants"
+
+
+def _tau(rows: list[Standing]) -> float:
+    """Kendall's tau-a: share of pairs in the same order minus share in the opposite order."""
+    values = [(row.estimates["gold"].value, row.estimates["oracle"].value) for row in rows]
+    pairs = [(a, b) for i, a in enumerate(values) for b in values[i + 1 :]]
+    signs = [(a[0] > b[0]) - (a[0] < b[0]) for a, b in pairs]
+    others = [(a[1] > b[1]) - (a[1] < b[1]) for a, b in pairs]
+    return sum(x * y for x, y in zip(signs, others, strict=True)) / len(pairs)
+
+
+def _missing(comparison: Comparison, tables: Tables) -> list[str]:
+    own = tables.cells[tables.cells["setting"] == comparison.name]
+    gaps = tables.gaps[(tables.gaps["setting"] == comparison.name) & (tables.gaps["step"] == -1)]
+    found = []
+    failed = gaps[gaps["status"] == "failed"]
+    if len(failed):
+        texts = [
+            f"{name} ({count(len(rows), 'run')}: {', '.join(sorted(set(rows['cause'])))})"
+            for name, rows in failed.groupby("contestant", sort=False)
+        ]
+        found.append(
+            f"Failed: {listed(texts)}. A failed run counts as having gained nothing over the start; it is not left out."
+        )
+    waiting = gaps[gaps["status"].isin(["waiting", "blocked"])]
+    if len(waiting):
+        found.append(
+            f"Not finished: {len(waiting)} of {count(len(own), 'run')}. The verdicts are on what has finished."
+        )
+    for name, rows in gaps[gaps["status"] == "cut"].groupby("contestant", sort=False):
+        found.append(f"Cannot run here: {name}: {rows['error'].iloc[0]}")
+    if comparison.left_out:
+        prompts = count(comparison.left_out, "test prompt")
+        found.append(f"Left out for all, since some run has no gold score there: {prompts}.")
+    return found

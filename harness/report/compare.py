@@ -1,0 +1,169 @@
+"""One setting's comparison: every contestant against the start and against each other, from tables alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from harness.records import FINAL
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.report.cubes import Cubes
+    from harness.stats.runs import Runs
+
+ROLES = ("gold", "oracle", "selection", "proxy")
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The start's scores: what a reward is measured in.
+
+    Attributes:
+        mean: over all the start's runs, prompts and samples.
+        sd: over the same; above 0.
+        n: how many there are.
+    """
+
+    mean: float
+    sd: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its 95 % interval, where it has one."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One comparison on the gold reward: `a` minus `b`, in sd of the start; what each field means is in the tables."""
+
+    family: str
+    a: str
+    b: str
+    difference: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    p_holm: float | None
+    verdict: str
+    seeds: int
+    prompts: int
+    more_seeds: int | None
+    more_prompts: int | None
+    note: str
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is known of one contestant."""
+
+    name: str
+    algorithm: str
+    knobs: str
+    planned: int
+    done: int
+    failed: int
+    unfinished: int
+    verdict: str = ""
+    p_holm: float | None = None
+    in_top_set: bool = False
+    more_seeds: int | None = None
+    more_prompts: int | None = None
+    peak_memory_bytes: float | None = None
+    gap: str = ""
+    estimates: dict[str, Estimate] = field(default_factory=dict)
+    gain_by_seed: dict[int, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All contestants of one setting.
+
+    Attributes:
+        name: the setting.
+        start: the contestant that is the start itself.
+        contestants: in the plan's order, the start first.
+        planned: seeds planned.
+        margin: delta, the difference that matters, in sd of the start's gold reward.
+        paired: seeds are compared one by one, since contestants share start, order and noise.
+        scales: by role, where the start has scores that differ.
+        no_scale: why there is none for gold, where there is none.
+        standings: best gold gain first, then those without one.
+        pairs: both families.
+        run_means: mean of each metric for each run and step: `contestant, replicate, step, metric, role, level, value`.
+        curves: what training logged.
+        left_out: prompts without all gold scores, left out for all.
+        cubes: scores by role or metric: `gold`, `oracle`, `selection`, `proxy`, `length`, `kl`.
+        wins: `soft` and `hard` win rates against the start by contestant, (S, P), of finished runs.
+    """
+
+    name: str
+    start: str
+    contestants: list[str]
+    planned: int
+    margin: float
+    paired: bool
+    scales: dict[str, Scale]
+    no_scale: str
+    standings: list[Standing]
+    pairs: list[Pair]
+    run_means: pd.DataFrame
+    curves: pd.DataFrame
+    left_out: int
+    cubes: dict[str, Cubes]
+    wins: dict[str, dict[str, Runs]]
+
+    @cached_property
+    def gold_by_seed(self) -> dict[str, dict[int, float]]:
+        """Each run's mean gold reward on the start's scale, by contestant and seed."""
+        return {
+            name: {
+                seed: float(value)
+                for seed, value in zip(cube.replicates, self._z(cube.prompts.mean(axis=1)), strict=True)
+            }
+            for name, cube in self.cubes["gold"].by_contestant.items()
+            if "gold" in self.scales
+        }
+
+    def gold_of_first_sample(self, replicate: int) -> dict[tuple[str, str], float]:
+        """Gold on the start's scale of each contestant's first sample, by contestant and prompt, for one seed."""
+        gold = self.cubes["gold"]
+        if "gold" not in self.scales:
+            return {}
+        return {
+            (name, prompt): float(value)
+            for name, cube in gold.by_contestant.items()
+            if replicate in cube.replicates
+            for prompt, value in zip(gold.prompts, self._z(cube.at((replicate,))[0, :, 0]), strict=True)
+        }
+
+    def frontier(self) -> list[dict[str, Any]]:
+        """One point per run and graded step: gold on the start's scale, KL and its square root."""
+        if "gold" not in self.scales or self.run_means.empty:
+            return []
+        wanted = self.run_means[self.run_means["level"] == "sample"]
+        index = ["contestant", "replicate", "step"]
+        gold = wanted[(wanted["metric"] == "reward") & (wanted["role"] == "gold")].set_index(index)["value"]
+        kl = wanted[(wanted["metric"] == "kl") & (wanted["role"] == "")].set_index(index)["value"]
+        both = gold.to_frame("gold").join(kl.rename("kl"), how="inner").reset_index()
+        return [
+            {
+                **{"contestant": str(row["contestant"]), "replicate": int(row["replicate"])},
+                **{"step": "final" if row["step"] == FINAL else str(row["step"])},
+                **{"order": 1e12 if row["step"] == FINAL else float(row["step"]), "kl": float(row["kl"])},
+                **{"gold": float(self._z(row["gold"])), "root_kl": max(float(row["kl"]), 0.0) ** 0.5},
+            }
+            for row in both.to_dict("records")
+        ]
+
+    def _z(self, raw: Any) -> Any:
+        return (raw - self.scales["gold"].mean) / self.scales["gold"].sd

@@ -1,0 +1,46 @@
+"""What a figure is: the question that it answers, and how it is drawn. One file each, in this folder."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from harness.report.compare import Comparison
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F5F00", "#332288")
+"""Okabe and Ito's palette without its yellow and black, and two more: told apart by colour-blind readers."""
+START_COLOUR = "#555555"
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
+WIDTH = 620
+"""Pixels of a figure in one panel."""
+
+
+class Figure(ABC):
+    """A figure of one comparison. The file's name is its name; it appears in the report under its question."""
+
+    question: ClassVar[str]
+    section: ClassVar[str]
+    """The id of the section in which it stands."""
+    how_to_read: ClassVar[str]
+
+    @abstractmethod
+    def draw(self, comparison: Comparison) -> Any:
+        """An Altair chart, or a text that says why there is none."""
+
+
+def colour_scale(comparison: Comparison) -> Any:
+    """One colour per contestant, the same in all figures of a report; the start is grey."""
+    import altair as alt
+
+    others = [name for name in comparison.contestants if name != comparison.start]
+    paint = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(others)} | {comparison.start: START_COLOUR}
+    return alt.Scale(domain=comparison.contestants, range=[paint[name] for name in comparison.contestants])
+
+
+def shape_scale(comparison: Comparison) -> Any:
+    """One shape per contestant: what colour says, shape says too."""
+    import altair as alt
+
+    shapes = [SHAPES[i % len(SHAPES)] for i in range(len(comparison.contestants))]
+    return alt.Scale(domain=comparison.contestants, range=shapes)

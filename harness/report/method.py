@@ -1,0 +1,120 @@
+"""How the numbers came to be, with which code, and how to get them again."""
+
+from __future__ import annotations
+
+import json
+from operator import itemgetter
+from typing import TYPE_CHECKING
+
+from harness.report.page import Code, Section
+from harness.report.sheet import Sheet, Shown, count, listed, make_frame, number
+
+if TYPE_CHECKING:
+    from harness.plan import Plan
+    from harness.records import Tables
+    from harness.report.compare import Comparison, Scale
+
+
+def method_section(plan: Plan, tables: Tables, comparisons: list[Comparison]) -> Section:
+    """The estimator, the families, the seeds, the code, and one command that repeats it all."""
+    margin = number(plan.recipe.evaluation.margin)
+    sentence = f"Differences count from {margin} sd of the start's gold reward; seeds and prompts are both sampled."
+    return Section(
+        "method",
+        "Method, and how to reproduce this",
+        sentence,
+        points=_points(comparisons, margin),
+        sheets=[versions_sheet(tables)],
+        codes=[
+            Code("Reproduce with one command", f"harness run {plan.recipe.path}", open=True),
+            Code("The recipe", plan.recipe.text),
+        ],
+    )
+
+
+def _points(comparisons: list[Comparison], margin: str) -> list[str]:
+    pairing = "Seeds are not paired: each contestant's runs are taken as independent."
+    if all(comparison.paired for comparison in comparisons):
+        pairing = "Seeds are paired: the contestants of a seed share start, data order and sampling noise."
+    scales = [f"{one.name}: {_scale(one.scales['gold'])}" for one in comparisons if "gold" in one.scales]
+    return [
+        "A score is the mean over the samples of a prompt, in sd of the start: (raw − mean of the start) / sd of the "
+        "start, over all of the start's seeds, prompts and samples; one scale per reward and setting. Gold: "
+        + ("; ".join(scales) or "no scale yet")
+        + ".",
+        "Intervals and tests: runs crossed with prompts, both random; variance of seeds plus prompts minus their "
+        "interaction, each part held against its own t quantile. Intervals are 95 %, not adjusted for the family. "
+        + pairing,
+        "Families: each contestant against the start (primary), and all pairs (secondary); p-values are adjusted by "
+        "Holm within each family and setting. Better or worse: adjusted p below 0.05. Equivalent: both one-sided tests "
+        f"reject a difference of {margin} or more. Otherwise: cannot separate.",
+        "The top set holds every contestant that is not significantly below the best observed (Holm over all pairs). "
+        "More seeds or prompts: what would give power 0.8 for a difference of the margin at the family's level.",
+        "Win rate: over all pairs of a contestant's and the start's samples for the same prompt and seed; soft is the "
+        "mean of sigmoid(gold difference), hard the share of wins with ties as one half.",
+        "A failed run counts as the start's own scores of that seed, so failing is never an advantage; `gold_finished` "
+        "in the tables is over finished runs alone. Runs that wait are in no number.",
+        "Gold is a reward model that no training and no choice of knobs has seen; the oracle, where there is one, is "
+        "the dataset's exact rule.",
+    ]
+
+
+def _scale(scale: Scale) -> str:
+    return f"mean {number(scale.mean, 3)}, sd {number(scale.sd, 3)} over {count(scale.n, 'response')} of the start"
+
+
+def versions_sheet(tables: Tables) -> Sheet:
+    """Which code, packages and machines made the records."""
+    made_by = tables.made_by
+    found = []
+    for what, title in {
+        "commit": "commit",
+        "harness": "harness",
+        "python": "Python",
+        "host": "host",
+        "device": "device",
+    }.items():
+        values = sorted({str(value) for value in made_by[what] if value})
+        found.append({"what": title, "value": listed(values) if values else "not recorded"})
+    dirty = int(made_by["dirty"].sum())
+    found.append(
+        {"what": "uncommitted changes", "value": f"in {dirty} of {count(len(made_by), 'stage')}" if dirty else "none"}
+    )
+    packages: dict[str, set[str]] = {}
+    for text in made_by["packages"].unique():
+        for name, version in json.loads(text).items():
+            packages.setdefault(name, set()).add(str(version))
+    found += [{"what": name, "value": listed(sorted(versions))} for name, versions in sorted(packages.items())]
+    shown = [
+        Shown("what", lambda row: row["what"], kind="word"),
+        Shown("value", lambda row: row["value"], kind="prose"),
+    ]
+    frame = make_frame(found, {"what": "string", "value": "string"})
+    meanings = {"what": "what is named", "value": "what the records say; several where they differ"}
+    return Sheet("versions", "What made the records.", frame, meanings, shown, folded=True)
+
+
+def dictionary_sheet(sheets: list[Sheet]) -> Sheet:
+    """What every column of every table means."""
+    found = [
+        {"table": sheet.name, "column": name, "type": str(kind), "meaning": sheet.meanings[name]}
+        for sheet in sheets
+        if sheet.twins
+        for name, kind in zip(map(str, sheet.frame.columns), sheet.frame.dtypes, strict=True)
+    ]
+    columns = ("table", "column", "type", "meaning")
+    shown = [Shown(name, itemgetter(name), kind="prose" if name == "meaning" else "word") for name in columns]
+    meanings = {
+        "table": "a table's file",
+        "column": "its column",
+        "type": "its type",
+        "meaning": "what it holds, with its unit",
+    }
+    return Sheet(
+        "dictionary",
+        "Columns of all tables.",
+        make_frame(found, dict.fromkeys(columns, "string")),
+        meanings,
+        shown,
+        folded=True,
+    )

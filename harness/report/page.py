@@ -1,0 +1,201 @@
+"""The page: sections of sentences, figures, tables and samples; rendered as HTML and as Markdown."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.report.sheet import Sheet
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure on the page: its Vega-Lite `spec` and static `svg`, or the `reason` why there is none."""
+
+    id: str
+    question: str
+    how_to_read: str
+    spec: dict[str, Any] | None = None
+    svg: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One contestant's response to a prompt, and a note on it."""
+
+    contestant: str
+    response: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt and the responses to it, side by side."""
+
+    prompt_id: str
+    prompt: str
+    sides: list[Side]
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text to be read as it stands: a recipe, a command."""
+
+    caption: str
+    text: str
+    open: bool = False
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the report: one sentence of conclusion, then what it rests on."""
+
+    id: str
+    title: str
+    sentence: str
+    points: list[str] = field(default_factory=list)
+    paragraphs: list[str] = field(default_factory=list)
+    figures: list[Drawn] = field(default_factory=list)
+    sheets: list[Sheet] = field(default_factory=list)
+    samples: list[Prompt] = field(default_factory=list)
+    codes: list[Code] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Page:
+    """The whole report."""
+
+    title: str
+    question: str
+    state: str
+    sections: list[Section]
+
+    @property
+    def has_figures(self) -> bool:
+        """Whether the runtime of the figures is needed."""
+        return any(figure.spec for section in self.sections for figure in section.figures)
+
+
+def drawn(id: str, question: str, how_to_read: str, chart: Any) -> Drawn:
+    """A figure from what `Figure.draw` gave: a chart, or a text that says why there is none."""
+    if isinstance(chart, str):
+        return Drawn(id, question, how_to_read, reason=chart)
+    import vl_convert
+
+    spec: dict[str, Any] = json.loads(chart.to_json(indent=None))
+    spec["config"] = _CONFIG
+    svg = vl_convert.vegalite_to_svg(spec, vl_version=_vegalite_version(), allowed_base_urls=[])
+    return Drawn(id, question, how_to_read, spec, svg)
+
+
+_CONFIG: dict[str, Any] = {
+    "font": "system-ui, DejaVu Sans, sans-serif",
+    "view": {"stroke": None},
+    "axis": {
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "labelLimit": 260,
+        "gridColor": "#e4e4e4",
+    },
+    "legend": {"labelFontSize": 12, "labelLimit": 260},
+    "title": {"fontSize": 12, "fontWeight": "normal", "anchor": "start"},
+}
+
+
+def _vegalite_version() -> str:
+    """Altair's Vega-Lite version as the converter names it: `6.4` for `v6.4.1`."""
+    import altair
+
+    return ".".join(altair.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
+
+
+@cache
+def _runtime() -> str:
+    import vl_convert
+
+    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", _vegalite_version())
+    return str(bundle).replace("</script", "<\\/script")
+
+
+def html(page: Page) -> str:
+    """The page as one HTML file that asks for nothing from any network; its policy forbids it to."""
+    import jinja2
+    from markupsafe import Markup
+
+    loader = jinja2.FileSystemLoader(TEMPLATES)
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    # what these two mark as safe is made here and holds no text of a model: SVG escapes its own, JSON is escaped below
+    environment.filters["drawn"] = Markup
+    environment.filters["script_json"] = lambda value: Markup(script_json(value))
+    css = Markup((TEMPLATES / "page.css").read_text())
+    runtime = _runtime() if page.has_figures else ""
+    return environment.get_template("page.html").render(page=page, css=css, runtime=runtime)
+
+
+def script_json(value: object) -> str:
+    """JSON that cannot end the script element that it stands in."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def markdown(page: Page) -> str:
+    """The page as Markdown: the same sentences and numbers; figures are in the HTML."""
+    lines = [
+        f"# {_inline(page.title)}",
+        "",
+        *([_inline(page.question), ""] if page.question else []),
+        _inline(page.state),
+        "",
+    ]
+    for section in page.sections:
+        lines += [f"## {_inline(section.title)}", "", f"**{_inline(section.sentence)}**", ""]
+        lines += [f"- {_inline(text)}" for text in section.points] + [""] * bool(section.points)
+        for text in section.paragraphs:
+            lines += [_inline(text), ""]
+        for figure in section.figures:
+            lines += [f"*{figure.question}* " + (figure.reason if figure.reason else "(figure in report.html)"), ""]
+        for sheet in section.sheets:
+            lines += [*_table(sheet), ""]
+        for prompt in section.samples:
+            lines += _samples(prompt)
+        for code in section.codes:
+            lines += [code.caption, "", *_fenced(code.text), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _table(sheet: Sheet) -> list[str]:
+    heads = [_inline(column.title) for column in sheet.shown]
+    marks = ["---:" if column.kind == "number" else "---" for column in sheet.shown]
+    body = [[_inline(text) for text in row] for row in sheet.texts()]
+    return [_inline(sheet.caption), "", *("| " + " | ".join(row) + " |" for row in [heads, marks, *body])]
+
+
+def _samples(prompt: Prompt) -> list[str]:
+    lines = [f"### Prompt {_inline(prompt.prompt_id)}", ""]
+    lines += [*_fenced(prompt.prompt), ""] if prompt.prompt else []
+    for side in prompt.sides:
+        lines += [f"{_inline(side.contestant)} {_inline(side.note)}".rstrip() + ":", "", *_fenced(side.response), ""]
+    return lines
+
+
+def _fenced(text: str) -> list[str]:
+    """A code block whose fence is longer than any run of backticks in the text."""
+    runs = "".join(mark if mark == "`" else " " for mark in text).split()
+    fence = "`" * max([3, *(len(run) + 1 for run in runs)])
+    return [fence, text, fence]
+
+
+def _inline(text: str) -> str:
+    """Text that stands in one line of Markdown and is not read as markup or HTML."""
+    text = " ".join(text.split())
+    for mark, safe in (("\\", "\\\\"), ("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("`", "\\`"), ("*", "\\*")):
+        text = text.replace(mark, safe)
+    return text

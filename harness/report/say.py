@@ -1,0 +1,100 @@
+"""The sentence that opens each section."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.records import FINAL
+from harness.report.sheet import Sheet, count, listed, number
+
+if TYPE_CHECKING:
+    from harness.records import Tables
+    from harness.report.compare import Comparison
+    from harness.report.page import Prompt
+
+
+def contestants(one: Comparison) -> str:
+    """How many contestants there are, and what the verdicts against the start are."""
+    others = [row for row in one.standings if row.name != one.start]
+    counts = {
+        verdict: sum(row.verdict == verdict for row in others)
+        for verdict in ("better", "worse", "equivalent", "cannot separate")
+    }
+    words = {"cannot separate": "not separated from it"}
+    parts = [f"{n} {words.get(verdict, verdict)}" for verdict, n in counts.items() if n]
+    unknown = sum(not row.verdict for row in others)
+    parts += [f"{unknown} without a verdict"] if unknown else []
+    return f"{count(len(others), 'contestant')} against the start ({one.start}): {', '.join(parts) or 'none'}."
+
+
+def pairs(one: Comparison) -> str:
+    """How many of all pairs differ."""
+    found = [pair for pair in one.pairs if pair.family == "all" and pair.verdict]
+    if not found:
+        return "No pair can be compared yet."
+    differ = sum(pair.verdict in ("better", "worse") for pair in found)
+    equal = sum(pair.verdict == "equivalent" for pair in found)
+    unclear = len(found) - differ - equal
+    return f"Of {count(len(found), 'pair')}: {differ} differ, {equal} are equivalent, {unclear} cannot be separated."
+
+
+def reward_kl(one: Comparison) -> str:
+    """Who went how far from the start."""
+    kls = {
+        row.name: row.estimates["kl"].value for row in one.standings if "kl" in row.estimates and row.name != one.start
+    }
+    if not kls:
+        return "No contestant has a KL to the start yet."
+    low, high = min(kls, key=lambda name: kls[name]), max(kls, key=lambda name: kls[name])
+    if low == high:
+        return f"{low} moved {number(kls[low])} nats per response away from the start."
+    ends = f"{number(kls[low])} ({low}) to {number(kls[high])} nats per response ({high})"
+    return f"Distances from the start go from {ends}."
+
+
+def training(one: Comparison) -> str:
+    """How much was logged."""
+    if one.curves.empty:
+        return "No run has logged training curves."
+    runs = one.curves[["contestant", "replicate"]].drop_duplicates()
+    return f"{count(len(runs), 'run')} logged {count(int(one.curves['metric'].nunique()), 'quantity', 'quantities')}."
+
+
+def preference(sheet: Sheet) -> str:
+    """What the table of held-out pairs holds."""
+    if sheet.frame.empty or len(sheet.frame.columns) < 2:
+        return "No policy has been measured on held-out labelled pairs."
+    metrics = listed(list(sheet.frame.columns[1:]))
+    return f"{count(len(sheet.frame), 'contestant')} on the same held-out labelled pairs, by {metrics}."
+
+
+def samples(prompts: list[Prompt]) -> str:
+    """What is shown."""
+    if not prompts:
+        return "No run has samples to show."
+    return f"{count(len(prompts), 'prompt')} drawn by hash, not chosen; the first response of one seed to each."
+
+
+def gaps(tables: Tables) -> str:
+    """How many runs have no scores, by status and cause."""
+    final = tables.gaps[tables.gaps["step"] == FINAL]
+    if final.empty:
+        early = len(tables.gaps)
+        return f"{count(early, 'graded step')} of a finished run is missing." if early else "Nothing is missing."
+    parts = []
+    for status, rows in final.groupby("status", sort=False):
+        causes = listed(sorted(set(rows["cause"])))
+        parts.append(f"{len(rows)} {status}" + ("" if causes == status else f" ({causes})"))
+    return f"{count(len(final), 'run')} of {len(tables.cells)} without scores: {'; '.join(parts)}."
+
+
+def cost(tables: Tables) -> str:
+    """The total, and what sharing saved."""
+    costs = tables.costs
+    if costs.empty:
+        return "Nothing has run yet."
+    once = float(costs["device_seconds"].sum())
+    alone = float((costs["device_seconds"] * costs["used_by"].clip(lower=1)).sum())
+    saved = f" Without sharing stages it would have been {number(alone, 0)}." if alone > once else ""
+    stages = count(int(costs["stage"].nunique()), "stage")
+    return f"{number(once, 0)} device-seconds in all, each of {stages} counted once.{saved}"

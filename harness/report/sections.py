@@ -1,0 +1,120 @@
+"""The sections of the page, in order; each opens with one sentence that says what it shows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import harness.registry as registry
+from harness.report import say
+from harness.report.answer import headline, points
+from harness.report.ledger import costs_sheet, gaps_sheet, metrics_sheet, preference_sheet, runs_sheet, totals_sheet
+from harness.report.method import dictionary_sheet, method_section
+from harness.report.page import Drawn, Page, Section, drawn
+from harness.report.samples import side_by_side
+from harness.report.sheet import Sheet, count
+from harness.report.sheets import main_sheet, matrix_sheet, pairs_sheet
+from harness.report.standings import compare
+from harness.report.twins import curves_sheet, measurements_sheet, prompts_sheet
+
+if TYPE_CHECKING:
+    from harness.plan import Plan
+    from harness.records import Tables
+    from harness.report.compare import Comparison
+    from harness.report.figures import Figure
+    from harness.store import Store
+
+
+def make_page(plan: Plan, store: Store, tables: Tables) -> tuple[Page, list[Sheet]]:
+    """The page and all its tables.
+
+    Args:
+        plan: what was to be run.
+        store: for the samples that are shown.
+        tables: what the records say.
+
+    Returns:
+        The page, and every table that belongs into files.
+    """
+    comparisons = compare(plan, tables)
+    sections = [section for i, one in enumerate(comparisons) for section in _of_setting(i, one, plan, store, tables)]
+    sections.sort(key=lambda section: not section.id.startswith("answer"))
+    shared = [_metrics(comparisons), _gaps(tables), _cost(tables), _runs(tables, comparisons)]
+    sections += [*shared, method_section(plan, tables, comparisons)]
+    whole = [main_sheet(comparisons), pairs_sheet(comparisons), prompts_sheet(comparisons), costs_sheet(tables)]
+    whole += [curves_sheet(tables), measurements_sheet(tables)]
+    whole += [sheet for section in sections for sheet in section.sheets if sheet.twins and not sheet.part]
+    dictionary = dictionary_sheet(whole)
+    sections.append(
+        Section("dictionary", "Data dictionary", "What every column of the tables means.", sheets=[dictionary])
+    )
+    return Page(plan.recipe.name, plan.recipe.question, _state(tables), sections), [*whole, dictionary]
+
+
+def _state(tables: Tables) -> str:
+    """How much of the plan has run."""
+    statuses = tables.cells["status"].value_counts()
+    parts = [
+        f"{int(statuses[name])} {name}" for name in ("done", "failed", "blocked", "waiting", "cut") if name in statuses
+    ]
+    return f"{count(len(tables.cells), 'run')} planned: {', '.join(parts)}." if parts else "No runs planned."
+
+
+def _of_setting(index: int, one: Comparison, plan: Plan, store: Store, tables: Tables) -> list[Section]:
+    """The sections that each setting has of its own."""
+    suffix, label = (f"-{index}", f" · {one.name}") if _several(tables) else ("", "")
+    figures = _figures(one, suffix)
+    preference, prompts = preference_sheet(one, suffix), side_by_side(plan, store, tables, one)
+    found = [
+        Section("answer", "Answer", headline(one), points=points(one, tables)),
+        Section("main", "Contestants", say.contestants(one), sheets=[main_sheet([one], suffix or "-0")]),
+        Section(
+            "pairs", "All pairs", say.pairs(one), sheets=[matrix_sheet(one, suffix), pairs_sheet([one], suffix or "-0")]
+        ),
+        Section("reward-kl", "Reward and distance", say.reward_kl(one)),
+        Section("training", "Training", say.training(one)),
+        Section("preference", "Held-out preferences", say.preference(preference), sheets=[preference]),
+        Section("figures", "More figures", "Figures of the plug-in folders."),
+        Section("samples", "Samples side by side", say.samples(prompts), samples=prompts),
+    ]
+    known = {section.id for section in found}
+    for name, figure in figures:
+        section = name if name in known else "figures"
+        next(one for one in found if one.id == section).figures.append(figure)
+    named = [replace(section, id=section.id + suffix, title=section.title + label) for section in found]
+    return [section for section in named if section.figures or not section.id.startswith("figures")]
+
+
+def _several(tables: Tables) -> bool:
+    return int(tables.cells["setting"].nunique()) > 1
+
+
+def _figures(one: Comparison, suffix: str) -> list[tuple[str, Drawn]]:
+    """Every figure of the folder, each with the id of the section in which it stands."""
+    found = []
+    for name in registry.names("report/figures"):
+        figure: Figure = registry.load("report/figures", name)()
+        found.append((figure.section, drawn(f"{name}{suffix}", figure.question, figure.how_to_read, figure.draw(one))))
+    return found
+
+
+def _metrics(comparisons: list[Comparison]) -> Section:
+    sheet = metrics_sheet(comparisons)
+    names = sheet.frame[["metric", "role"]].drop_duplicates()
+    sentence = (
+        f"{count(len(names), 'metric')} of every finished policy." if len(names) else "No metric has been measured yet."
+    )
+    return Section("metrics", "All metrics", sentence, sheets=[sheet])
+
+
+def _gaps(tables: Tables) -> Section:
+    sheet = gaps_sheet(tables)
+    return Section("gaps", "Gaps", say.gaps(tables), sheets=[sheet])
+
+
+def _cost(tables: Tables) -> Section:
+    return Section("cost", "Cost", say.cost(tables), sheets=[totals_sheet(tables)])
+
+
+def _runs(tables: Tables, comparisons: list[Comparison]) -> Section:
+    return Section("runs", "Ledger of all runs", _state(tables), sheets=[runs_sheet(tables, comparisons)])

@@ -1,0 +1,131 @@
+"""A table of the report: one frame of plain numbers, and how a person reads it; every format shows the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Row = Mapping[str, Any]
+"""One row of a frame; a number that is not there is None."""
+
+GAP = "—"
+"""Stands where there is no number; the table's own `gap` column or the section of gaps says why."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A column as a person reads it.
+
+    Attributes:
+        title: its heading, with the unit.
+        text: what stands in a row.
+        kind: `number` is right-aligned, `word` is not, `prose` may take several lines.
+    """
+
+    title: str
+    text: Callable[[Row], str]
+    kind: str = "number"
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table.
+
+    Attributes:
+        name: the name of its CSV and parquet files.
+        caption: what it holds, in one line.
+        frame: one row per thing; absent numbers are null.
+        meanings: what each column of the frame means, with its unit: the data dictionary.
+        shown: the columns of the page; none where a table is only written to files.
+        folded: closed until somebody opens it.
+        twins: it is in CSV and parquet files; False for another view of tables that are.
+        part: set where it is one setting's part of the table in the files.
+    """
+
+    name: str
+    caption: str
+    frame: pd.DataFrame
+    meanings: dict[str, str]
+    shown: list[Shown] = field(default_factory=list)
+    folded: bool = False
+    twins: bool = True
+    part: str = ""
+
+    @property
+    def anchor(self) -> str:
+        """The id of its place in the page."""
+        return f"table-{self.name}{self.part}"
+
+    def texts(self) -> list[list[str]]:
+        """What the page and the Markdown show: one list per row."""
+        return [[column.text(row) for column in self.shown] for row in rows(self.frame)]
+
+    def write(self, folder: Path) -> None:
+        """Write `<name>.csv` and `<name>.parquet`: the same numbers at full precision."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.frame.to_csv(folder / f"{self.name}.csv", index=False, lineterminator="\n")
+        self.frame.to_parquet(folder / f"{self.name}.parquet", index=False)
+
+
+def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """A frame's rows, with None where there is no value."""
+    plain = frame.astype(object)
+    return cast("list[dict[str, Any]]", plain.where(frame.notna(), None).to_dict("records"))
+
+
+def make_frame(found: list[dict[str, Any]], columns: dict[str, str]) -> pd.DataFrame:
+    """A frame with these columns, absent values null.
+
+    Args:
+        found: one dictionary per row; a missing name or None is an absent value.
+        columns: pandas types by name, of those that can be null: `string`, `Float64`, `Int64`, `boolean`.
+    """
+    import pandas as pd
+
+    data = {name: pd.array([row.get(name) for row in found], dtype=cast(Any, kind)) for name, kind in columns.items()}
+    return pd.DataFrame(data)
+
+
+def number(value: float | None, digits: int = 2, sign: bool = False) -> str:
+    """`1.23`, `+1.23` with `sign`, or the gap mark; a minus is a minus sign."""
+    if value is None:
+        return GAP
+    text = f"{value:{'+' if sign else ''},.{digits}f}"
+    zero = text.strip("+-0.,") == ""
+    return (text.lstrip("+-") if zero else text).replace("-", "−")
+
+
+def interval(value: float | None, low: float | None, high: float | None, digits: int = 2, sign: bool = False) -> str:
+    """`0.42 [0.30, 0.54]`, or the value alone where it has no interval."""
+    if value is None or low is None or high is None:
+        return number(value, digits, sign)
+    return f"{number(value, digits, sign)} [{number(low, digits, sign)}, {number(high, digits, sign)}]"
+
+
+def chance(value: float | None) -> str:
+    """A p-value: three decimals, and `<0.001` below that."""
+    if value is None:
+        return GAP
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def mebibytes(value: float | None) -> str:
+    """Bytes as MiB, or GiB from 10 GiB on."""
+    if value is None:
+        return GAP
+    return f"{value / 2**30:,.1f} GiB" if value >= 10 * 2**30 else f"{value / 2**20:,.0f} MiB"
+
+
+def count(value: int | None, one: str, many: str = "") -> str:
+    """`1 seed`, `3 seeds`."""
+    return f"{value} {one if value == 1 else many or one + 's'}"
+
+
+def listed(names: list[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1] if names else "none"

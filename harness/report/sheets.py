@@ -1,0 +1,173 @@
+"""The report's tables, built from comparisons and records."""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+from harness.report.sheet import GAP, Row, Sheet, Shown, chance, interval, make_frame, mebibytes, number
+
+if TYPE_CHECKING:
+    from harness.report.compare import Comparison, Estimate
+
+MARKS = {"better": "▲", "worse": "▼", "equivalent": "=", "cannot separate": "?"}
+IDS = {"setting": "string", "contestant": "string"}
+ID_MEANINGS = {
+    "setting": "model · dataset · start; contestants are compared within one",
+    "contestant": "the algorithm, with the knobs in which it differs from its namesakes",
+}
+_ESTIMATES = {
+    "gold": "gold reward minus the start's, in sd of the start's responses (failed runs count as the start)",
+    "gold_finished": "the same over finished runs alone",
+    "oracle": "oracle reward minus the start's, in sd of the start's responses",
+    "selection": "selection reward minus the start's, in sd of the start's responses",
+    "proxy": "proxy reward minus the start's, in sd of the start's responses",
+    "soft_win": "mean chance that gold prefers a response to the start's (all sample pairs of a prompt and seed)",
+    "hard_win": "share of sample pairs in which gold scores it above the start's; ties count one half",
+    "length": "response tokens",
+    "kl": "KL(policy ‖ start) per response in nats, from full logits on the policy's own responses",
+}
+_MAIN = {
+    **IDS,
+    **{"algorithm": "string", "knobs": "string", "planned": "Int64", "done": "Int64", "failed": "Int64"},
+    **{"unfinished": "Int64", "top_set": "boolean", "verdict": "string", "p_holm": "Float64"},
+    **{f"{name}{end}": "Float64" for name in _ESTIMATES for end in ("", "_low", "_high")},
+    **{"more_seeds": "Int64", "more_prompts": "Int64"},
+    **{"own_device_seconds": "Float64", "shared_device_seconds": "Float64", "evaluation_device_seconds": "Float64"},
+    **{"peak_memory_bytes": "Float64", "gap": "string"},
+}
+_MAIN_MEANINGS = {
+    **ID_MEANINGS,
+    **{"algorithm": "name of the algorithm's file", "knobs": "the knobs that the recipe sets, as JSON"},
+    **{"planned": "runs (seeds) planned", "done": "runs finished and graded", "failed": "runs that failed"},
+    **{"unfinished": "runs that have not run yet, or wait for something that failed"},
+    **{"top_set": "true: not significantly below the best of its setting (Holm over all pairs)"},
+    **{"verdict": "against the start, on gold: better, worse, equivalent (within the margin), cannot separate"},
+    **{"p_holm": "p-value against the start, adjusted by Holm over the contestants of the setting"},
+    **_ESTIMATES,
+    **{f"{name}_low": f"lower end of the 95 % interval of {name}" for name in _ESTIMATES},
+    **{f"{name}_high": f"upper end of the 95 % interval of {name}" for name in _ESTIMATES},
+    **{"more_seeds": "further seeds that would separate a difference of the margin with power .8, prompts fixed"},
+    **{"more_prompts": "further prompts that would, seeds fixed"},
+    **{"own_device_seconds": "device-seconds of training one policy, mean over seeds"},
+    **{"shared_device_seconds": "the same with all stages that it rests on (pretraining, start, reference ...)"},
+    **{"evaluation_device_seconds": "device-seconds of its samples and grades, mean over seeds"},
+    **{"peak_memory_bytes": "largest peak of resident memory while training a policy (the device's, on a GPU)"},
+    **{"gap": "why a number is absent"},
+}
+
+
+def main_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
+    """One row per contestant: what it gained, how sure that is, and what it cost."""
+    found = []
+    for comparison in comparisons:
+        for row in comparison.standings:
+            values: dict[str, Any] = {"setting": comparison.name, "contestant": row.name}
+            for field in ("algorithm", "knobs", "planned", "done", "failed", "unfinished", "verdict", "p_holm", "gap"):
+                values[field] = getattr(row, field)
+            for field in ("more_seeds", "more_prompts", "peak_memory_bytes"):
+                values[field] = getattr(row, field)
+            values |= {"top_set": row.in_top_set, **{f"{part}_device_seconds": s for part, s in row.seconds.items()}}
+            for metric, estimate in row.estimates.items():
+                values |= _ends(metric, estimate)
+            found.append(values)
+    shown = [
+        Shown("contestant", lambda row: f"{row['contestant']}{' ●' if row['top_set'] else ''}", kind="word"),
+        Shown("seeds done / planned", _seeds),
+        Shown("gold gain, start-sd [95 %]", lambda row: _estimate(row, "gold", sign=True)),
+        Shown("against the start", _verdict, kind="word"),
+        Shown("oracle gain, start-sd [95 %]", lambda row: _estimate(row, "oracle", sign=True)),
+        Shown("soft win rate [95 %]", lambda row: _estimate(row, "soft_win")),
+        Shown("response tokens", lambda row: number(row["length"], 1)),
+        Shown("KL to start, nats", lambda row: number(row["kl"])),
+        Shown("device-s own / with shared", _seconds),
+        Shown("peak memory", lambda row: mebibytes(row["peak_memory_bytes"])),
+        Shown("gaps", lambda row: row["gap"] or "", kind="prose"),
+    ]
+    caption = "Contestants, best gold gain first; ● marks the top set, which nothing here is significantly better than."
+    return Sheet("main", caption, make_frame(found, _MAIN), _MAIN_MEANINGS, shown, part=part)
+
+
+def _ends(name: str, estimate: Estimate) -> dict[str, float | None]:
+    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+
+
+def _estimate(row: Row, name: str, digits: int = 2, sign: bool = False) -> str:
+    return interval(row[name], row[f"{name}_low"], row[f"{name}_high"], digits, sign)
+
+
+def _seeds(row: Row) -> str:
+    return f"{row['done']} / {row['planned']}" + (f" ({row['failed']} failed)" if row["failed"] else "")
+
+
+def _verdict(row: Row) -> str:
+    if not row["verdict"]:
+        return GAP
+    p = "" if row["p_holm"] is None else f" (p {chance(row['p_holm'])})"
+    return f"{MARKS.get(row['verdict'], '')} {row['verdict']}{p}".strip()
+
+
+def _seconds(row: Row) -> str:
+    return f"{number(row['own_device_seconds'], 1)} / {number(row['shared_device_seconds'], 1)}"
+
+
+_PAIR = {
+    **{"setting": "string", "family": "string", "a": "string", "b": "string"},
+    **dict.fromkeys(("difference", "low", "high", "p", "p_holm"), "Float64"),
+    **{"verdict": "string", "seeds": "Int64", "prompts": "Int64", "more_seeds": "Int64", "more_prompts": "Int64"},
+    "note": "string",
+}
+_PAIR_MEANINGS = {
+    "setting": ID_MEANINGS["setting"],
+    "family": "start: each contestant against the start (primary); all: all pairs (secondary); Holm within each",
+    **{"a": "a contestant", "b": "what it is compared with", "difference": "gold of a minus gold of b, in start-sd"},
+    **{"low": "lower end of its 95 % interval (not adjusted for the family)", "high": "upper end of it"},
+    **{"p": "p-value of no difference", "p_holm": "the same adjusted by Holm within the family"},
+    **{"verdict": "a against b: better, worse, equivalent, cannot separate"},
+    **{"seeds": "seeds in the comparison", "prompts": "prompts in the comparison"},
+    **{"more_seeds": _MAIN_MEANINGS["more_seeds"], "more_prompts": _MAIN_MEANINGS["more_prompts"]},
+    "note": "why a number is absent, or what cannot help",
+}
+
+
+def pairs_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
+    """Every comparison of both families, with its numbers."""
+    found = [
+        {"setting": comparison.name, **{name: getattr(pair, name) for name in _PAIR if name != "setting"}}
+        for comparison in comparisons
+        for pair in comparison.pairs
+    ]
+    shown = [
+        Shown("family", lambda row: row["family"], kind="word"),
+        Shown("a", lambda row: row["a"], kind="word"),
+        Shown("b", lambda row: row["b"], kind="word"),
+        Shown("a − b, start-sd [95 %]", lambda row: interval(row["difference"], row["low"], row["high"], sign=True)),
+        Shown("p", lambda row: chance(row["p"])),
+        Shown("p (Holm)", lambda row: chance(row["p_holm"])),
+        Shown("verdict on a", lambda row: row["verdict"] or GAP, kind="word"),
+        Shown("notes, and what would separate the margin", itemgetter("note"), kind="prose"),
+    ]
+    caption = "All comparisons on the gold reward, in both families."
+    return Sheet("pairs", caption, make_frame(found, _PAIR), _PAIR_MEANINGS, shown, folded=True, part=part)
+
+
+def matrix_sheet(comparison: Comparison, part: str) -> Sheet:
+    """Who beats whom: the row's gold minus the column's, with the verdict's mark."""
+    names = [row.name for row in comparison.standings]
+    texts: dict[tuple[str, str], str] = {}
+    for pair in comparison.pairs:
+        if pair.family == "all" and pair.difference is not None:
+            mark = MARKS.get(pair.verdict, "")
+            turned = {"▲": "▼", "▼": "▲"}.get(mark, mark)
+            texts[pair.a, pair.b] = f"{number(pair.difference, sign=True)} {mark}"
+            texts[pair.b, pair.a] = f"{number(-pair.difference, sign=True)} {turned}"
+    found = [{"row": a, **{b: texts.get((a, b), "" if a == b else GAP) for b in names}} for a in names]
+    frame = make_frame(found, dict.fromkeys(["row", *names], "string"))
+    shown = [
+        Shown("row − column", lambda row: row["row"], kind="word"),
+        *(Shown(name, itemgetter(name)) for name in names),
+    ]
+    caption = (
+        "Gold of the row minus gold of the column, in start-sd. ▲ better, ▼ worse, = equivalent, ? cannot separate."
+    )
+    return Sheet("matrix", caption, frame, {}, shown, twins=False, part=part)

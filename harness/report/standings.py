@@ -1,0 +1,286 @@
+"""From tables to comparisons: the start's scale, win rates, verdicts, and where each contestant stands."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import harness.records as records
+from harness.report.compare import ROLES, Comparison, Estimate, Pair, Scale, Standing
+from harness.report.cubes import Cubes, cubes
+from harness.report.sheet import count, listed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.plan import Plan
+    from harness.records import Tables
+    from harness.stats.contrast import Mean, Result
+    from harness.stats.runs import Runs
+    from harness.stats.verdicts import Verdict, Verdicts
+
+PARTS = {"own": "own", "with shared": "shared", "evaluation": "evaluation"}
+
+
+def compare(plan: Plan, tables: Tables) -> list[Comparison]:
+    """One comparison for each setting of a plan, in the plan's order.
+
+    Args:
+        plan: for the margin and whether seeds are paired.
+        tables: what the records say.
+
+    Returns:
+        Comparisons, also of settings in which nothing has run.
+    """
+    evaluation = plan.recipe.evaluation
+    return [
+        _setting(str(name), tables, evaluation.margin, evaluation.paired) for name in tables.cells["setting"].unique()
+    ]
+
+
+def _setting(name: str, tables: Tables, margin: float, paired: bool) -> Comparison:
+    cells, scores = (frame[frame["setting"] == name] for frame in (tables.cells, tables.scores))
+    gaps = tables.gaps[(tables.gaps["setting"] == name) & (tables.gaps["step"] == records.FINAL)]
+    start = next((str(one) for one in cells[cells["is_start"]]["contestant"]), "")
+    contestants = sorted((str(one) for one in cells["contestant"].unique()), key=lambda one: one != start)
+    found = {role: cubes(scores, "reward", role) for role in ROLES} | {
+        metric: cubes(scores, metric) for metric in ("length", "kl")
+    }
+    scales = {role: scale for role in ROLES if (scale := _scale(found[role], start)) is not None}
+    failed = {
+        str(contestant): [int(seed) for seed in rows["replicate"]]
+        for contestant, rows in gaps[gaps["status"] == "failed"].groupby("contestant")
+    }
+    by = ["contestant", "replicate", "step", "metric", "role", "level"]
+    empty = Comparison(
+        name=name,
+        start=start,
+        contestants=contestants,
+        planned=int(cells["replicate"].nunique()),
+        margin=margin,
+        paired=paired,
+        scales=scales,
+        no_scale=_no_scale(found["gold"], start) if "gold" not in scales else "",
+        standings=[],
+        pairs=[],
+        run_means=scores.groupby(by, observed=True)["value"].mean().reset_index(),
+        curves=tables.curves[tables.curves["setting"] == name],
+        left_out=found["gold"].left_out,
+        cubes=found,
+        wins=_wins(found["gold"], start),
+    )
+    verdicts = _judge(empty, failed) if "gold" in scales else None
+    judged = replace(empty, pairs=_pairs(verdicts) if verdicts else [])
+    standings = [_standing(one, judged, verdicts, cells, gaps, tables.spent, failed) for one in contestants]
+    standings.sort(key=lambda row: ("gold" not in row.estimates, not row.in_top_set, -_gain(row)))
+    return replace(judged, standings=standings)
+
+
+def _gain(row: Standing) -> float:
+    return row.estimates["gold"].value if "gold" in row.estimates else 0.0
+
+
+def _scale(found: Cubes, start: str) -> Scale | None:
+    own = found.by_contestant.get(start)
+    if own is None or not own.values.std() > 0:
+        return None
+    return Scale(float(own.values.mean()), float(own.values.std()), own.values.size)
+
+
+def _no_scale(found: Cubes, start: str) -> str:
+    if not start:
+        return "the start is no contestant of this setting, and everything is measured against it"
+    if start in found.by_contestant:
+        return f"all gold scores of the start ({start}) are equal, so that there is no scale to measure in"
+    return f"the start ({start}) has no gold scores yet, and everything is measured against it"
+
+
+def _runs(comparison: Comparison, role: str, failed: dict[str, list[int]]) -> dict[str, Runs]:
+    """Each contestant's (S, P) rewards on the start's scale; failed runs count as the start."""
+    import numpy as np
+
+    from harness.stats.runs import Runs, with_failures
+
+    found, scale = comparison.cubes[role], comparison.scales[role]
+    none = Runs(np.zeros((0, len(found.prompts))), ())
+    finished = {
+        name: Runs((cube.prompts - scale.mean) / scale.sd, cube.replicates)
+        for name, cube in found.by_contestant.items()
+    }
+    start = finished[comparison.start]
+    return {
+        name: with_failures(finished.get(name, none), failed.get(name, []) if name != comparison.start else [], start)
+        for name in comparison.contestants
+    }
+
+
+def _judge(comparison: Comparison, failed: dict[str, list[int]]) -> Verdicts:
+    from harness.stats.verdicts import verdicts
+
+    runs = _runs(comparison, "gold", failed)
+    return verdicts(dict(runs), comparison.start, comparison.margin, paired=comparison.paired)
+
+
+def _pairs(verdicts: Verdicts) -> list[Pair]:
+    families = {"start": verdicts.start, "all": verdicts.pairs}
+    return [_pair(family, verdict) for family, found in families.items() for verdict in found]
+
+
+def _pair(family: str, verdict: Verdict) -> Pair:
+    from harness.stats.contrast import Undecidable
+
+    result, need = verdict.result, verdict.need
+    sure = None if isinstance(result, Undecidable) else result
+    return Pair(
+        family=family,
+        a=verdict.a,
+        b=verdict.b,
+        difference=result.difference,
+        low=sure.low if sure else None,
+        high=sure.high if sure else None,
+        p=sure.p if sure else None,
+        p_holm=verdict.p_holm if sure else None,
+        verdict=verdict.word if sure else "",
+        seeds=min(result.n_runs),
+        prompts=result.n_prompts,
+        more_seeds=need.more_seeds if need else None,
+        more_prompts=need.more_prompts if need else None,
+        note="; ".join([*verdict.notes, *([need.note] if need else [])]),
+    )
+
+
+def _wins(gold: Cubes, start: str) -> dict[str, dict[str, Runs]]:
+    """Soft and hard win rates against the start's samples of the same seed and prompt, of finished runs."""
+    from harness.stats.runs import Runs
+    from harness.stats.wins import hard_win, soft_win
+
+    base = gold.by_contestant.get(start)
+    found: dict[str, dict[str, Runs]] = {"soft": {}, "hard": {}}
+    for name, cube in gold.by_contestant.items():
+        shared = tuple(seed for seed in cube.replicates if base is not None and seed in base.replicates)
+        if base is not None and shared and name != start:
+            for kind, win in (("soft", soft_win), ("hard", hard_win)):
+                found[kind][name] = Runs(win(cube.at(shared), base.at(shared)), shared)
+    return found
+
+
+def _standing(
+    name: str,
+    comparison: Comparison,
+    verdicts: Verdicts | None,
+    cells: pd.DataFrame,
+    gaps: pd.DataFrame,
+    spent: pd.DataFrame,
+    failed: dict[str, list[int]],
+) -> Standing:
+    own = cells[cells["contestant"] == name]
+    done, planned = int((own["status"] == "done").sum()), len(own)
+    against_start = [pair for pair in comparison.pairs if pair.family == "start" and pair.a == name]
+    pair = against_start[0] if against_start else None
+    costs = spent[(spent["setting"] == comparison.name) & (spent["contestant"] == name)]
+    policy = costs[costs["part"] == "own"]
+    causes = gaps[gaps["contestant"] == name]
+    in_top = verdicts is not None and name in verdicts.top_set and any(one.verdict for one in comparison.pairs)
+    return Standing(
+        name=name,
+        algorithm=str(own["algorithm"].iloc[0]),
+        knobs=str(own["knobs"].iloc[0]),
+        planned=planned,
+        done=done,
+        failed=len(failed.get(name, [])),
+        unfinished=planned - done - len(failed.get(name, [])),
+        verdict=pair.verdict if pair else "",
+        p_holm=pair.p_holm if pair else None,
+        in_top_set=in_top,
+        more_seeds=pair.more_seeds if pair else None,
+        more_prompts=pair.more_prompts if pair else None,
+        peak_memory_bytes=float(policy["peak_memory_bytes"].max()) if len(policy) else None,
+        gap=_gap(name, comparison, pair, causes),
+        estimates=_estimates(name, comparison, pair, verdicts, failed),
+        gain_by_seed=_gain_by_seed(name, comparison),
+        seconds={
+            column: float(costs[costs["part"] == part]["device_seconds"].mean())
+            for part, column in PARTS.items()
+            if (costs["part"] == part).any()
+        },
+    )
+
+
+def _gap(name: str, comparison: Comparison, pair: Pair | None, gaps: pd.DataFrame) -> str:
+    """Why a number of this row is absent, or rests on fewer runs than planned."""
+    texts = []
+    for status, rows in gaps.groupby("status", sort=False):
+        why = listed(sorted(set(rows["error" if status == "cut" else "cause"])))
+        texts.append(f"{count(len(rows), 'run')} {status}" + ("" if why == status else f": {why}"))
+    if pair is not None and not pair.verdict:
+        texts.append(pair.note)
+    if "gold" not in comparison.scales and name != comparison.start:
+        texts.append(comparison.no_scale)
+    return "; ".join(text for text in texts if text)
+
+
+def _estimates(
+    name: str, comparison: Comparison, pair: Pair | None, verdicts: Verdicts | None, failed: dict[str, list[int]]
+) -> dict[str, Estimate]:
+    from harness.stats.contrast import summary
+    from harness.stats.runs import with_failures
+
+    found: dict[str, Estimate] = {}
+    base = comparison.cubes["gold"].by_contestant.get(comparison.start)
+    start_seeds = base.replicates if base else ()
+    if pair is not None and pair.difference is not None and verdicts is not None:
+        found["gold"] = Estimate(pair.difference, pair.low, pair.high)
+        finished = next(verdict.finished_only for verdict in verdicts.start if verdict.a == name)
+        found |= (
+            {"gold_finished": _estimate(finished)}
+            if finished and finished.difference is not None
+            else {"gold_finished": found["gold"]}
+        )
+        found |= _other_rewards(name, comparison, failed)
+    elif name == comparison.start and "gold" in comparison.scales:  # by definition
+        found |= {role: Estimate(0.0) for role in comparison.scales} | {"gold_finished": Estimate(0.0)}
+        found |= {"soft_win": Estimate(0.5), "hard_win": Estimate(0.5)}
+    for kind, wins in comparison.wins.items():
+        if name in wins:
+            lost = [seed for seed in failed.get(name, []) if seed in start_seeds]
+            whole = with_failures(wins[name], lost, wins[name], 0.5)  # the start wins half against itself
+            found[f"{kind}_win"] = _estimate(summary(whole.scores), within=(0.0, 1.0))
+    for metric in ("length", "kl"):
+        cube = comparison.cubes[metric].by_contestant.get(name)
+        if cube is not None:
+            found[metric] = _estimate(summary(cube.prompts), within=(0.0, float("inf")))
+    return found
+
+
+def _other_rewards(name: str, comparison: Comparison, failed: dict[str, list[int]]) -> dict[str, Estimate]:
+    """Gains by the oracle and by the rewards that were trained on or selected with: shown beside gold, never judged."""
+    from harness.stats.contrast import contrast
+    from harness.stats.runs import common
+
+    found = {}
+    for role in (role for role in comparison.scales if role != "gold"):
+        runs = _runs(comparison, role, failed)
+        a, b = runs[name], runs[comparison.start]
+        a, b = common(a, b) if comparison.paired else (a, b)
+        result = contrast(a.scores, b.scores, paired=comparison.paired)
+        if result.difference is not None:
+            found[role] = _estimate(result)
+    return found
+
+
+def _estimate(result: Result | Mean, within: tuple[float, float] = (float("-inf"), float("inf"))) -> Estimate:
+    """A result as a number with its interval, cut to the values that can be."""
+    from harness.stats.contrast import Mean, Undecidable
+
+    if isinstance(result, Undecidable):
+        return Estimate(result.difference or 0.0)
+    value = result.value if isinstance(result, Mean) else result.difference
+    return Estimate(value, max(result.low, within[0]), min(result.high, within[1]))
+
+
+def _gain_by_seed(name: str, comparison: Comparison) -> dict[int, float]:
+    """Each finished run's gold against the start's: of the same seed where seeds are paired, else of all."""
+    own, start = comparison.gold_by_seed.get(name, {}), comparison.gold_by_seed.get(comparison.start, {})
+    if not comparison.paired:
+        return dict(own)  # the start's mean is 0 on its own scale
+    return {seed: value - start[seed] for seed, value in own.items() if seed in start}

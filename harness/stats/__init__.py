@@ -1,0 +1,1 @@
+"""Intervals, verdicts and sample sizes; `docs/statistics.md` says what is computed and how well it is calibrated."""

@@ -1,0 +1,108 @@
+"""The runs of one contestant, and how runs that failed are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from harness.stats.bounds import Array
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Scores of a contestant's runs.
+
+    Attributes:
+        scores: (S, P), the mean over the K samples of each prompt.
+        replicates: (S,) the replicate of each row; paired contestants are matched by it.
+        imputed: replicates whose run failed and whose row is a stand-in.
+    """
+
+    scores: Array
+    replicates: tuple[int, ...]
+    imputed: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.scores.ndim != 2 or len(self.scores) != len(self.replicates):
+            raise ValueError(f"{len(self.replicates)} replicates for scores of shape {self.scores.shape}")
+        if len(set(self.replicates)) != len(self.replicates):
+            raise ValueError(f"a replicate came twice: {self.replicates}")
+
+    @classmethod
+    def of(cls, scores: Array) -> Runs:
+        """Runs of an (S, P) array whose rows are replicates 0, 1, ..."""
+        return cls(np.asarray(scores, dtype=np.float64), tuple(range(len(scores))))
+
+    def at(self, replicates: Sequence[int]) -> Array:
+        """(S', P): these replicates in this order."""
+        return self.scores[[self.replicates.index(replicate) for replicate in replicates]]
+
+    @property
+    def finished(self) -> Runs:
+        """Without stand-ins."""
+        kept = tuple(replicate for replicate in self.replicates if replicate not in self.imputed)
+        return replace(self, scores=self.at(kept), replicates=kept, imputed=())
+
+
+def with_failures(runs: Runs, failed: Sequence[int], start: Runs, score: float | None = None) -> Runs:
+    """Count failed runs instead of dropping them.
+
+    Runs that fail are not a random part of all runs: dropping those that collapsed turned a true gain of .6 sd into a
+    loss in simulation, or hides a method that works two times in five. A failed run stands in with the start's scores
+    of its replicate: who trains and ends with nothing deploys the start. A run that finished and is bad is no failure
+    and keeps its own scores. Runs that have not been tried yet are no failures either.
+
+    Args:
+        runs: what finished.
+        failed: replicates that were tried and left no policy.
+        start: the start's runs, on the same prompts.
+        score: a stated failure score for every prompt instead of the start's, for example the lowest seen.
+
+    Returns:
+        Runs with a row for each failed replicate that has a stand-in, marked in `imputed`; verdicts on it also show
+        the comparison of the finished runs alone. A contestant of which no run finished stays without rows.
+
+    Raises:
+        ValueError: for a failed replicate that also finished.
+    """
+    both = sorted(set(failed) & set(runs.replicates))
+    if both:
+        raise ValueError(f"replicates {both} came as failed and as finished")
+    known = sorted(failed) if score is not None else sorted(set(failed) & set(start.replicates))
+    if not runs.replicates or not known:
+        return runs
+    rows = start.at(known) if score is None else np.full((len(known), runs.scores.shape[1]), score)
+    order = sorted((*runs.replicates, *known))
+    joined = Runs(np.concatenate([runs.scores, rows]), (*runs.replicates, *known))
+    return Runs(joined.at(order), tuple(order), tuple(known))
+
+
+def common(a: Runs, b: Runs) -> tuple[Runs, Runs]:
+    """The replicates that both have, in the same order: what a paired comparison can use."""
+    shared = tuple(sorted(set(a.replicates) & set(b.replicates)))
+    return _only(a, shared), _only(b, shared)
+
+
+def _only(runs: Runs, replicates: tuple[int, ...]) -> Runs:
+    imputed = tuple(replicate for replicate in runs.imputed if replicate in replicates)
+    return Runs(runs.at(replicates), replicates, imputed)
+
+
+def rate(count: int, n: int, alpha: float = 0.05) -> tuple[float, float, float] | None:
+    """Share of runs that failed or collapsed, with its Wilson interval (low, high); None of no runs."""
+    from scipy import special
+
+    if n == 0:
+        return None
+    z = -float(special.ndtri(alpha / 2))
+    share = count / n
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5
+    return share, max(middle - half, 0.0), min(middle + half, 1.0)
+
+
+def as_runs(scores: Mapping[str, Runs | Array]) -> dict[str, Runs]:
+    """Arrays become runs of replicates 0, 1, ...; runs stay as they are."""
+    return {name: given if isinstance(given, Runs) else Runs.of(given) for name, given in scores.items()}

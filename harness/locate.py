@@ -23,11 +23,14 @@ class Located:
     Attributes:
         values: as tomllib gives them.
         places: `file:line` by path, for example `("algorithm", 0, "beta")`.
+        fallback: the place where none is known.
+        text: the file as it was written, and what was set from the command line.
     """
 
     values: dict[str, Any]
     places: dict[tuple[Step, ...], str] = field(default_factory=dict)
     fallback: str = ""
+    text: str = ""
 
     def where(self, *path: Step) -> str:
         """The place of a key, or of the nearest table around it."""
@@ -62,7 +65,7 @@ def _read(path: Path, children: tuple[Path, ...]) -> Located:
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"at line (\d+)", str(error))
         raise HarnessError(f"{path}{':' + line[1] if line else ''}: this is no TOML: {error}") from error
-    own = Located(values, _places(text, str(path)), str(path))
+    own = Located(values, _places(text, str(path)), str(path), text)
     parent = own.values.pop("extends", None)
     if parent is None:
         return own
@@ -86,7 +89,7 @@ def _merge(base: Located, own: Located) -> Located:
         return merged
 
     values = merge(base.values, own.values, ())
-    return Located(values, {**places, **own.places}, own.fallback)
+    return Located(values, {**places, **own.places}, own.fallback, own.text)
 
 
 def override(located: Located, assignments: list[str]) -> Located:
@@ -113,6 +116,7 @@ def override(located: Located, assignments: list[str]) -> Located:
                 )
         table[path[-1]] = value
         located.places[tuple(path)] = f"--set {name.strip()}"
+        located.text += f"# --set {assignment}\n"
     return located
 
 

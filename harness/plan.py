@@ -30,7 +30,7 @@ class Cell:
         start: the label of the setting's start, with which all its contestants are compared.
         replicate: 0, 1, ...
         is_start: whether it is the start itself.
-        policy: what is trained; None where the cell cannot run.
+        trained: what is trained; None where the cell cannot run. See `policy`.
         samples: by the step whose policy is sampled; None is the final one.
         grades: the same for grades.
         reason: why it cannot run, or empty.
@@ -44,10 +44,21 @@ class Cell:
     start: str
     replicate: int
     is_start: bool
-    policy: Train | None
+    trained: Train | None
     samples: Mapping[int | None, Sample]
     grades: Mapping[int | None, Grade]
     reason: str = ""
+
+    @property
+    def policy(self) -> Train:
+        """What is trained.
+
+        Raises:
+            LookupError: the cell cannot run.
+        """
+        if self.trained is None:
+            raise LookupError(f"{self.contestant} cannot run: {self.reason}")
+        return self.trained
 
 
 @dataclass(frozen=True)
@@ -88,7 +99,7 @@ def make_plan(recipe: Recipe) -> Plan:
                 for start in recipe.starts:
                     cells += world.cells(start, replicate)
     plan = Plan(recipe, tuple(cells), rewards)
-    if not any(cell.policy for cell in cells if not cell.is_start):
+    if not any(cell.trained for cell in cells if not cell.is_start):
         reasons = dict.fromkeys(f"{cell.contestant}: {cell.reason}" for cell in cells if cell.reason)
         raise HarnessError(f"{recipe.path}: no algorithm can run\n" + "\n".join(f"  {reason}" for reason in reasons))
     _check_gold(plan)
@@ -203,9 +214,14 @@ class _World:
     def cells(self, start: Part, replicate: int) -> Iterator[Cell]:
         """The start itself, then every contestant."""
         baseline = self.start(start.name, replicate)
-        where = {"model": self.model.label, "dataset": self.dataset.label, "start": start.label, "replicate": replicate}
+        where: dict[str, Any] = {
+            "model": self.model.label,
+            "dataset": self.dataset.label,
+            "start": start.label,
+            "replicate": replicate,
+        }
         judged = self._judged(baseline, baseline, replicate, ())
-        yield Cell(start.label, start.name, dict(start.knobs), is_start=True, policy=baseline, **judged, **where)
+        yield Cell(start.label, start.name, dict(start.knobs), is_start=True, trained=baseline, **judged, **where)
         for contestant in self.recipe.contestants:
             own = contestant.start or start.name
             common = {
@@ -216,12 +232,12 @@ class _World:
             }
             reason = self._missing(contestant, own)
             if reason:
-                yield Cell(**common, is_start=False, policy=None, samples={}, grades={}, reason=reason)
+                yield Cell(**common, is_start=False, trained=None, samples={}, grades={}, reason=reason)
                 continue
             at = self.recipe.evaluation.at
             policy = self.trained(contestant.algorithm, contestant.knobs, {}, own, replicate, at)
             judged = self._judged(policy, baseline, replicate, at)
-            yield Cell(**common, is_start=False, policy=policy, **judged)
+            yield Cell(**common, is_start=False, trained=policy, **judged)
 
     def _missing(self, contestant: Contestant, start: str) -> str:
         """Why a contestant cannot run on this dataset, or nothing."""

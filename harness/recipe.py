@@ -113,7 +113,7 @@ class Launch:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A question, and all that decides the answer."""
+    """A question, and all that decides the answer; `text` is what the person wrote."""
 
     name: str
     question: str
@@ -127,6 +127,7 @@ class Recipe:
     contestants: tuple[Contestant, ...]
     launch: Launch
     path: Path
+    text: str
 
 
 def read_recipe(path: Path, assignments: list[str] | None = None) -> Recipe:
@@ -166,7 +167,7 @@ class _Reader:
         self.problems.check()
         return Recipe(
             str(self.values["name"]), str(self.values.get("question", "")), int(self.values.get("replicates", 5)), models, datasets,
-            starts, budget, evaluation, rewards, contestants, launch, self.path,
+            starts, budget, evaluation, rewards, contestants, launch, self.path, self.located.text,
         )  # fmt: skip
 
     def _top_level(self) -> None:
@@ -278,7 +279,7 @@ class _Reader:
         given = self._table(self.values.get("budget", {}), "budget")
         budget = replace(Budget(), **self._coerce(Budget, "budget", given, "budget"))
         if budget.batch % budget.micro_batch:
-            if "micro_batch" in given or budget.batch < budget.micro_batch and "batch" not in given:
+            if "micro_batch" in given or (budget.batch < budget.micro_batch and "batch" not in given):
                 where, text = self.located.where("budget", "micro_batch"), f"budget.micro_batch is {budget.micro_batch}"
                 self.problems.add(where, f"{text}; it must divide budget.batch = {budget.batch}")
             else:

@@ -16,18 +16,22 @@ BASE = "base.json"
 def load_policy(folder: Path, precision: str = "float32") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A policy as a plain model, an adapter merged into its base, and its tokenizer.
 
+    Dropout is off, in training too: a policy and its reference have to be the same function.
+
     Args:
         folder: `<results>/<stage>/policy` or `policy-step-<n>`.
         precision: `float32` or `bfloat16`, of the weights.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
     pointer = folder / BASE
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if not pointer.exists():
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval(), tokenizer
+        config = AutoConfig.from_pretrained(folder)
+        config.update({name: 0.0 for name in config.to_dict() if name.endswith(("dropout", "pdrop"))})
+        return AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=dtype).eval(), tokenizer
     from peft import PeftModel
 
     base, _ = load_policy(folder.parents[1] / json.loads(pointer.read_text())["base"], precision)

@@ -142,7 +142,11 @@ def spent(shelf: Shelf) -> Iterator[Row]:
         graded: list[Stage] = [stage for step in steps(cell) for stage in (cell.samples[step], cell.grades[step])]
         if cell.reason:
             continue
-        parts = {"own": [cell.policy], "with shared": list(walk([cell.policy])), "evaluation": graded}
+        parts: dict[str, list[Stage]] = {
+            "own": [cell.policy],
+            "with shared": list(walk([cell.policy])),
+            "evaluation": graded,
+        }
         for part, stages in parts.items():
             costs = [(shelf.record(stage) or {}).get("cost") for stage in stages]
             known = [cost for cost in costs if cost]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from operator import itemgetter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.report.page import Code, Section
@@ -26,10 +28,22 @@ def method_section(plan: Plan, tables: Tables, comparisons: list[Comparison]) ->
         points=_points(comparisons, margin),
         sheets=[versions_sheet(tables)],
         codes=[
-            Code("Reproduce with one command", f"harness run {plan.recipe.path}", open=True),
-            Code("The recipe", plan.recipe.text),
+            Code("Reproduce with one command", f"harness run {_shown_path(plan.recipe.path)}", open=True),
+            Code("The recipe as it was written", plan.recipe.text),
+            Code("What it says with all defaults, inherited values and --set", _resolved(plan)),
         ],
     )
+
+
+def _shown_path(path: Path) -> str:
+    """The recipe's path, without the folders of whoever built the report."""
+    return path.name if path.is_absolute() else str(path)
+
+
+def _resolved(plan: Plan) -> str:
+    """The recipe's values; what decides only where and how it is launched is left out."""
+    values = {name: value for name, value in asdict(plan.recipe).items() if name not in ("path", "text", "launch")}
+    return json.dumps(values, indent=1, default=str, ensure_ascii=False)
 
 
 def _points(comparisons: list[Comparison], margin: str) -> list[str]:

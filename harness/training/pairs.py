@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness.metrics import Measurement
 from harness.models.scoring import pad
+from harness.training.engine import Objective
 from harness.training.reference import read_reference
-from harness.training.road import Objective, train
+from harness.training.road import train
 from harness.training.rows import Encoder, fitting
 from harness.training.sequences import ledger
 

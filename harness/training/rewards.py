@@ -9,7 +9,9 @@ from harness.metrics import Measurement
 from harness.models.policy import load_policy
 from harness.models.quiet import quiet
 from harness.models.scoring import pad
-from harness.training.road import Objective, arguments, road, rows_dataset, run
+from harness.training.engine import Objective, road
+from harness.training.forward import in_groups
+from harness.training.road import arguments, check_room, rows_dataset, run
 from harness.training.rows import Encoder, fitting, order
 from harness.training.sequences import ledger
 
@@ -40,7 +42,7 @@ class RewardObjective(Objective):
 
     def loss(self, outputs: Any, batch: dict[str, Any], totals: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any]]:
         """The algorithm's losses, summed and divided by the step's pairs."""
-        chosen, rejected = outputs.logits.float().squeeze(-1).chunk(2)
+        chosen, rejected = outputs.float().chunk(2)
         right = (chosen > rejected).float() + 0.5 * (chosen == rejected).float()
         means = {"accuracy": right, "margin": (chosen - rejected).detach(), "reward": (chosen + rejected).detach() / 2}
         logs = {name: value.sum() / totals["rows"] for name, value in means.items()}
@@ -54,6 +56,7 @@ def train_reward(algorithm: Reward, job: Job) -> list[Measurement]:
     quiet(job.budget.threads)
     set_seed(job.seed("init"))
     model, tokenizer = _with_head(job.inputs["start"] / "policy", job.budget.precision)
+    check_room(job, model)
     encoder = Encoder(tokenizer)
     kept, left_out = fitting(encoder, job.rows, "pairs", job.budget)
     sides = ("chosen", "rejected")
@@ -92,7 +95,13 @@ def _with_head(policy: Path, precision: str) -> tuple[PreTrainedModel, PreTraine
 def _scoring(base: type[Any]) -> type[Any]:
     class Scoring(base):  # type: ignore[misc]  # the base is chosen at run time
         def forward(self, model: Any, inputs: dict[str, Any]) -> Any:
-            """One score per row; transformers reads it at the last token that is not padding."""
-            return model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
+            """One score per row (rows,); transformers reads it at the last token that is not padding."""
+            import torch
+
+            def scores(part: dict[str, Any]) -> list[torch.Tensor]:
+                named = {name: part[name] for name in ("input_ids", "attention_mask")}
+                return [model(**named, use_cache=False).logits.squeeze(-1)]
+
+            return in_groups(inputs, scores, torch.cat)[0]
 
     return Scoring

@@ -9,43 +9,25 @@ from __future__ import annotations
 
 import math
 import shutil
-from abc import ABC, abstractmethod
-from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.errors import HarnessError
 from harness.metrics import Measurement
 from harness.models.policy import load_policy, save_policy
 from harness.models.quiet import quiet
 from harness.training import checkpoints
+from harness.training.curves import log_every, write_curves
+from harness.training.engine import Objective, road
+from harness.training.forward import add_head
 from harness.training.rows import order
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback
 
     from harness.job import Job
-
-POINTS = 60
-"""About so many points has a training curve."""
-
-
-class Objective(ABC):
-    """What a family of algorithms adds to the road."""
-
-    @abstractmethod
-    def collate(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """Rows to tensors: `input_ids`, `attention_mask`, `labels` (rows, T), and whatever `loss` reads."""
-
-    @abstractmethod
-    def totals(self, batches: list[dict[str, Any]], trainer: Any) -> dict[str, Any]:
-        """Numbers of a whole optimiser step, before its first gradient; each micro-batch is given them."""
-
-    @abstractmethod
-    def loss(self, outputs: Any, batch: dict[str, Any], totals: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any]]:
-        """This micro-batch's part of the step's loss, and what to log (sums over rows divided by the step's rows)."""
 
 
 def train(
@@ -70,7 +52,8 @@ def train(
         tokenizer: see `model`.
 
     Raises:
-        FloatingPointError: the loss or the final weights are not finite.
+        FloatingPointError: the loss, the gradient or the final weights are not finite.
+        HarnessError: the budget's micro-batch or lengths do not suit the batch or the model.
     """
     from transformers import set_seed
 
@@ -78,6 +61,7 @@ def train(
     set_seed(job.seed("init"))
     if model is None or tokenizer is None:
         model, tokenizer = load_policy(job.inputs["start"] / "policy", job.budget.precision)
+    check_room(job, model)
     trainer = _trainer(job, rows, objective, model, tokenizer, learning_rate, rows_per_prompt)
     return run(job, trainer, lambda folder: _save(job, trainer, tokenizer, folder), "policy")
 
@@ -87,6 +71,8 @@ def run(job: Job, trainer: Any, save: Callable[[Path], None], product: str) -> l
     import torch
     from transformers import PrinterCallback
 
+    if trainer.accelerator.num_processes != 1:
+        raise HarnessError("training runs in one process so far: the totals of a step are not summed over processes")
     folder = job.out / "checkpoints"
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(_callback(job, save))
@@ -99,7 +85,7 @@ def run(job: Job, trainer: Any, save: Callable[[Path], None], product: str) -> l
         shutil.rmtree(job.out / kept.name, ignore_errors=True)
         kept.rename(job.out / kept.name)
     history = [entry for entry in trainer.state.log_history if "loss" in entry]
-    _write_curves(history, job.out / "curves.parquet")
+    write_curves(history, job.out / "curves.parquet")
     shutil.rmtree(folder)
     ends = [("loss_first", history[0]), ("loss_last", history[-1])] if history else []
     losses = [Measurement(name, float(entry["loss"]), 1, "nats", "lower") for name, entry in ends]
@@ -107,10 +93,18 @@ def run(job: Job, trainer: Any, save: Callable[[Path], None], product: str) -> l
 
 
 def arguments(job: Job, learning_rate: float, rows_per_prompt: int) -> dict[str, Any]:
-    """A budget in transformers' words."""
+    """A budget in transformers' words.
+
+    Raises:
+        HarnessError: the micro-batch does not divide the batch.
+    """
     import torch
 
     budget = job.budget
+    if budget.batch % budget.micro_batch:
+        raise HarnessError(
+            f"budget.micro_batch is {budget.micro_batch}, which does not divide budget.batch = {budget.batch}"
+        )
     every = log_every(budget.steps)
     constant = budget.schedule == "constant" and budget.warmup > 0
     return {
@@ -138,64 +132,22 @@ def arguments(job: Job, learning_rate: float, rows_per_prompt: int) -> dict[str,
     }
 
 
-def log_every(steps: int) -> int:
-    """Steps between two points of a curve."""
-    return max(1, steps // POINTS)
+def check_room(job: Job, model: PreTrainedModel) -> None:
+    """Refuse lengths that the model cannot read.
+
+    Raises:
+        HarnessError: prompt and response together may have more tokens than the model has positions.
+    """
+    longest, positions = job.budget.max_prompt_tokens + job.budget.max_response_tokens, positions_of(model)
+    if longest > positions:
+        raise HarnessError(
+            f"budget.max_prompt_tokens + budget.max_response_tokens = {longest}; the model reads {positions} tokens"
+        )
 
 
-def road(base: type[Any]) -> type[Any]:
-    """A trainer class that takes its loss from an `Objective` and its order from `order`."""
-
-    class Road(base):  # type: ignore[misc]  # the base is chosen at run time
-        loss_is_scaled_for_ga = True  # the objective divides by the whole step's total
-
-        def __init__(self, *args: Any, objective: Objective, indices: list[int], **kwargs: Any) -> None:
-            self.objective, self.indices = objective, indices
-            self.window: dict[str, list[Any]] = defaultdict(list)
-            super().__init__(*args, **kwargs)
-
-        def _get_train_sampler(self, *_: Any) -> list[int]:
-            return self.indices
-
-        def create_model_card(self, *_: Any, **__: Any) -> None:
-            """None is wanted: the record says what was trained."""
-
-        def get_batch_samples(self, epoch_iterator: Iterator[Any], num_batches: int, device: Any) -> Any:
-            """Give each micro-batch the totals of its optimiser step."""
-            batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-            totals = self.objective.totals(batches, self)
-            return [{**batch, "totals": totals} for batch in batches], None
-
-        def compute_loss(
-            self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
-        ) -> Any:
-            """The objective's loss on one forward pass."""
-            totals = inputs["totals"]
-            outputs = self.forward(model, inputs)
-            loss, logs = self.objective.loss(outputs, inputs, totals)
-            if not bool(loss.isfinite()):
-                raise FloatingPointError(f"the loss is {loss.item()} at step {self.state.global_step + 1}")
-            for name, value in logs.items():
-                self.window[name].append(value)
-            # gradients are averaged over processes, so each scales its part of the sum
-            return loss * self.accelerator.num_processes
-
-        def forward(self, model: Any, inputs: dict[str, Any]) -> Any:
-            """Per-token log-probabilities without the full logits in memory."""
-            names = ("input_ids", "attention_mask", "labels")
-            return model(**{name: inputs[name] for name in names}, fused_lm_head=True, use_cache=False)
-
-        def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-            """Add the means over the steps since the last point."""
-            import torch
-
-            steps = log_every(self.args.max_steps)
-            for name, values in self.window.items():
-                logs[name] = float(torch.stack([torch.as_tensor(value).float() for value in values]).sum()) / steps
-            self.window.clear()
-            super().log(logs, start_time)
-
-    return Road
+def positions_of(model: PreTrainedModel) -> int:
+    """Tokens that a model can read at once."""
+    return int(model.config.get_text_config().max_position_embeddings)
 
 
 def _trainer(
@@ -216,7 +168,7 @@ def _trainer(
         dataset_kwargs={"skip_prepare_dataset": True},
     )
     needed = job.budget.steps * job.budget.batch * rows_per_prompt
-    return road(SFTTrainer)(
+    trainer = road(SFTTrainer)(
         model=model,
         args=args,
         train_dataset=rows_dataset(rows),
@@ -226,6 +178,8 @@ def _trainer(
         objective=objective,
         indices=order(len(rows), needed, job.seed("order")),
     )
+    add_head(model)  # after TRL's own, which gives no mean logits
+    return trainer
 
 
 def rows_dataset(rows: list[dict[str, Any]]) -> Any:
@@ -264,23 +218,10 @@ def _callback(job: Job, save: Callable[[Path], None]) -> TrainerCallback:
                 shutil.rmtree(kept, ignore_errors=True)
                 save(draft)
                 draft.rename(kept)
+            if state.global_step == state.max_steps:
+                control.should_save = False  # the product itself follows at once
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             checkpoints.seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
     return Keeper()
-
-
-def _write_curves(history: list[dict[str, Any]], path: Path) -> None:
-    """`step`, `metric`, `value`: one row per logged number."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    points = [
-        {"step": int(entry["step"]), "metric": name, "value": float(value)}
-        for entry in history
-        for name, value in sorted(entry.items())
-        if name not in ("step", "epoch") and math.isfinite(value)
-    ]
-    schema = pa.schema([("step", pa.int64()), ("metric", pa.string()), ("value", pa.float64())])
-    pq.write_table(pa.Table.from_pylist(points, schema=schema), path)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.metrics import Measurement
 from harness.models.scoring import pad
-from harness.training.road import Objective, train
+from harness.training.engine import Objective
+from harness.training.road import train
 from harness.training.rows import Encoder, fitting
 
 if TYPE_CHECKING:

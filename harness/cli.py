@@ -1,0 +1,180 @@
+"""The command line: names, options and exit codes only."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness import __version__
+from harness.errors import HarnessError
+
+app = typer.Typer(
+    help="Compare preference-alignment algorithms from one recipe, and learn which one to pick.\n\n"
+    "Begin with: harness run recipes/compare_all.toml",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Recipe = Annotated[Path, typer.Argument(help="The recipe, for example recipes/compare_all.toml.", metavar="RECIPE")]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="Set a value of the recipe: --set budget.steps=20. May repeat.")
+]
+Results = Annotated[Path, typer.Option(help="Folder of the stages.")]
+Reports = Annotated[Path, typer.Option(help="Folder of the reports.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+RESULTS, REPORTS = Path("results"), Path("reports")
+
+
+@app.callback(invoke_without_command=True)
+def top(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    """Only `--version` is here; everything else is a command."""
+    if version:
+        typer.echo(f"harness {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    recipe: Recipe,
+    set_: Set = None,
+    results: Results = RESULTS,
+    reports: Reports = REPORTS,
+    as_json: AsJson = False,
+) -> None:
+    """Run what is missing of a comparison, build the report, and print the answer.
+
+    Stop it at any moment and start it again: nothing that is finished runs twice.
+    Example: harness run recipes/compare_all.toml --set launch.workers=4
+    """
+    from harness.commands.run import run_recipe
+
+    raise typer.Exit(run_recipe(recipe, set_ or [], results, reports, as_json))
+
+
+@app.command()
+def plan(recipe: Recipe, set_: Set = None, results: Results = RESULTS, as_json: AsJson = False) -> None:
+    """Show what a recipe would run, what is shared, what cannot run and why. Runs nothing.
+
+    Example: harness plan recipes/compare_all.toml
+    """
+    from harness.commands.plan import show_plan
+
+    show_plan(recipe, set_ or [], results, as_json)
+
+
+@app.command()
+def status(recipe: Recipe, set_: Set = None, results: Results = RESULTS, as_json: AsJson = False) -> None:
+    """Show how far a comparison is, and what failed and why. Reads the disk alone.
+
+    Example: harness status recipes/compare_all.toml
+    """
+    from harness.commands.status import show_status
+
+    show_status(recipe, set_ or [], results, as_json)
+
+
+@app.command()
+def report(
+    recipe: Recipe, set_: Set = None, results: Results = RESULTS, reports: Reports = REPORTS, as_json: AsJson = False
+) -> None:
+    """Build the report from what is there, finished or not.
+
+    Example: harness report recipes/compare_all.toml
+    """
+    from harness.commands.run import report_recipe
+
+    report_recipe(recipe, set_ or [], results, reports, as_json)
+
+
+@app.command("exec")
+def exec_(
+    folder: Annotated[Path, typer.Argument(help="A stage's folder, <results>/<kind>-<key>.", metavar="FOLDER")],
+    checkpoint_every: Annotated[int, typer.Option(help="Optimiser steps between checkpoints.")] = 50,
+) -> None:
+    """Run one stage's folder, as every executor does.
+
+    Example: harness exec results/train-0123456789abcdef
+    """
+    from harness.execute import check, execute
+
+    check(folder)
+    outcome = execute(folder, checkpoint_every)
+    typer.echo(" ".join(filter(None, [outcome.name, outcome.status, outcome.cause, outcome.error])))
+    raise typer.Exit(0 if outcome.status == "done" else 1)
+
+
+@app.command("list")
+def list_(
+    kind: Annotated[str, typer.Argument(help="algorithms, data, models or metrics.")] = "algorithms",
+    as_json: AsJson = False,
+) -> None:
+    """Show what there is: knobs with defaults and ranges, needs, papers.
+
+    Example: harness list algorithms
+    """
+    from harness.commands.listing import show_list
+
+    show_list(kind, as_json)
+
+
+@app.command()
+def reproduce(
+    name: Annotated[str, typer.Argument(help="A comparison under results/published/.", metavar="NAME")],
+    results: Results = RESULTS,
+    into: Annotated[Path, typer.Option(help="A fresh results folder.")] = Path("results-reproduced"),
+) -> None:
+    """Run a published comparison again from nothing, and compare every number.
+
+    Example: harness reproduce compare_tiny
+    """
+    from harness.commands.reproduce import reproduce_published
+
+    raise typer.Exit(reproduce_published(name, results, into))
+
+
+@app.command()
+def clean(
+    recipe: Recipe,
+    set_: Set = None,
+    results: Results = RESULTS,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove; without it nothing is touched.")] = False,
+) -> None:
+    """Free the weights that nothing unfinished needs. Records and samples stay, so reports can still be built.
+
+    Example: harness clean recipes/compare_all.toml        (shows the bytes first)
+    """
+    from harness.commands.clean import clean_recipe
+
+    clean_recipe(recipe, set_ or [], results, yes)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Say what this machine can run.
+
+    Example: harness doctor
+    """
+    from harness.commands.doctor import examine
+
+    examine(as_json)
+
+
+def main() -> Any:
+    """Exit codes: 0 well; 1 a comparison with failed stages; 2 something that a person can fix; else a traceback."""
+    try:
+        app()
+    except HarnessError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("stopped; run the same command again and it goes on from here", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""`harness clean`: free weights, keep records and samples."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from harness.plan import make_plan
+from harness.recipe import read_recipe
+from harness.stages import Stage
+from harness.store import Store
+
+WEIGHTS = ("policy", "reward", "checkpoints")
+
+
+def clean_recipe(path: Path, assignments: list[str], results: Path, yes: bool) -> None:
+    """Show, or with `yes` remove, the weights that nothing unfinished of a recipe needs."""
+    plan, store = make_plan(read_recipe(path, assignments)), Store(results)
+    found = removable(plan.stages(), store)
+    total = sum(size for _, size in found)
+    for folder, size in found:
+        print(f"{size / 1e6:10.1f} MB  {folder}")
+        if yes:
+            shutil.rmtree(folder)
+    verb = "freed" if yes else "could be freed (nothing was removed; --yes removes)"
+    print(f"{total / 1e6:10.1f} MB  {verb}")
+
+
+def removable(stages: list[Stage], store: Store) -> list[tuple[Path, int]]:
+    """Folders of weights of finished stages that no unfinished stage reads, with their bytes."""
+    needed = _needed(stages, store)
+    found = []
+    for stage in stages:
+        home = store.root / stage.name
+        if stage.name in needed or not store.done(stage.name) or not home.is_dir():
+            continue
+        for folder in sorted(home.iterdir()):
+            if folder.is_dir() and folder.name.startswith(WEIGHTS):
+                found.append((folder, sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())))
+    return found
+
+
+def _needed(stages: list[Stage], store: Store) -> set[str]:
+    """Inputs of unfinished stages; an adapter needs the base that it names too, so whatever they rest on is kept."""
+    needed: set[str] = set()
+    for stage in reversed(stages):  # readers before what they read
+        if not store.done(stage.name) or stage.name in needed:
+            needed |= {source.name for source in stage.inputs.values()}
+    return needed

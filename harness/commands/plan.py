@@ -1,0 +1,138 @@
+"""`harness plan`."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+from harness.plan import Plan, make_plan
+from harness.recipe import read_recipe
+from harness.stages import Stage
+from harness.stats.power import smallest_difference
+from harness.store import Store
+
+
+def show_plan(path: Path, assignments: list[str], results: Path, as_json: bool) -> None:
+    """Print a plan."""
+    plan = make_plan(read_recipe(path, assignments))
+    described = describe(plan, Store(results))
+    print(json.dumps(described, indent=1) if as_json else _text(described))
+
+
+def describe(plan: Plan, store: Store) -> dict[str, Any]:
+    """A plan as JSON: cells, stages, what is shared, what cannot run, warnings, cost and what the seeds can separate."""
+    stages = plan.stages()
+    names = [stage.name for stage in stages]
+    done = {name for name in names if store.done(name)}
+    return {
+        "recipe": plan.recipe.name,
+        "question": plan.recipe.question,
+        "replicates": plan.recipe.replicates,
+        "cells": [_cell(cell) for cell in plan.cells],
+        "stages": dict(Counter(_what(stage) for stage in stages)),
+        "total": len(stages),
+        "done": len(done),
+        "shared": _shared(plan),
+        "cut": [f"{cell.contestant}: {cell.reason}" for cell in plan.cells if cell.reason and cell.replicate == 0],
+        "warnings": _warnings(plan),
+        "device_seconds": _expected(stages, done, store),
+        "separable": _separable(plan),
+    }
+
+
+def _cell(cell: Any) -> dict[str, Any]:
+    names = ("contestant", "algorithm", "model", "dataset", "start", "replicate", "is_start", "reason")
+    found = {name: getattr(cell, name) for name in names}
+    stages = {} if cell.reason else {"policy": cell.policy.name, "grade": cell.grades[None].name}
+    return {**found, "knobs": dict(cell.knobs), **stages}
+
+
+def _what(stage: Stage) -> str:
+    return f"{stage.kind} {stage.spec['algorithm']['name']}" if "algorithm" in stage.spec else stage.kind
+
+
+def _shared(plan: Plan) -> dict[str, int]:
+    """How many stages of a kind there are, against how many cells they serve."""
+    runnable = [cell for cell in plan.cells if not cell.reason]
+    serves: dict[str, set[int]] = defaultdict(set)
+    from harness.stages import walk
+
+    for number, cell in enumerate(runnable):
+        for stage in walk(list(cell.grades.values())):
+            serves[stage.name].add(number)
+    return {
+        f"{_what(stage)} {stage.name}": len(serves[stage.name])
+        for stage in plan.stages()
+        if len(serves[stage.name]) > 1
+    }
+
+
+def _warnings(plan: Plan) -> list[str]:
+    found = []
+    if plan.recipe.replicates < 5:
+        found.append(f"{plan.recipe.replicates} replicate(s): intervals will be wide; 5 are the least that we advise")
+    if plan.recipe.evaluation.temperature != 1:
+        found.append("evaluation.temperature is not 1: KL and entropy are not those of the policy's own samples")
+    return found
+
+
+def _expected(stages: list[Stage], done: set[str], store: Store) -> dict[str, Any]:
+    """Device-seconds of what is left, from finished stages of the same kind; absent where there is none to learn from."""
+    known: dict[str, list[float]] = defaultdict(list)
+    for stage in stages:
+        record = store.record(stage.name) if stage.name in done else None
+        if record:
+            known[_what(stage)].append(float(record["cost"]["device_seconds"]))
+    left = Counter(_what(stage) for stage in stages if stage.name not in done)
+    unknown = sorted(what for what in left if what not in known)
+    low = sum(count * min(known[what]) for what, count in left.items() if what in known)
+    high = sum(count * max(known[what]) for what, count in left.items() if what in known)
+    return {"low": round(low, 1), "high": round(high, 1), "unknown": unknown, "left": sum(left.values())}
+
+
+def _separable(plan: Plan) -> list[dict[str, Any]]:
+    """The smallest difference that the seeds can separate with power 0.8, in each family, in sd of a paired seed difference."""
+    contestants = {(cell.model, cell.dataset, cell.start, cell.contestant) for cell in plan.cells if not cell.reason}
+    count = max(Counter(key[:3] for key in contestants).values())
+    families = {"each against the start": count - 1, "all pairs": count * (count - 1) // 2}
+    seeds, paired = plan.recipe.replicates, plan.recipe.evaluation.paired
+    found = []
+    for name, comparisons in families.items():
+        least = smallest_difference(seeds, comparisons, paired=paired) if comparisons and seeds > 1 else None
+        found.append({"family": name, "comparisons": comparisons, "difference_in_seed_sd": least and round(least, 2)})
+    return found
+
+
+def _text(found: dict[str, Any]) -> str:
+    runnable = [cell for cell in found["cells"] if not cell["reason"]]
+    lines = [f"{found['recipe']}: {found['question']}".rstrip(": "), ""]
+    lines.append(f"{len(runnable)} cells, {found['total']} stages, {found['done']} of them done")
+    lines += [f"  {count:5d}  {what}" for what, count in found["stages"].items()]
+    settings = dict.fromkeys((c["model"], c["dataset"], c["start"]) for c in runnable)
+    for setting in settings:
+        own = dict.fromkeys(c["contestant"] for c in runnable if (c["model"], c["dataset"], c["start"]) == setting)
+        lines += ["", f"{' · '.join(setting)}, {found['replicates']} replicates: {', '.join(own)}"]
+    most = sorted(found["shared"].items(), key=lambda item: -item[1])[:5]
+    lines += ["", "Shared most:", *[f"  {what} serves {count} cells" for what, count in most]]
+    if found["cut"]:
+        lines += ["", "Cannot run:", *[f"  {reason}" for reason in found["cut"]]]
+    if found["warnings"]:
+        lines += ["", "Warnings:", *[f"  {warning}" for warning in found["warnings"]]]
+    return "\n".join([*lines, "", *_outlook(found)])
+
+
+def _outlook(found: dict[str, Any]) -> list[str]:
+    cost = found["device_seconds"]
+    lines = []
+    if cost["left"] and cost["high"]:
+        lines.append(f"Expected: {cost['low']:.0f} to {cost['high']:.0f} device-seconds for what is left")
+    if cost["left"] and cost["unknown"]:
+        lines.append(f"No record yet to estimate from: {', '.join(cost['unknown'])}")
+    for family in found["separable"]:
+        least = family["difference_in_seed_sd"]
+        text = f"{least:g} sd of a seed's paired difference" if least else "none at all"
+        what = f"{family['family']} ({family['comparisons']} comparisons)"
+        lines.append(f"Smallest difference that {found['replicates']} seeds separate, {what}: {text}")
+    return lines

@@ -1,0 +1,141 @@
+"""`harness run` and `harness report`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import registry
+from harness.plan import Plan, make_plan
+from harness.recipe import Launch, Recipe, read_recipe
+from harness.store import Store
+
+if TYPE_CHECKING:
+    from harness.dispatch import Event, Summary
+    from harness.executors import Executor
+    from harness.stages import Stage
+
+
+def run_recipe(path: Path, assignments: list[str], results: Path, reports: Path, as_json: bool) -> int:
+    """Run what is missing, report, and print the answer. Returns the exit code."""
+    from harness import dispatch
+
+    recipe = read_recipe(path, assignments)
+    plan = make_plan(recipe)
+    store = Store(results)
+    executor = open_executor(recipe.launch, recipe)
+    progress = Progress(plan)
+    summary = dispatch.run(plan.targets, store, executor, retries=recipe.launch.retries, on_event=progress)
+    progress.close(summary)
+    _report(plan, store, reports, as_json, summary)
+    return 1 if summary.failed or summary.blocked else 0
+
+
+def open_executor(launch: Launch, recipe: Recipe) -> Executor:
+    """The executor that a recipe asks for."""
+    kind = registry.load("executors", launch.executor)
+    threads = max(recipe.budget.threads, recipe.evaluation.threads)
+    found: Executor = kind(
+        workers=launch.workers,
+        threads=threads,
+        checkpoint_every=launch.checkpoint_every,
+        timeout_min=launch.timeout_min,
+    )
+    return found
+
+
+def report_recipe(path: Path, assignments: list[str], results: Path, reports: Path, as_json: bool) -> None:
+    """Build the report from what is there."""
+    _report(make_plan(read_recipe(path, assignments)), Store(results), reports, as_json, None)
+
+
+def _report(plan: Plan, store: Store, reports: Path, as_json: bool, summary: Summary | None) -> None:
+    from harness.report import build
+
+    answer = build(plan, store, reports / plan.recipe.name)
+    if as_json:
+        stages = vars(summary) if summary else {}
+        print(json.dumps({"answer": answer.text.splitlines(), "report": str(answer.path), **stages}, indent=1))
+    else:
+        print(f"\n{answer.text}\n\nReport: {answer.path}")
+
+
+class Progress:
+    """Tells what runs now, what is left, and roughly for how long: one line that is rewritten on a terminal."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.began = time.monotonic()
+        self.first_done = -1
+        self.labels = labels(plan)
+        self.terminal = sys.stderr.isatty()
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        if self.first_done < 0:
+            self.first_done = event.done
+        label = self.labels.get(event.stage.name, event.stage.name)
+        if event.what in ("failed", "again"):
+            self._line(f"{event.what}: {label} ({event.cause}): {event.error} [{event.stage.name}]")
+        if event.what in ("started", "finished") or not self.terminal:
+            self._now(event, label)
+
+    def _now(self, event: Event, label: str) -> None:
+        running = ", ".join(self.labels.get(name, name) for name in event.running)
+        state = f"{event.done}/{event.total} stages done{self._left(event)}"
+        if self.terminal:
+            width = shutil.get_terminal_size().columns - 1
+            sys.stderr.write(f"\r{f'{state}; now: {running}'[:width]:<{width}}")
+            sys.stderr.flush()
+        elif event.what in ("finished", "blocked", "elsewhere"):
+            self._line(f"{state}; {event.what}: {label}")
+
+    def _left(self, event: Event) -> str:
+        made = event.done - self.first_done
+        if made < 3:
+            return ""
+        seconds = (time.monotonic() - self.began) / made * (event.total - event.done)
+        return f", about {seconds / 60:.0f} min left" if seconds > 90 else f", about {seconds:.0f} s left"
+
+    def _line(self, text: str) -> None:
+        sys.stderr.write(("\r\033[K" if self.terminal else "") + text + "\n")
+
+    def close(self, summary: Summary) -> None:
+        """Say how it ended."""
+        seconds = time.monotonic() - self.began
+        parts = [f"{len(summary.ran)} stages ran", f"{summary.reused} were there"]
+        parts += [
+            f"{len(group)} {word}"
+            for word, group in (("failed", summary.failed), ("blocked", summary.blocked))
+            if group
+        ]
+        self._line(f"{', '.join(parts)}; {seconds:.0f} s")
+
+
+def labels(plan: Plan) -> dict[str, str]:
+    """What to call each stage: its kind and who it is for."""
+    found: dict[str, str] = {}
+    for cell in plan.cells:
+        if cell.reason:
+            continue
+        who = f"{cell.contestant} r{cell.replicate}"
+        for step in cell.grades:
+            found.setdefault(cell.samples[step].name, f"sample {who}")
+            found.setdefault(cell.grades[step].name, f"grade {who}")
+        found.setdefault(cell.policy.name, f"train {who}")
+    for (_, _, replicate), roles in plan.rewards.items():
+        for role, stage in roles.items():
+            found.setdefault(stage.name, f"reward {role}" + (f" r{replicate}" if role == "proxy" else ""))
+    for stage in plan.stages():
+        found.setdefault(stage.name, _plain_label(stage))
+    return found
+
+
+def _plain_label(stage: Stage) -> str:
+    spec = stage.spec
+    algorithm = spec["algorithm"]["name"] if "algorithm" in spec else ""
+    seed = spec.get("seed") or stage.inputs["start"].spec.get("seed", "")
+    return " ".join(filter(None, [stage.kind, algorithm, str(seed)]))

@@ -1,0 +1,193 @@
+"""The embedded lab: a small language with an exact oracle, made from a seed, with no download."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar
+
+from harness import keys
+from harness.data import SPLITS, VIEWS, Dataset, Message, Row
+from harness.data import _lab_oracle as oracle
+from harness.data import _lab_writer as writer
+from harness.data._lab_prompts import NUMBERS, OPENERS, Request, draw, understand
+from harness.data._lab_world import sentences, topics
+from harness.errors import HarnessError
+from harness.knobs import Between, above, knob
+
+GOOD = "the response is good ."
+AGAIN = "try again ."
+
+
+def judged(prompt: str, judgment: str | None) -> str:
+    """A prompt with a judgment in it, as pretraining has shown it: what a response should deserve."""
+    return f"{prompt} judgment : {judgment or GOOD}"
+
+
+@dataclass(frozen=True)
+class Lab(Dataset):
+    """Requests with checkable wishes, responses with planted errors, annotators who follow Bradley-Terry.
+
+    An annotator's utility is oracle total / temperature + length_bias × words; the more useful of two responses is
+    preferred with probability σ(gap), and then labels are flipped at flip_rate.
+    """
+
+    version: ClassVar[int] = 1
+    views: ClassVar[frozenset[str]] = frozenset(VIEWS)
+    rewards: ClassVar[tuple[str, ...]] = oracle.DIMENSIONS
+
+    seed: int = knob(0, doc="of the world's prompts, responses and annotators")
+    train: int = knob(1920, valid=Between(low=1), doc="prompts to train policies on")
+    proxy: int = knob(640, valid=Between(low=1), doc="prompts to train the proxy reward model on")
+    selection: int = knob(640, valid=Between(low=1), doc="prompts to train the selection reward model on")
+    gold: int = knob(3840, valid=Between(low=1), doc="prompts to train the gold reward model on")
+    pretrain: int = knob(16000, valid=Between(low=1), doc="conversations to pretrain on")
+    evaluation: int = knob(256, valid=Between(low=1), doc="prompts in each of tune, test and ood")
+    heldout: int = knob(512, valid=Between(low=1), doc="labelled pairs to measure accuracy on")
+    temperature: float = knob(0.7, valid=above(0), doc="of the annotators: oracle units that are one log-odd")
+    flip_rate: float = knob(0.0, valid=Between(0, 0.5), doc="share of labels that are flipped")
+    length_bias: float = knob(0.05, doc="log-odds that an annotator gives for each word")
+    demonstration_skill: float = knob(0.3, valid=Between(0, 1), doc="skill of who wrote the demonstrations")
+    ranking_size: int = knob(4, valid=Between(4, 9), doc="responses in a ranking")
+
+    def rows(self, view: str, split: str) -> list[Row]:
+        """All rows of a view in a split; a pure function of the knobs."""
+        if view not in VIEWS or split not in SPLITS:
+            raise HarnessError(f"the lab has no {view} in split '{split}'")
+        return list(_rows(self, view, split))
+
+    def score(self, prompt: list[Message], response: str) -> dict[str, float]:
+        """The oracle: `total` and its four parts."""
+        return oracle.score(_request(prompt), response)
+
+    def judge(self, prompt: list[Message], response: str) -> str | None:
+        """What is wrong, in words; None where nothing is."""
+        return oracle.judge(_request(prompt), response)
+
+    def vocabulary(self) -> list[str]:
+        """Every word of the language, sorted."""
+        return list(_vocabulary())
+
+
+def _request(prompt: list[Message]) -> Request:
+    found = understand(prompt[-1]["content"])
+    if found is None:
+        raise HarnessError(f"the lab's oracle cannot read the prompt {prompt[-1]['content']!r}")
+    return found
+
+
+@lru_cache(maxsize=32)
+def _rows(lab: Lab, view: str, split: str) -> tuple[Row, ...]:
+    sizes = {name: getattr(lab, name) for name in ("train", "proxy", "selection", "gold", "pretrain", "heldout")}
+    requests = draw(split, sizes.get(split, lab.evaluation), lab.seed)
+    if view == "text":
+        texts = (_text(lab, request, split) for request in requests)
+        return tuple({"id": f"{split}-{place}", "messages": text} for place, text in enumerate(texts))
+    make = _MAKERS[view]
+    found: list[Row] = []
+    for place, request in enumerate(requests):
+        prompt = [{"role": "user", "content": request.text()}]
+        common = {"prompt_id": keys.key([dict(message) for message in prompt]), "prompt": prompt}
+        for part, row in enumerate(make(lab, request, split)):
+            found.append({"id": f"{split}-{place}-{part}", **common, **row})
+    return tuple(found)
+
+
+def _rng(lab: Lab, what: str, request: Request) -> random.Random:
+    return random.Random(f"lab {lab.seed} {what} {request.text()}")
+
+
+def _demonstrations(lab: Lab, request: Request, split: str) -> list[Row]:
+    rng = _rng(lab, "demonstrations", request)
+    skill = min(1.0, max(0.0, rng.gauss(lab.demonstration_skill, 0.1)))
+    return [{"response": writer.write(request, skill, rng)}]
+
+
+def _two(lab: Lab, request: Request) -> tuple[str, str]:
+    """Two different responses of writers whose skill is anything, the preferred one first."""
+    rng = _rng(lab, "pairs", request)
+    first = second = writer.write(request, rng.random(), rng)
+    while second == first:
+        second = writer.write(request, rng.random(), rng)
+    values = [writer.utility(request, text, lab.temperature, lab.length_bias) for text in (first, second)]
+    return (first, second) if writer.prefers(values[0] - values[1], lab.flip_rate, rng) else (second, first)
+
+
+def _pairs(lab: Lab, request: Request, split: str) -> list[Row]:
+    chosen, rejected = _two(lab, request)
+    return [{"chosen": chosen, "rejected": rejected}]
+
+
+def _binary(lab: Lab, request: Request, split: str) -> list[Row]:
+    """The responses of the pairs, each by itself with the label that the comparison gave it."""
+    chosen, rejected = _two(lab, request)
+    return [{"response": chosen, "label": True}, {"response": rejected, "label": False}]
+
+
+def _rankings(lab: Lab, request: Request, split: str) -> list[Row]:
+    """Responses by utility with Gumbel noise, which is Plackett-Luce and so agrees with Bradley-Terry on each pair."""
+    rng = _rng(lab, "rankings", request)
+    texts: dict[str, float] = {}
+    while len(texts) < lab.ranking_size:
+        text = writer.write(request, rng.random(), rng)
+        noise = rng.expovariate(1.0) or 1e-300
+        texts.setdefault(text, writer.utility(request, text, lab.temperature, lab.length_bias) - math.log(noise))
+    return [{"responses": sorted(texts, key=lambda text: -texts[text])}]
+
+
+def _judgments(lab: Lab, request: Request, split: str) -> list[Row]:
+    rng = _rng(lab, "judgments", request)
+    response = writer.write(request, rng.random(), rng)
+    spans = [[fault.first, fault.last] for fault in oracle.read(request, response).faults if fault.first < fault.last]
+    return [{"response": response, "judgment": oracle.judge(request, response), "error_spans": spans}]
+
+
+def _prompts(lab: Lab, request: Request, split: str) -> list[Row]:
+    return [{}]
+
+
+_MAKERS: dict[str, Callable[[Lab, Request, str], list[Row]]] = {
+    "demonstrations": _demonstrations,
+    "pairs": _pairs,
+    "binary": _binary,
+    "rankings": _rankings,
+    "judgments": _judgments,
+    "prompts": _prompts,
+}
+
+
+def _text(lab: Lab, request: Request, split: str) -> list[Message]:
+    """A conversation to pretrain on: plain, with a judgment in the prompt, or with a second try."""
+    rng = _rng(lab, "text", request)
+    prompt, response, kind = request.text(), writer.write(request, rng.random(), rng), rng.random()
+    judgment = oracle.judge(request, response)
+    if kind < 0.2:
+        prompt = judged(prompt, judgment)
+    said = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
+    if kind > 0.85 and judgment:
+        said.append({"role": "user", "content": f"{judgment} {AGAIN}"})
+        said.append({"role": "assistant", "content": writer.mend(request, response, rng)})
+    return said
+
+
+@lru_cache(maxsize=1)
+def _vocabulary() -> tuple[str, ...]:
+    """Words of all sentences, wishes, judgments and numbers."""
+    spoken = [
+        *sentences(),
+        *(opener.format("") for opener in OPENERS),
+        GOOD,
+        AGAIN,
+        "judgment : mention the do not .",
+        *NUMBERS,
+    ]
+    spoken += [f"say {item.asked} {item.name}" for item in topics()]
+    spoken += ["be polite give a reason use at most sentences say"]
+    spoken += [
+        "the response is rude false says nothing it twice does not answer makes no sense about something else must not",
+        "mention has more than sentences polite give a reason say truth",
+    ]
+    return tuple(sorted({word for text in spoken for word in text.split()} | {"."}))

@@ -1,0 +1,80 @@
+"""One forward pass over rows of unequal length, without spending it on padding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import torch
+
+GROUP = 16
+"""Rows of like length that go through the model together on a CPU, where padding costs as much as text."""
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """What the policy says about each token; entry t is about token t+1, and 0 where `label_mask` is False.
+
+    Attributes:
+        log_probs: (rows, T−1) in nats.
+        entropy: (rows, T−1) of the distribution that the token was drawn from, in nats; no gradient.
+        mean_logits: (rows, T−1) mean of the logits over the vocabulary; no gradient.
+        is_top1: (rows, T−1) whether the token is the likeliest.
+        label_mask: (rows, T−1) True on response tokens, the end token counted.
+    """
+
+    log_probs: torch.Tensor
+    entropy: torch.Tensor
+    mean_logits: torch.Tensor
+    is_top1: torch.Tensor
+    label_mask: torch.Tensor
+
+
+def add_head(model: Any) -> None:
+    """Let a causal model give per-token scores without holding all logits (TRL's fused head)."""
+    from trl.trainer import add_fused_lm_head
+
+    add_fused_lm_head(model, outputs=("log_probs", "entropy", "mean_logits", "is_top1"))
+
+
+def token_scores(model: Any, batch: dict[str, Any]) -> TokenScores:
+    """Scores of the tokens of a batch, by a model with `add_head`.
+
+    Args:
+        model: the policy.
+        batch: `input_ids`, `attention_mask`, `labels` (rows, T), padded on the right.
+    """
+    import torch
+    from torch.nn.functional import pad
+
+    width = batch["input_ids"].shape[1] - 1
+    names = ("log_probs", "entropy", "mean_logits", "is_top1", "label_mask")
+
+    def run(inputs: dict[str, Any]) -> list[torch.Tensor]:
+        outputs = model(**inputs, fused_lm_head=True, use_cache=False)
+        values = (getattr(outputs, name) for name in names)
+        return [pad(value, (0, width - value.shape[1])) for value in values]
+
+    return TokenScores(*in_groups(batch, run, torch.cat))
+
+
+def in_groups(
+    batch: dict[str, Any], run: Callable[[dict[str, Any]], list[torch.Tensor]], cat: Callable[[list[Any]], torch.Tensor]
+) -> list[torch.Tensor]:
+    """Run a batch in groups of like length, and put the rows of each output back in their order."""
+    groups = list(_groups(batch))
+    parts = zip(*(run(inputs) for _, inputs in groups), strict=True)
+    place = cat([rows for rows, _ in groups]).argsort()
+    return [cat(list(part))[place] for part in parts]
+
+
+def _groups(batch: dict[str, Any]) -> Iterator[tuple[torch.Tensor, dict[str, Any]]]:
+    """(row numbers, inputs trimmed to the longest of them); on a GPU one group, since launches cost more there."""
+    lengths = batch["attention_mask"].sum(1)
+    size = GROUP if lengths.device.type == "cpu" else len(lengths)
+    for rows in lengths.argsort(stable=True).split(size):
+        longest = int(lengths[rows[-1]])
+        yield rows, {name: batch[name][rows, :longest] for name in ("input_ids", "attention_mask", "labels")}

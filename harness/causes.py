@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.errors import HarnessError
 
 HINTS = {
-    "out of memory": "lower budget.micro_batch (the result stays the same but for rounding), or give the job more memory",
+    "out of memory": "lower budget.micro_batch (the result is the same but for rounding), or give it more memory",
     "divergence": "the loss or a weight is no longer finite: lower learning_rate, or raise budget.warmup",
     "timeout": "raise launch.timeout_min; the next run goes on from the last checkpoint",
     "killed": "the process was killed from outside, often by the system for lack of memory; the next run goes on",

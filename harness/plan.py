@@ -171,7 +171,7 @@ class _World:
         return found
 
     def start(self, name: str, replicate: int) -> Train:
-        """The policy that contestants start from; its spending is the recipe's [[start]] of that name, if there is one."""
+        """The policy that contestants start from, spending what the recipe's [[start]] of that name says."""
         if name == "base":
             return self.base(0)
         if ("start", name, replicate) not in self._once:

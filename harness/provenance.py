@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import resource
@@ -55,7 +56,7 @@ def _version(name: str) -> str:
 
 
 def _commit() -> tuple[str, bool]:
-    """Commit of the checkout that this package lies in, and whether its code has changed since; ("", False) elsewhere."""
+    """Commit of the checkout that this package lies in, and whether its code has changed; ("", False) elsewhere."""
     home = Path(__file__).parents[1]
     if not (home / ".git").exists():
         return "", False
@@ -76,10 +77,8 @@ class Meter:
 
     def start(self) -> None:
         """Begin, and set the process's peak memory back where the kernel lets us."""
-        try:
+        with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
-        except OSError:
-            pass
         self._loaded = _memory("VmRSS")
         self._began, self._cpu = time.monotonic(), _cpu_seconds()
         self._cuda = _cuda()

@@ -166,7 +166,8 @@ class _Reader:
         launch = self._launch()
         self.problems.check()
         return Recipe(
-            str(self.values["name"]), str(self.values.get("question", "")), int(self.values.get("replicates", 5)), models, datasets,
+            str(self.values["name"]), str(self.values.get("question", "")), int(self.values.get("replicates", 5)),
+            models, datasets,
             starts, budget, evaluation, rewards, contestants, launch, self.path, self.located.text,
         )  # fmt: skip
 
@@ -179,9 +180,9 @@ class _Reader:
                 allowed = ", ".join((*self.PLAIN, *self.TABLES))
                 hint = nearest(name, known)
                 self.problems.add(self.located.where(name), f"a recipe has no '{name}'{hint} (known: {allowed})")
-        name = self.values.get("name")
-        if not isinstance(name, str) or not name.replace("_", "").replace("-", "").isalnum():
-            what = "is missing" if name is None else f"is {name!r}"
+        title = self.values.get("name")
+        if not isinstance(title, str) or not title.replace("_", "").replace("-", "").isalnum():
+            what = "is missing" if title is None else f"is {title!r}"
             wanted = "it must be letters, digits, '_' and '-', for it names the report's folder"
             self.problems.add(self.located.where("name"), f"name {what}; {wanted}")
         if not isinstance(self.values.get("question", ""), str):
@@ -321,7 +322,7 @@ class _Reader:
             if not 1 <= step < budget.steps:
                 self.problems.add(
                     where,
-                    f"evaluation.at has {step}; steps go from 1 to {budget.steps - 1}, and the last is always evaluated",
+                    f"evaluation.at has {step}; steps go from 1 to {budget.steps - 1}; the last is always evaluated",
                 )
         return tuple(sorted(set(at)))
 

@@ -81,9 +81,7 @@ class Store:
                 raise HarnessError(f"{file}: no stage can be read there ({error})") from error
             stage = from_spec(spec, inputs)
             if stage.name != name:
-                raise HarnessError(
-                    f"{file}: it describes {stage.name}, not {name}; it was changed, or made by other code"
-                )
+                raise HarnessError(f"{file}: it describes {stage.name}; it was changed, or made by other code")
             self._loaded[name] = stage
         return self._loaded[name]
 
@@ -107,7 +105,7 @@ class Store:
         return record is not None and all(_size(folder / file) == seen["bytes"] for file, seen in files)
 
     def verify(self, name: str) -> str:
-        """What is wrong with a finished stage's files, or an empty string. A file is hashed once as long as it is the same."""
+        """What is wrong with a finished stage's files, or an empty string; a file is hashed once while it is the same."""
         record, folder = self.record(name), self.folder(name)
         if record is None:
             return f"{name} has no record"
@@ -139,7 +137,7 @@ class Store:
         (folder / RECORD).replace(folder / "record.corrupt.json")
 
     def clear(self, name: str) -> None:
-        """Remove what an earlier attempt left unfinished, but for its checkpoints, which say themselves if they are whole."""
+        """Remove what an earlier attempt left, but for its checkpoints, which say themselves if they are whole."""
         keep = {SPEC, LOG, FAILED, RECORD, "record.corrupt.json", "checkpoints"}
         for path in (self.root / name).iterdir():
             if path.name in keep or path.name.startswith("lease-"):

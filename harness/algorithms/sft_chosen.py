@@ -21,9 +21,11 @@ class SftChosen(Algorithm):
     """
 
     paper: ClassVar[Paper] = Paper(
-        "Rafailov et al.", "Direct preference optimization: your language model is secretly a reward model", "2305.18290",
+        "Rafailov et al.",
+        "Direct preference optimization: your language model is secretly a reward model",
+        "2305.18290",
         "section 6, Preferred-FT",
-    )  # fmt: skip
+    )
     needs: ClassVar[Needs] = Needs(data="pairs")
 
     learning_rate: float = knob(1e-3, valid=above(0), search=Uniform(1e-5, 1e-2, log=True), doc="peak of the schedule")

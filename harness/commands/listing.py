@@ -40,10 +40,15 @@ def describe(kind: str, name: str) -> dict[str, Any]:
         found |= {"views": sorted(owner.views), "rewards": list(owner.rewards)}
     if kind != "metrics":
         found["knobs"] = [
-            {"name": knob.name, "default": knob.default, "valid": str(knob.valid or ""), "search": str(knob.search or ""),
-             "doc": knob.doc}
+            {
+                "name": knob.name,
+                "default": knob.default,
+                "valid": str(knob.valid or ""),
+                "search": str(knob.search or ""),
+                "doc": knob.doc,
+            }
             for knob in knobs(owner).values()
-        ]  # fmt: skip
+        ]
     return found
 
 

@@ -22,7 +22,7 @@ def show_plan(path: Path, assignments: list[str], results: Path, as_json: bool) 
 
 
 def describe(plan: Plan, store: Store) -> dict[str, Any]:
-    """A plan as JSON: cells, stages, what is shared, what cannot run, warnings, cost and what the seeds can separate."""
+    """A plan as JSON: cells, stages, what is shared, what cannot run, warnings, cost, what the seeds separate."""
     stages = plan.stages()
     names = [stage.name for stage in stages]
     done = {name for name in names if store.done(name)}
@@ -79,7 +79,7 @@ def _warnings(plan: Plan) -> list[str]:
 
 
 def _expected(stages: list[Stage], done: set[str], store: Store) -> dict[str, Any]:
-    """Device-seconds of what is left, from finished stages of the same kind; absent where there is none to learn from."""
+    """Device-seconds of what is left, as finished stages of the same kind took; `unknown` where there are none."""
     known: dict[str, list[float]] = defaultdict(list)
     for stage in stages:
         record = store.record(stage.name) if stage.name in done else None
@@ -93,7 +93,7 @@ def _expected(stages: list[Stage], done: set[str], store: Store) -> dict[str, An
 
 
 def _separable(plan: Plan) -> list[dict[str, Any]]:
-    """The smallest difference that the seeds can separate with power 0.8, in each family, in sd of a paired seed difference."""
+    """The smallest difference that the seeds separate with power 0.8, in each family, in sd of a seed's difference."""
     contestants = {(cell.model, cell.dataset, cell.start, cell.contestant) for cell in plan.cells if not cell.reason}
     count = max(Counter(key[:3] for key in contestants).values())
     families = {"each against the start": count - 1, "all pairs": count * (count - 1) // 2}

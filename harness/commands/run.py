@@ -127,8 +127,8 @@ def labels(plan: Plan) -> dict[str, str]:
             found.setdefault(cell.grades[step].name, f"grade {who}")
         found.setdefault(cell.policy.name, f"train {who}")
     for (_, _, replicate), roles in plan.rewards.items():
-        for role, stage in roles.items():
-            found.setdefault(stage.name, f"reward {role}" + (f" r{replicate}" if role == "proxy" else ""))
+        for role, reward in roles.items():
+            found.setdefault(reward.name, f"reward {role}" + (f" r{replicate}" if role == "proxy" else ""))
     for stage in plan.stages():
         found.setdefault(stage.name, _plain_label(stage))
     return found

@@ -1,0 +1,173 @@
+"""How often the estimator is right when the truth is known; prints the tables of docs/statistics.md.
+
+Run it from the project's folder: `python tests/stats/calibration.py`. It takes about a minute.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+from scipy import special
+from worlds import World
+
+from harness.stats.contrast import contrast
+from harness.stats.parts import parts_of_difference
+from harness.stats.power import Noise, more_prompts, more_seeds
+from harness.stats.verdicts import holm
+
+SEED = 20
+REPS = 4000
+PROMPTS = 100
+SEEDS = (3, 5, 10)
+WORLDS = {
+    "seed .1, contestant × prompt .3": World(),
+    "the same, seeds shared .15": World(shared=0.15),
+    "no seed effect": World(seed=0.0),
+    "no contestant × prompt": World(cross=0.0),
+    "neither": World(seed=0.0, cross=0.0),
+    "seed .5": World(seed=0.5, cross=0.0),
+    "contestant × prompt .8": World(seed=0.05, cross=0.8),
+    "seed .3, t with 4 df": World(seed=0.3, shape="t4"),
+    "seed .3, two modes": World(seed=0.3, shape="bimodal"),
+    "seed .3, 15 % collapse": World(seed=0.3, shape="collapse"),
+}
+
+
+FAMILY = World(seed=0.2, shared=0.1, cross=0.1)
+
+
+def coverage(world, runs, paired, reps=REPS):
+    """Share of 95 % intervals that hold the true difference of 0; `runs`: S of both or one for each."""
+    a, b = world.studies(np.random.default_rng(SEED), 2, reps, runs, PROMPTS)
+    parts = parts_of_difference(a, b, paired=paired)
+    return float((np.abs(parts.difference) <= parts.half_width()).mean())
+
+
+def by_prompts_alone(d):
+    """Known to be wrong: the usual standard error over prompts, of the paired differences of mean scores."""
+    means = d.mean(1)
+    return np.abs(means.mean(-1)) > 1.96 * means.std(-1, ddof=1) / means.shape[-1] ** 0.5
+
+
+def pooled(d):
+    """Known to be wrong: seeds x prompts as if they were that many independent measurements."""
+    flat = d.reshape(len(d), -1)
+    return np.abs(flat.mean(-1)) > 1.96 * flat.std(-1, ddof=1) / flat.shape[-1] ** 0.5
+
+
+def bootstrapped(d):
+    """Known to be wrong for few seeds: percentile bootstrap over runs."""
+    runs = d.mean(-1)
+    picks = np.random.default_rng(SEED).integers(0, runs.shape[1], (1000, runs.shape[1]))
+    means = np.sort(runs[:, picks].mean(-1), axis=-1)
+    return (means[:, 24] > 0) | (means[:, 975] < 0)
+
+
+WRONG = {
+    "standard error over prompts": by_prompts_alone,
+    "seeds × prompts pooled": pooled,
+    "percentile bootstrap": bootstrapped,
+}
+
+
+def false_positives(decide, runs, world=WORLDS["no contestant × prompt"], reps=REPS):
+    """Share of studies of two equal contestants in which a wrong estimator sees a difference at 5 %."""
+    a, b = world.studies(np.random.default_rng(SEED), 2, reps, runs, PROMPTS)
+    return float(decide(a - b).mean())
+
+
+def one_t(parts):
+    """Known to be wrong in the tail: p by a single t with Satterthwaite's df, which 95 % intervals do not show."""
+    variance = parts.seed + parts.extra
+    df = variance**2 / (parts.seed**2 / parts.df_seed + parts.extra**2 / (parts.n_prompts - 1))
+    return 2 * special.stdtr(df, -np.abs(parts.difference) / np.sqrt(variance))
+
+
+def family_wise(runs, paired, *, adjust=True, unequal=False, p_of=lambda parts: parts.p, reps=1000, contestants=10):
+    """Share of studies of ten equal contestants with any significant pair among all 45."""
+    rng = np.random.default_rng(SEED)
+    y = FAMILY.studies(rng, contestants, reps, runs, 40)
+    if unequal:
+        y = [own + (0.57 * rng.standard_normal((reps, runs, 1)) if i % 2 else 0.0) for i, own in enumerate(y)]
+    p = np.stack([p_of(parts_of_difference(a, b, paired=paired)) for a, b in combinations(y, 2)], axis=-1)
+    return float(((holm(p) if adjust else p) <= 0.05).any(-1).mean())
+
+
+NEEDS = {  # true noise, margin, seeds and prompts now, comparisons in the family
+    "seeds": (World(seed=0.3, cross=0.2), 0.25, 5, 200, 1),
+    "seeds, 6 comparisons": (World(seed=0.3, cross=0.2), 0.25, 5, 200, 6),
+    "prompts": (World(seed=0.05, cross=0.5), 0.2, 5, 40, 1),
+    "prompts, 6 comparisons": (World(seed=0.05, cross=0.5), 0.2, 5, 40, 6),
+}
+
+
+def power_at_need(name, paired, reps=2000):
+    """Simulated power at the number of seeds or prompts that would be printed for the world's true noise."""
+    world, delta, runs, prompts, m = NEEDS[name]
+    doubled = 2 if paired else 1
+    run, cell = world.seed**2 * doubled, world.cell**2 * doubled
+    noise = Noise(run, run * (not paired), cell, cell * (not paired), 2 * world.cross**2)
+    now = (noise, delta, (runs, runs), prompts, 0.05 / m)
+    if name.startswith("seeds"):
+        runs += more_seeds(*now)
+    else:
+        prompts += more_prompts(*now)
+    a, b = world.studies(np.random.default_rng(SEED), 2, reps, runs, prompts)
+    return runs, prompts, float((parts_of_difference(a + delta, b, paired=paired).p <= 0.05 / m).mean())
+
+
+def equivalent_at_margin(runs, paired, reps=REPS, delta=0.5):
+    """Share of studies whose true difference is the margin itself that are called equivalent at 5 %."""
+    a, b = World(cross=0.2).studies(np.random.default_rng(SEED), 2, reps, runs, 60)
+    found = [contrast(x + delta, y, paired=paired).p_equivalent(delta) <= 0.05 for x, y in zip(a, b, strict=True)]
+    return float(np.mean(found))
+
+
+def tables():
+    """The tables of docs/statistics.md, in Markdown, one string each."""
+    unpaired = {name: [coverage(world, s, False) for s in SEEDS] for name, world in WORLDS.items()}
+    paired = {name: [coverage(world, s, True) for s in SEEDS] for name, world in WORLDS.items()}
+    yield table(
+        [
+            "world (sd of a prompt 1, of a cell .7)",
+            *(f"unpaired S={s}" for s in SEEDS),
+            *(f"paired S={s}" for s in SEEDS),
+        ],
+        [[name, *unpaired[name], *paired[name]] for name in WORLDS],
+    )
+    yield table(
+        ["wrong estimator", *(f"S={s}" for s in SEEDS)],
+        [[name, *(false_positives(decide, s) for s in SEEDS)] for name, decide in WRONG.items()],
+    )
+    kinds = {
+        "unpaired, Holm": {"paired": False},
+        "unpaired, Holm, half with three times the seed sd": {"paired": False, "unequal": True},
+        "paired, Holm": {"paired": True},
+        "paired, Holm on a single t (wrong)": {"paired": True, "p_of": one_t},
+        "paired, no adjustment (wrong)": {"paired": True, "adjust": False},
+    }
+    yield table(
+        ["ten equal contestants, 45 pairs", *(f"S={s}" for s in SEEDS)],
+        [[name, *(family_wise(s, **kind) for s in SEEDS)] for name, kind in kinds.items()],
+    )
+    rows = []
+    for name in NEEDS:
+        for is_paired in (False, True):
+            runs, prompts, power = power_at_need(name, is_paired)
+            rows.append([name, "paired" if is_paired else "unpaired", str(runs), str(prompts), power])
+    yield table(["more", "design", "S", "P", "simulated power"], rows)
+    yield table(
+        ["true difference = margin", *(f"S={s}" for s in SEEDS)],
+        [[name, *(equivalent_at_margin(s, name == "paired") for s in SEEDS)] for name in ("unpaired", "paired")],
+    )
+
+
+def table(head, rows):
+    """A Markdown table; numbers with three digits."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(v if isinstance(v, str) else f"{v:.3f}" for v in line) + " |" for line in lines)
+
+
+if __name__ == "__main__":
+    print("\n\n".join(tables()))

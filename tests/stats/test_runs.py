@@ -1,0 +1,100 @@
+"""Failed runs are counted, by a rule."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from statsmodels.stats.proportion import proportion_confint
+from worlds import World
+
+from harness.stats.contrast import Undecidable
+from harness.stats.runs import Runs, common, rate, with_failures
+from harness.stats.verdicts import verdicts
+
+
+def five(seed=0):
+    a, b = World(seed=0.05, cell=0.3, cross=0.05).studies(np.random.default_rng(seed), 2, 1, 5, 80)
+    return a[0], b[0]
+
+
+def test_a_failed_run_stands_in_with_the_starts_scores_of_its_replicate():
+    a, start = five()
+    done = Runs(a[[0, 2, 4]], (0, 2, 4))
+    found = with_failures(done, (3, 1), Runs.of(start))
+    assert found.replicates == (0, 1, 2, 3, 4)
+    assert found.imputed == (1, 3)
+    assert found.scores[[1, 3]] == pytest.approx(start[[1, 3]])
+    assert found.scores[[0, 2, 4]] == pytest.approx(a[[0, 2, 4]])
+    assert found.finished.scores == pytest.approx(done.scores)
+
+
+def test_a_stated_failure_score():
+    a, start = five()
+    found = with_failures(Runs(a[:3], (0, 1, 2)), (4,), Runs.of(start), score=-2.0)
+    assert (found.scores[3] == -2.0).all()
+
+
+def test_without_the_starts_replicate_there_is_no_stand_in():
+    a, start = five()
+    done = Runs(a[:3], (0, 1, 2))
+    assert with_failures(done, (9,), Runs.of(start)) == done
+    none = Runs(np.empty((0, 80)), ())
+    assert with_failures(none, (0, 1), Runs.of(start)) is none
+
+
+def test_failures_lower_the_gain_and_both_numbers_are_shown():
+    a, start = five()
+    done = Runs(a[:3] + 1.0, (0, 1, 2))
+    scores = {"start": start, "a": with_failures(done, (3, 4), Runs.of(start))}
+    [found] = verdicts(scores, "start", 0.1).start
+    assert found.result.difference == pytest.approx(0.6, abs=0.15)
+    assert found.finished_only.difference == pytest.approx(1.0, abs=0.15)
+    assert found.finished_only.n_runs == (3, 3)
+    assert any("2 of 5 runs of a failed" in note for note in found.notes)
+
+
+def test_stand_ins_are_no_evidence_of_equivalence():
+    a, start = five()
+    scores = {"start": start, "a": with_failures(Runs(start[:3], (0, 1, 2)), (3, 4), Runs.of(start))}
+    [found] = verdicts(scores, "start", 1.0).start
+    assert found.word == "cannot separate"
+    [finished] = verdicts({"start": start, "a": a}, "start", 1.0).start
+    assert finished.word == "equivalent"
+
+
+def test_a_contestant_without_a_finished_run_stays_in_the_family():
+    a, start = five()
+    scores = {"start": start, "a": a + 0.3, "gone": Runs(np.empty((0, 80)), ())}
+    found = verdicts(scores, "start", 0.1)
+    assert isinstance(found.start[1].result, Undecidable)
+    assert found.start[1].word == "cannot separate"
+    assert found.start[0].p_holm == pytest.approx(2 * found.start[0].result.p)
+    assert "gone" not in found.top_set
+
+
+def test_common_replicates_in_order():
+    a, start = five()
+    left, right = common(Runs(a[[3, 0, 1]], (3, 0, 1)), Runs(start[1:], (1, 2, 3, 4)))
+    assert left.replicates == right.replicates == (1, 3)
+    assert left.scores == pytest.approx(a[[1, 3]])
+
+
+def test_contradictions_are_refused():
+    a, start = five()
+    with pytest.raises(ValueError, match="failed and as finished"):
+        with_failures(Runs.of(a), (1,), Runs.of(start))
+    with pytest.raises(ValueError, match="twice"):
+        Runs(a[:2], (1, 1))
+    with pytest.raises(ValueError, match="3 replicates"):
+        Runs(a[:2], (1, 2, 3))
+
+
+@pytest.mark.parametrize(("count", "n"), [(0, 5), (2, 5), (5, 5), (30, 100)])
+def test_rate_is_wilsons(count, n):
+    share, low, high = rate(count, n)
+    assert share == count / n
+    assert (low, high) == pytest.approx(proportion_confint(count, n, method="wilson"), abs=1e-12)
+
+
+def test_rate_of_nothing():
+    assert rate(0, 0) is None

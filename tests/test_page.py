@@ -1,0 +1,110 @@
+"""The page in a real browser: it draws, it asks for nothing, it raises nothing."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from synthetic import World, fail, fill, make_cells, make_plan
+
+from harness.report import build
+from harness.report.page import script_json
+from harness.store import Store
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="there is no Chromium on this machine")
+QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+# the sandbox needs privileges that containers withhold; the page is our own
+HEADLESS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", *QUIET]
+BROWSERS_OWN = re.compile(r"google\.com|googleapis\.com|gvt1\.com")  # what the browser asks of its makers, unasked
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What a browser made of a page."""
+
+    dom: str
+    console: str
+    requests: list[str]
+
+
+def visit(page: Path, folder: Path, *options: str) -> Visit:
+    netlog = folder / "net.json"
+    command = [str(BROWSER), *HEADLESS, f"--user-data-dir={folder / 'profile'}", f"--log-net-log={netlog}"]
+    command += ["--enable-logging=stderr", "--virtual-time-budget=10000", *options, "--dump-dom", page.as_uri()]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
+    console = "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
+    assert not BROWSERS_OWN.search(page.read_text())
+    asked = re.findall(r'"url":"((?:https?|wss?):[^"]*)"', netlog.read_text())
+    return Visit(done.stdout, console, [url for url in asked if not BROWSERS_OWN.search(url)])
+
+
+def with_body_end(page: Path, target: Path, end: str) -> Path:
+    """A copy of the page with more at its end."""
+    before, _, after = page.read_text().rpartition("</body>")
+    target.write_text(f"{before}{end}</body>{after}")
+    return target
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("page")
+    cells = make_cells(["dpo", "kto", "simpo"], 3, steps=(20,))
+    world = World({"dpo": 1.0, "kto": 0.3, "simpo": 1.0}, response="<script>document.title = 'taken'</script>")
+    fill(root, cells, world, skip={("kto", 2)})
+    fail(root, next(c for c in cells if (c.contestant, c.replicate) == ("kto", 2)).policy, "divergence")
+    return build(make_plan(cells, 3), Store(root), root / "out").path
+
+
+def test_the_page_draws_every_figure_without_an_error_or_a_request(page: Path, tmp_path: Path) -> None:
+    seen = visit(page, tmp_path)
+    charts = re.findall(r'<div[^>]*id="chart-[^"]*"[^>]*>', seen.dom)
+    assert len(charts) == 3
+    assert all('data-drawn="yes"' in chart for chart in charts)
+    assert seen.dom.count("<svg") >= 3
+    assert seen.console == ""
+    assert seen.requests == []
+    assert "<title>synthetic</title>" in seen.dom
+
+
+def test_without_scripts_the_figures_are_there_as_pictures(page: Path, tmp_path: Path) -> None:
+    frame = tmp_path / "frame.html"  # a sandboxed frame runs no scripts, and shows what stands in for them
+    frame.write_text(
+        '<iframe sandbox="allow-same-origin"></iframe><script>'
+        "const frame = document.querySelector('iframe');"
+        "const drawn = () => [...frame.contentDocument.querySelectorAll('noscript svg')];"
+        "const wide = (svg) => svg.getBoundingClientRect().width > 300;"
+        "frame.onload = () => { document.title = drawn().filter(wide).length };"
+        f"frame.srcdoc = {script_json(page.read_text())};</script>"
+    )
+    assert "<title>3</title>" in visit(frame, tmp_path).dom
+
+
+@pytest.mark.parametrize("width", [500, 1280])
+def test_the_page_fits_a_phone_and_a_desk(page: Path, tmp_path: Path, width: int) -> None:
+    check = "onload = () => document.title = document.documentElement.scrollWidth + '/' + innerWidth"
+    probe = with_body_end(page, tmp_path / "probe.html", f"<script>{check}</script>")
+    seen = visit(probe, tmp_path, f"--window-size={width},900")
+    found = re.search(r"<title>(\d+)/(\d+)</title>", seen.dom)
+    assert found is not None
+    assert int(found[1]) <= int(found[2])
+
+
+def test_the_checks_can_fail(page: Path, tmp_path: Path) -> None:
+    open_page = tmp_path / "open.html"
+    open_page.write_text(re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text()))
+    asks = '<img src="http://127.0.0.1:9/x.png"><script>nope()</script>'
+    seen = visit(with_body_end(open_page, tmp_path / "broken.html", asks), tmp_path)
+    assert "nope is not defined" in seen.console
+    assert any("127.0.0.1:9" in url for url in seen.requests)
+
+
+def test_the_policy_of_the_page_stops_a_request(page: Path, tmp_path: Path) -> None:
+    asks = '<img src="http://127.0.0.1:9/x.png">'
+    seen = visit(with_body_end(page, tmp_path / "asks.html", asks), tmp_path)
+    assert seen.requests == []
+    assert "Content Security Policy" in seen.console

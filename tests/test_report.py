@@ -1,0 +1,487 @@
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from html import unescape
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from synthetic import World, fail, fill, make_cells, make_plan
+
+import harness.registry as registry
+from harness.plan import Cell, Plan
+from harness.records import read
+from harness.report import build
+from harness.report.page import drawn, script_json
+from harness.report.sections import make_page
+from harness.report.sheet import GAP, interval, number
+from harness.report.standings import compare
+from harness.store import Store
+
+GAINS = {"dpo": 2.0, "ipo": 2.0, "cpo": -1.5, "kto": 0.0}
+WORLD = World(GAINS, prompts=30, samples=2)
+
+
+@dataclass
+class Page(HTMLParser):
+    """The tables of a page by id, and all its text outside scripts."""
+
+    tables: dict[str, list[list[str]]] = field(default_factory=dict)
+    tags: list[str] = field(default_factory=list)
+    _table: str = ""
+    _cell: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag == "table":
+            self._table = dict(attrs).get("id") or ""
+            self.tables[self._table] = []
+        elif tag == "tr":
+            self.tables[self._table].append([])
+        elif tag in ("td", "th"):
+            self._cell = []
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("td", "th") and self._cell is not None:
+            self.tables[self._table][-1].append("".join(self._cell))
+            self._cell = None
+
+    def handle_data(self, data: str) -> None:
+        if self._cell is not None:
+            self._cell.append(data)
+
+
+def parsed(path: Path) -> Page:
+    page = Page()
+    page.feed(path.read_text())
+    return page
+
+
+def comparison(root: Path, world: World = WORLD, replicates: int = 4, **more: Any) -> tuple[Plan, Store]:
+    """A finished comparison of the contestants that the world knows."""
+    cells = make_cells(list(world.gains), replicates, **more.pop("cells", {}))
+    fill(root, cells, world, skip=more.pop("skip", frozenset()))
+    return make_plan(cells, replicates, **more), Store(root)
+
+
+def standings(plan: Plan, store: Store) -> dict[str, Any]:
+    return {row.name: row for row in compare(plan, read(plan, store))[0].standings}
+
+
+def policy(plan: Plan, contestant: str, replicate: int) -> Any:
+    return next(c.policy for c in plan.cells if (c.contestant, c.replicate) == (contestant, replicate))
+
+
+def raw_scores(store: Store, plan: Plan, contestant: str, role: str = "gold") -> np.ndarray:
+    """(S, P, K) as it was written."""
+    found = []
+    for cell in plan.cells:
+        if cell.contestant == contestant and store.record(cell.grades[None].name):
+            table = pq.read_table(store.folder(cell.grades[None].name) / "scores.parquet").to_pandas()
+            own = table[(table["metric"] == "reward") & (table["role"] == role)]
+            found.append(own.pivot(index="prompt_id", columns="k", values="value").to_numpy())
+    return np.array(found)
+
+
+# ---- numbers
+
+
+def test_gain_and_win_rate_are_what_they_say_by_hand(tmp_path: Path) -> None:
+    plan, store = comparison(tmp_path)
+    start, dpo = raw_scores(store, plan, "sft"), raw_scores(store, plan, "dpo")
+    row = standings(plan, store)["dpo"]
+    assert row.estimates["gold"].value == pytest.approx((dpo.mean() - start.mean()) / start.std())
+    pairs = dpo[:, :, :, None] - start[:, :, None, :]
+    assert row.estimates["soft_win"].value == pytest.approx((1 / (1 + np.exp(-pairs))).mean())
+    assert row.estimates["hard_win"].value == pytest.approx((pairs > 0).mean())
+    by_seed = (dpo.mean((1, 2)) - start.mean((1, 2))) / start.std()
+    assert list(row.gain_by_seed.values()) == pytest.approx(list(by_seed))
+
+
+def test_verdicts_find_what_was_planted_and_nothing_else(tmp_path: Path) -> None:
+    found = standings(*comparison(tmp_path))
+    assert {name: row.verdict for name, row in found.items()} == {
+        **{"dpo": "better", "ipo": "better", "cpo": "worse", "kto": "cannot separate", "sft": ""}
+    }
+    assert {name for name, row in found.items() if row.in_top_set} == {"dpo", "ipo"}
+    assert found["kto"].more_seeds is not None
+
+
+def test_another_unit_of_the_gold_reward_changes_no_gain_and_no_verdict(tmp_path: Path) -> None:
+    plan, store = comparison(tmp_path)
+    before = standings(plan, store)
+    for cell in plan.cells:
+        path = store.folder(cell.grades[None].name) / "scores.parquet"
+        table = pq.read_table(path)
+        pq.write_table(table.set_column(5, "value", pa.array(3 * table["value"].to_numpy() - 70)), path)
+    after = standings(plan, store)
+    for name, row in before.items():
+        assert after[name].verdict == row.verdict
+        for end in ("value", "low", "high"):
+            assert getattr(after[name].estimates["gold"], end) == pytest.approx(getattr(row.estimates["gold"], end))
+
+
+def test_a_failed_run_counts_as_the_start_and_is_never_an_advantage(tmp_path: Path) -> None:
+    plan, store = comparison(tmp_path, skip={("cpo", 3), ("dpo", 3)})
+    fail(tmp_path, policy(plan, "cpo", 3), "divergence")
+    fail(tmp_path, policy(plan, "dpo", 3), "out of memory")
+    found = standings(plan, store)
+    assert (found["cpo"].done, found["cpo"].failed, found["cpo"].unfinished) == (3, 1, 0)
+    finished, counted = (found["dpo"].estimates[name].value for name in ("gold_finished", "gold"))
+    assert counted == pytest.approx(finished * 3 / 4)
+    start, dpo = raw_scores(store, plan, "sft")[:3], raw_scores(store, plan, "dpo")
+    won = (dpo[:, :, :, None] > start[:, :, None, :]).mean()
+    assert found["dpo"].estimates["hard_win"].value == pytest.approx((3 * won + 0.5) / 4)
+
+
+def test_a_run_that_waits_is_in_no_number(tmp_path: Path) -> None:
+    plan, store = comparison(tmp_path, skip={("dpo", 3)})
+    row = standings(plan, store)["dpo"]
+    assert (row.done, row.failed, row.unfinished) == (3, 0, 1)
+    assert row.estimates["gold"] == row.estimates["gold_finished"]
+    assert sorted(row.gain_by_seed) == [0, 1, 2]
+
+
+def test_a_prompt_that_one_run_lacks_is_left_out_for_all_and_counted(tmp_path: Path) -> None:
+    plan, store = comparison(tmp_path)
+    path = store.folder(plan.cells[1].grades[None].name) / "scores.parquet"
+    table = pq.read_table(path).to_pandas()
+    gone = (table["metric"] == "reward") & (table["prompt_id"] == "p5")
+    pq.write_table(pa.Table.from_pandas(table[~gone], preserve_index=False), path)
+    found = compare(plan, read(plan, store))[0]
+    assert found.left_out == 1
+    assert len(found.cubes["gold"].prompts) == 29
+    assert "Left out for all" in build(plan, store, tmp_path / "out").text
+
+
+def test_distance_is_the_root_of_the_runs_mean_kl(tmp_path: Path) -> None:
+    plan, store = comparison(tmp_path, cells={"steps": (20,)}, replicates=2)
+    points = compare(plan, read(plan, store))[0].frontier()
+    assert len(points) == 2 * (1 + 4 * 2)  # the start, and each contestant at step 20 and at the end
+    dpo = next(p for p in points if (p["contestant"], p["replicate"], p["step"]) == ("dpo", 1, "final"))
+    grade = next(c for c in plan.cells if (c.contestant, c.replicate) == ("dpo", 1)).grades[None]
+    table = pq.read_table(store.folder(grade.name) / "scores.parquet").to_pandas()
+    assert dpo["root_kl"] ** 2 == pytest.approx(table[table["metric"] == "kl"]["value"].mean())
+
+
+def test_totals_count_each_stage_once_and_failed_attempts_too(tmp_path: Path) -> None:
+    plan, store = comparison(tmp_path, skip={("dpo", 3)})
+    fail(tmp_path, policy(plan, "dpo", 3), "timeout")
+    build(plan, store, tmp_path / "out")
+    totals = pd.read_csv(tmp_path / "out/tables/totals.csv").set_index("work")
+    records = [store.record(stage.name) for stage in plan.stages()]
+    spent = sum(found["cost"]["device_seconds"] for found in records if found)
+    assert totals["device_seconds"]["all"] == pytest.approx(spent + 1.0)
+    assert totals["device_seconds"].drop("all").sum() == pytest.approx(spent + 1.0)
+    assert (totals["stages"]["train pretrain"], totals["stages"]["train sft"]) == (2, 4)
+
+
+def test_the_matrix_turns_sign_and_mark(tmp_path: Path) -> None:
+    page = parsed(build(*comparison(tmp_path), tmp_path / "out").path)
+    head, *body = page.tables["table-matrix"]
+    cell = {(row[0], name): text for row in body for name, text in zip(head, row, strict=True)}
+    assert cell["dpo", "cpo"].endswith("▲")
+    assert cell["dpo", "cpo"].startswith("+")
+    assert cell["cpo", "dpo"] == cell["dpo", "cpo"].replace("+", "−").replace("▲", "▼")
+
+
+# ---- words
+
+
+def test_unpaired_seeds_give_the_same_gain_and_a_wider_interval(tmp_path: Path) -> None:
+    world = World(GAINS, prompts=30, sd_shared=3.0)
+    paired = standings(*comparison(tmp_path, world))["dpo"].estimates["gold"]
+    plan, store = comparison(tmp_path, world, paired=False)
+    unpaired = standings(plan, store)["dpo"].estimates["gold"]
+    assert unpaired.value == pytest.approx(paired.value)
+    assert unpaired.high - unpaired.low > paired.high - paired.low
+
+
+def test_a_lone_winner_is_named_only_among_those_with_scores(tmp_path: Path) -> None:
+    skip = {("ipo", r) for r in range(4)}
+    text = build(*comparison(tmp_path, skip=skip), tmp_path / "out").text
+    assert text.startswith(
+        "dpo is significantly better on the gold reward than every other contestant that has scores."
+    )
+
+
+def test_equal_contestants_are_never_told_apart_by_their_raw_means(tmp_path: Path) -> None:
+    plan, store = comparison(tmp_path)
+    first = build(plan, store, tmp_path / "out").text.splitlines()[0]
+    assert "dpo" in first
+    assert "ipo" in first
+    assert "do not say which of them is best" in first
+
+
+def test_the_answer_names_better_worse_undecided_and_what_would_help(tmp_path: Path) -> None:
+    plan, store = comparison(tmp_path)
+    lines = build(plan, store, tmp_path / "out").text.splitlines()
+    assert any(line.startswith("Better than the start (sft)") and "dpo +" in line for line in lines)
+    assert any(line.startswith("Worse than the start") and "cpo −" in line for line in lines)
+    assert any("Cannot be separated from the start: kto." in line and "more seed" in line for line in lines)
+    assert any("The oracle has the same sign as gold for all 3" in line for line in lines)
+
+
+def test_an_oracle_that_disagrees_with_gold_is_said(tmp_path: Path) -> None:
+    plan, store = comparison(tmp_path, World(GAINS, prompts=30, oracle_sign=-1.0))
+    assert "The oracle disagrees with gold about" in build(plan, store, tmp_path / "out").text
+
+
+def test_failures_and_waiting_runs_are_in_the_answer(tmp_path: Path) -> None:
+    plan, store = comparison(tmp_path, skip={("kto", 3), ("cpo", 2)})
+    fail(tmp_path, policy(plan, "kto", 3), "timeout")
+    text = build(plan, store, tmp_path / "out").text
+    assert "Failed: kto (1 run: timeout)." in text
+    assert "Not finished: 1 of 20 runs." in text
+
+
+# ---- every state of a comparison
+
+
+def one_seed(root: Path) -> tuple[Plan, Store]:
+    return comparison(root, replicates=1)
+
+
+def start_is_missing(root: Path) -> tuple[Plan, Store]:
+    plan, store = comparison(root, replicates=2)
+    for cell in plan.cells:
+        if cell.is_start:
+            (store.folder(cell.grades[None].name) / "record.json").unlink()
+    return plan, store
+
+
+def all_failed(root: Path) -> tuple[Plan, Store]:
+    plan, store = comparison(root, replicates=2, skip={(name, r) for name in GAINS for r in (0, 1)})
+    for cell in plan.cells:
+        if not cell.is_start:
+            fail(root, cell.policy, "bug", "<b>boom</b> | pipe")
+    return plan, store
+
+
+def nothing_yet(root: Path) -> tuple[Plan, Store]:
+    return make_plan(make_cells(["dpo", "kto"], 2), 2), Store(root)
+
+
+def only_the_start(root: Path) -> tuple[Plan, Store]:
+    return comparison(root, World({}), replicates=2)
+
+
+def flat_gold(root: Path) -> tuple[Plan, Store]:
+    return comparison(root, World({"dpo": 0.0}, sd_seed=0, sd_prompt=0, sd_cell=0, sd_sample=0), replicates=2)
+
+
+def samples_are_gone(root: Path) -> tuple[Plan, Store]:
+    plan, store = comparison(root, replicates=2)
+    for path in root.glob("sample-*/samples.parquet"):
+        path.unlink()
+    return plan, store
+
+
+def with_a_cut(root: Path) -> tuple[Plan, Store]:
+    return comparison(root, replicates=2, cells={"cut": {"kto": "the data has no labels"}})
+
+
+def two_settings(root: Path) -> tuple[Plan, Store]:
+    cells: list[Cell] = []
+    for model in ("small", "large"):
+        cells += make_cells(list(GAINS), 3, model=model, steps=(20,))
+    fill(root, cells, WORLD, skip={("kto", 2)})
+    return make_plan(cells, 3), Store(root)
+
+
+def no_start(root: Path) -> tuple[Plan, Store]:
+    plan, store = comparison(root, replicates=2)
+    return make_plan([cell for cell in plan.cells if not cell.is_start], 2), store
+
+
+STATES = (
+    no_start,
+    one_seed,
+    start_is_missing,
+    all_failed,
+    nothing_yet,
+    only_the_start,
+    flat_gold,
+    with_a_cut,
+    samples_are_gone,
+    two_settings,
+)
+
+
+@pytest.mark.parametrize("state", STATES, ids=lambda state: state.__name__)
+def test_a_report_of_any_state_is_whole_and_holds_no_nan(state: Any, tmp_path: Path) -> None:
+    plan, store = state(tmp_path / "results")
+    answer = build(plan, store, tmp_path / "out")
+    assert answer.text.strip()
+    page = parsed(answer.path)
+    assert {"runs", "gaps", "totals", "dictionary"} <= {name.removeprefix("table-") for name in page.tables}
+    for text in (answer.text, (tmp_path / "out/report.md").read_text(), str(page.tables)):
+        assert not re.search(r"\b(nan|NaN|None|<NA>|inf)\b", text)
+    for path in (tmp_path / "out/tables").glob("*.parquet"):
+        table = pq.read_table(path)
+        numbers = [column for column in table.columns if pa.types.is_floating(column.type)]
+        assert not any(np.isnan(column.drop_null().to_numpy()).any() for column in numbers), path.name
+
+
+def test_one_seed_gives_numbers_without_intervals_and_says_why(tmp_path: Path) -> None:
+    plan, store = one_seed(tmp_path)
+    row = standings(plan, store)["dpo"]
+    assert row.estimates["gold"].low is None
+    assert "at least two seeds" in row.gap
+    assert build(plan, store, tmp_path / "out").text.startswith("No verdict yet")
+
+
+def test_without_the_start_there_is_no_gain_and_a_reason(tmp_path: Path) -> None:
+    plan, store = start_is_missing(tmp_path)
+    row = standings(plan, store)["dpo"]
+    assert "gold" not in row.estimates
+    assert "the start (sft) has no gold scores yet" in row.gap
+    assert row.estimates["length"].value > 0
+
+
+def test_a_contestant_whose_runs_all_failed_gets_no_verdict(tmp_path: Path) -> None:
+    plan, store = all_failed(tmp_path)
+    row = standings(plan, store)["dpo"]
+    assert (row.verdict, row.in_top_set, row.failed) == ("", False, 2)
+    assert "2 runs failed: bug" in row.gap
+
+
+def test_settings_are_reported_apart(tmp_path: Path) -> None:
+    plan, store = two_settings(tmp_path)
+    text = build(plan, store, tmp_path / "out").text
+    assert text.count("top set is dpo and ipo") + text.count("top set is ipo and dpo") == 2
+    main = pd.read_parquet(tmp_path / "out/tables/main.parquet")
+    assert list(main["setting"].unique()) == ["small · lab · sft", "large · lab · sft"]
+    assert len(main) == 2 * 5
+
+
+# ---- formats
+
+
+def test_html_markdown_csv_and_parquet_hold_the_same_numbers(tmp_path: Path) -> None:
+    plan, store = comparison(tmp_path, skip={("kto", 3)})
+    answer = build(plan, store, tmp_path / "out")
+    page = parsed(answer.path)
+    texts = (tmp_path / "out/report.md").read_text()
+    shown = {row[0].removesuffix(" ●"): row for row in page.tables["table-main-0"][1:]}
+    for read_twin in ("csv", "parquet"):
+        twin = {"csv": pd.read_csv, "parquet": pd.read_parquet}[read_twin](tmp_path / f"out/tables/main.{read_twin}")
+        assert len(twin) == len(shown) == 5
+        for row in twin.to_dict("records"):
+            low, high = (None if pd.isna(row[f"gold_{end}"]) else row[f"gold_{end}"] for end in ("low", "high"))
+            assert shown[row["contestant"]][2] == interval(row["gold"], low, high, sign=True)
+            assert shown[row["contestant"]][7] == number(row["kl"])
+    lines = [re.split(r"(?<!\\)\|", line)[1:-1] for line in texts.splitlines() if line.startswith("|")]
+    in_markdown = [[unescape(re.sub(r"\\(.)", r"\1", cell.strip())) for cell in line] for line in lines]
+    for table in page.tables.values():
+        for row in table[1:]:
+            assert row in in_markdown
+
+
+def test_csv_and_parquet_are_twins_and_every_column_is_explained(tmp_path: Path) -> None:
+    plan, store = comparison(tmp_path, skip={("kto", 3)})
+    build(plan, store, tmp_path / "out")
+    folder = tmp_path / "out/tables"
+    words = pd.read_csv(folder / "dictionary.csv")
+    names = sorted(path.stem for path in folder.glob("*.csv"))
+    assert names == sorted(path.stem for path in folder.glob("*.parquet"))
+    assert {"main", "pairs", "runs", "gaps", "costs", "curves", "prompts", "metrics"} <= set(names)
+    for name in set(names) - {"dictionary"}:
+        csv, parquet = pd.read_csv(folder / f"{name}.csv"), pd.read_parquet(folder / f"{name}.parquet")
+        assert list(csv.columns) == list(parquet.columns) == list(words[words["table"] == name]["column"])
+        assert len(csv) == len(parquet)
+        for column in parquet.select_dtypes("number"):
+            left, right = csv[column].astype("Float64"), parquet[column].astype("Float64")
+            pd.testing.assert_series_equal(left, right, check_exact=True)
+    assert words["meaning"].str.len().min() > 3
+
+
+def test_the_prompt_table_gives_the_gain_again(tmp_path: Path) -> None:
+    plan, store = comparison(tmp_path)
+    build(plan, store, tmp_path / "out")
+    means = pd.read_csv(tmp_path / "out/tables/prompts.csv").groupby("contestant")["gold"].mean()
+    main = pd.read_csv(tmp_path / "out/tables/main.csv").set_index("contestant")["gold"]
+    assert (means - means["sft"]).to_dict() == pytest.approx(main.to_dict(), abs=1e-12)
+
+
+def test_what_a_model_wrote_cannot_become_markup(tmp_path: Path) -> None:
+    nasty = "</script><script>alert(1)</script> <img src=x onerror=alert(2)> ``` {{ 7 * 7 }} | **bold**"
+    plan, store = comparison(tmp_path, World(GAINS, response=nasty), replicates=2)
+    answer = build(plan, store, tmp_path / "out")
+    page = parsed(answer.path)
+    html = answer.path.read_text()
+    assert "img" not in page.tags
+    assert "<script>alert" not in html
+    assert "&lt;script&gt;alert(1)" in html
+    assert "{{ 7 * 7 }}" in html
+    assert "````\n" + nasty in (tmp_path / "out/report.md").read_text()
+    assert "</script" not in script_json({"a": "</script>"})
+
+
+def test_the_page_asks_for_nothing_and_says_so(tmp_path: Path) -> None:
+    plan, store = comparison(tmp_path, replicates=2)
+    html = build(plan, store, tmp_path / "out").path.read_text()
+    outside = re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)
+    assert "default-src 'none'" in outside
+    assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", outside)
+    assert not re.search(r"<link|@import|url\(", outside)
+    assert len(html) < 5_000_000
+
+
+def test_equal_records_give_an_equal_report(tmp_path: Path) -> None:
+    plan, store = comparison(tmp_path, replicates=2)
+    first, second = (build(plan, store, tmp_path / name) for name in ("a", "b"))
+    assert first.text == second.text
+    for path in sorted((tmp_path / "a").rglob("*.*")):
+        assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes(), path.name
+
+
+# ---- figures
+
+
+@pytest.mark.parametrize("name", registry.names("report/figures"))
+def test_each_figure_answers_a_question_on_full_and_gappy_tables(name: str, tmp_path: Path) -> None:
+    figure = registry.load("report/figures", name)()
+    assert figure.question.endswith("?")
+    plan, store = comparison(tmp_path, skip={("kto", 3)}, cells={"steps": (20,)})
+    made = drawn(name, figure.question, figure.how_to_read, figure.draw(compare(plan, read(plan, store))[0]))
+    assert made.spec is not None
+    assert made.svg.startswith("<svg")
+    for contestant in ("dpo", "kto"):
+        assert contestant in made.svg
+
+
+@pytest.mark.parametrize("name", registry.names("report/figures"))
+@pytest.mark.parametrize("state", STATES, ids=lambda state: state.__name__)
+def test_each_figure_has_a_chart_or_a_reason_in_any_state(name: str, state: Any, tmp_path: Path) -> None:
+    figure = registry.load("report/figures", name)()
+    plan, store = state(tmp_path)
+    chart = figure.draw(compare(plan, read(plan, store))[0])
+    if isinstance(chart, str):
+        assert chart.endswith(".")
+    else:
+        assert "NaN" not in chart.to_json()
+
+
+def test_numbers_are_written_for_people() -> None:
+    assert number(-0.001) == "0.00"
+    assert number(-1.5, sign=True) == "−1.50"
+    assert number(None) == GAP
+    assert interval(0.5, 0.25, 0.75) == "0.50 [0.25, 0.75]"
+    assert interval(0.5, None, None) == "0.50"
+
+
+def test_the_page_and_its_files_name_the_same_tables(tmp_path: Path) -> None:
+    plan, store = comparison(tmp_path, replicates=2)
+    page, sheets = make_page(plan, store, read(plan, store))
+    linked = {sheet.name for section in page.sections for sheet in section.sheets if sheet.twins}
+    assert linked <= {sheet.name for sheet in sheets}

@@ -14,7 +14,7 @@ from harness.knobs import Between, OneOf, above, knob
 class Budget:
     """What every contestant may spend, and how it is spent. All of it is part of a stage's key."""
 
-    prompts: int = knob(1920, valid=Between(low=1), doc="training prompts used, the first of the split")
+    prompts: int = knob(0, valid=Between(low=0), doc="training prompts used, the first of the split; 0 means all")
     steps: int = knob(60, valid=Between(low=1), doc="optimiser steps")
     batch: int = knob(32, valid=Between(low=1), doc="prompts per optimiser step; a pair counts once")
     micro_batch: int = knob(32, valid=Between(low=1), doc="prompts per forward pass; must divide batch")

@@ -281,7 +281,7 @@ class _World:
             dataset=self.spec,
             metrics=self._once["metrics"],
             pairs=asked.pairs,
-            batch=asked.batch,
+            batch=asked.score_batch,
             threads=asked.threads,
             step=step,
         )

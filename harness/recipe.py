@@ -17,6 +17,8 @@ from harness.locate import Located, Step, override, read_toml
 
 STARTS = ("base", "sft", "sft_chosen")
 ROLES = ("proxy", "selection", "gold")
+REWARD_STEPS = {"proxy": 40, "selection": 40, "gold": 120}
+"""Optimiser steps of a reward model where the recipe does not say; each trains on all prompts of its split."""
 NOT_YET = {
     "tune": "tuning comes later; until then give values with grid.<knob> = [...]",
     "report": "there is nothing to set about the report yet",
@@ -94,7 +96,8 @@ class Evaluation:
     paired: bool = knob(
         True, doc="compare contestants of a replicate with each other, as the design has them share their start"
     )
-    batch: int = knob(256, valid=Between(low=1), doc="sequences at a time")
+    batch: int = knob(128, valid=Between(low=1), doc="responses that are sampled at a time")
+    score_batch: int = knob(16, valid=Between(low=1), doc="responses that are scored at a time")
     threads: int = knob(1, valid=Between(low=1), doc="CPU threads of a stage; float sums depend on it")
     at: tuple[int, ...] = ()
     metrics: tuple[str, ...] = ()
@@ -367,7 +370,8 @@ class _Reader:
                 self.located.where(*path, "rule"),
                 f"reward.{role}.rule: not yet; no algorithm that reads a reward is here so far",
             )
-        spend = self._spend(f"reward.{role}", given, ("steps", "batch", "micro_batch", "prompts"), *path)
+        own = self._spend(f"reward.{role}", given, ("steps", "batch", "micro_batch", "prompts"), *path)
+        spend = {"prompts": 0, "steps": REWARD_STEPS[role], **own}
         values = self._coerce(registry.load("algorithms", "reward"), "reward", given, *path)
         return RewardPart(str(split), int(pretrain), str(rule), values, spend)
 

@@ -117,14 +117,16 @@ def _same_version(what: str, name: str, version: int, kind: Any) -> None:
 
 
 def training_rows(dataset: Dataset, view: str, split: str, prompts: int) -> list[Row]:
-    """Rows of the first `prompts` distinct prompts of a split, in the dataset's order.
+    """Rows of the first `prompts` distinct prompts of a split, in the dataset's order; of all where it is 0.
 
     Raises:
         HarnessError: the split has fewer prompts.
     """
-    if view == "text":
-        return dataset.rows(view, split)[:prompts]
     rows = dataset.rows(view, split)
+    if not prompts:
+        return rows
+    if view == "text":
+        return rows[:prompts]
     wanted = set(list(dict.fromkeys(row["prompt_id"] for row in rows))[:prompts])
     if len(wanted) < prompts:
         raise HarnessError(f"budget.prompts asks for {prompts} prompts; split '{split}' has {len(wanted)} with {view}")

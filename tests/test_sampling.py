@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -139,17 +141,26 @@ def test_a_response_ends_with_its_end_token_or_at_the_limit(policy):
 
 def test_what_has_ended_is_not_computed_further(policy):
     model, tokenizer = policy
-    fed: list[int] = []
-    hook = model.register_forward_pre_hook(
-        lambda _, __, given: fed.append(given["input_ids"].shape[0]), with_kwargs=True
-    )
     prompts, uniforms = prompts_and_noise(tokenizer, samples=20)
-    drawn = draw((model, tokenizer), prompts, uniforms, batch=len(prompts))
+    tokens = [token for r in draw(policy, prompts, uniforms, temperature=0.3) for token in r.token_ids]
+    often = Counter(tokens).most_common(1)[0][0]  # as the end token, so that most responses are short
+    fed: list[int] = []
+    hook = model.register_forward_pre_hook(lambda _, __, given: fed.append(len(given["input_ids"])), with_kwargs=True)
+    drawn = sample(model, prompts, uniforms, end_id=often, pad_id=0, temperature=0.3, batch=len(prompts))
     hook.remove()
     needed = sum(len(response.token_ids) - 1 for response in drawn)
+    assert needed < 0.5 * len(prompts) * (MAX_NEW - 1)
     assert fed[0] == 12  # samples of one prompt share the forward pass of the prompt
-    assert len(fed) <= MAX_NEW
     assert needed <= sum(fed[1:]) <= needed / 0.75
+
+
+def test_a_token_without_probability_is_never_drawn(policy):
+    prompts, _ = prompts_and_noise(policy[1])
+    lowest = [np.zeros(MAX_NEW)] * len(prompts)
+    highest = [np.full(MAX_NEW, np.nextafter(1.0, 0.0))] * len(prompts)
+    likeliest = [response.token_ids for response in draw(policy, prompts, lowest, temperature=0.0)]
+    for uniforms in (lowest, highest):  # so cold that all but the likeliest token have probability 0
+        assert [response.token_ids for response in draw(policy, prompts, uniforms, temperature=1e-6)] == likeliest
 
 
 def test_probabilities_that_are_not_finite_are_an_error():

@@ -64,7 +64,7 @@ class Cpo(PairAlgorithm):
         "equations 3 and 5",
     )
 
-    learning_rate: float = knob(1e-4, valid=above(0), search=Uniform(1e-5, 1e-3, log=True), doc="peak of the schedule")
+    learning_rate: float = knob(3e-4, valid=above(0), search=Uniform(1e-5, 1e-3, log=True), doc="peak of the schedule")
     beta: float = knob(
         0.1, valid=above(0), search=Uniform(0.01, 1.0, log=True), doc="scale of the log-probability margin"
     )

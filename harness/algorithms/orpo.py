@@ -61,7 +61,7 @@ class Orpo(PairAlgorithm):
         "equations 6, 7",
     )
 
-    learning_rate: float = knob(1e-4, valid=above(0), search=Uniform(1e-5, 1e-3, log=True), doc="peak of the schedule")
+    learning_rate: float = knob(3e-4, valid=above(0), search=Uniform(1e-5, 1e-3, log=True), doc="peak of the schedule")
     odds_weight: float = knob(
         0.2, valid=Between(low=0), search=Uniform(0.05, 1.0, log=True), doc="weight of the odds-ratio term (lambda)"
     )

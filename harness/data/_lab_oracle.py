@@ -64,11 +64,12 @@ def read(request: Request, response: str) -> Reading:
         for place, (text, span) in enumerate(zip(texts, spans, strict=True))
         if text in texts[:place] and kinds[place] not in _FAULTS
     ]
-    mentioned = {_mentioned(request, text): span for text, span in zip(texts, spans, strict=True)}
+    mentioned = [_mentioned(request, text) for text in texts]
     unmet = tuple(wish for wish in request.wishes if not _met(wish, kinds, set(mentioned)))
     for wish in unmet:
-        if wish.kind == "avoid" and wish.word in mentioned:
-            faults.append(Fault("unwanted", *mentioned[wish.word], wish))
+        if wish.kind == "avoid":
+            found = (span for thing, span in zip(mentioned, spans, strict=True) if thing == wish.word)
+            faults += [Fault("unwanted", *span, wish) for span in found]
         elif wish.kind == "short" and len(spans) > NUMBERS[wish.word]:
             faults.append(Fault("too long", spans[NUMBERS[wish.word]][0], spans[-1][1], wish))
         elif wish.kind not in ("avoid", "short"):

@@ -77,14 +77,16 @@ def understand(text: str) -> Request | None:
     """
     text = text.split(" judgment :")[0]
     opened = _OPENED.match(text)
-    name = next((group for group in opened.groups() if group), "") if opened else ""
-    if opened is None or name not in {item.name for item in topics()}:
+    if opened is None:
+        return None
+    opener, name = next((place, group) for place, group in enumerate(opened.groups()) if group)
+    if name not in {item.name for item in topics()}:
         return None
     found = topic(name)
     wishes = [_understand(part.strip(), found) for part in text[opened.end() :].split(".") if part.strip()]
     if any(wish is None for wish in wishes):
         return None
-    return Request(found, tuple(wish for wish in wishes if wish is not None))
+    return Request(found, tuple(wish for wish in wishes if wish is not None), opener)
 
 
 def _understand(text: str, about: Topic) -> Wish | None:

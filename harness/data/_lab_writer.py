@@ -73,9 +73,12 @@ def _mention(about: Topic, thing: str, rng: random.Random) -> str:
 
 def _shortened(request: Request, body: list[str], limit: int) -> list[str]:
     """At most `limit` sentences, keeping those without which a wish would not be met."""
+
+    def unmet(texts: list[str]) -> int:
+        return sum(wish.kind != "short" for wish in read(request, " ".join(texts)).unmet)
+
     while len(body) > limit:
-        unmet = len(read(request, " ".join(body)).unmet)
-        spare = [i for i in range(len(body)) if len(read(request, " ".join(body[:i] + body[i + 1 :])).unmet) <= unmet]
+        spare = [i for i in range(len(body)) if unmet(body[:i] + body[i + 1 :]) <= unmet(body)]
         body = [text for i, text in enumerate(body) if i != (spare or [len(body) - 1])[-1]]
     return body
 

@@ -12,15 +12,20 @@ from harness.models.rendering import render_prompt, render_response
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from harness.data import Message
 
 
+IGNORED = -100
+"""The label of a token that no model is to predict, as transformers has it."""
+
+
 def pad(
     sequences: Sequence[tuple[list[int], list[int]]], pad_id: int, tensor: Callable[[list[list[int]]], Any]
 ) -> dict[str, Any]:
-    """(prompt ids, response ids) padded on the right; labels are -100 but on the response.
+    """(prompt ids, response ids) padded on the right; labels are `IGNORED` but on the response.
 
     Returns:
         `input_ids`, `attention_mask`, `labels`, each (rows, T).
@@ -31,7 +36,7 @@ def pad(
         gap = longest - len(prompt) - len(response)
         ids.append(prompt + response + [pad_id] * gap)
         mask.append([1] * (longest - gap) + [0] * gap)
-        labels.append([-100] * len(prompt) + response + [-100] * gap)
+        labels.append([IGNORED] * len(prompt) + response + [IGNORED] * gap)
     return {"input_ids": tensor(ids), "attention_mask": tensor(mask), "labels": tensor(labels)}
 
 
@@ -115,16 +120,9 @@ def sequence_logp(
     logp = [0.0] * len(sequences)
     with torch.inference_mode():
         for chosen in batches(sequences, batch):
-            inputs = pad([sequences[i] for i in chosen], pad_id, torch.tensor)
-            inputs = {name: value.to(model.device) for name, value in inputs.items()}
-            labels = inputs.pop("labels")[:, 1:]
-            logits = model(**inputs, use_cache=False).logits[:, :-1]
-            mask = labels != -100
-            # only the rows of response tokens become float32
-            picked = torch.log_softmax(logits[mask].float(), -1).gather(1, labels[mask][:, None])[:, 0]
-            sums = torch.zeros(len(chosen), device=picked.device)
-            sums.index_add_(0, mask.nonzero()[:, 0], picked)
-            for i, value in zip(chosen, sums.tolist(), strict=True):
+            inputs, labels = _inputs(model, [sequences[i] for i in chosen], pad_id)
+            logps = _response_logps(model, inputs, labels).gather(1, labels[labels != IGNORED][:, None])[:, 0]
+            for i, value in zip(chosen, _sums(logps, labels), strict=True):
                 logp[i] = value
     return logp
 
@@ -146,19 +144,44 @@ def divergence(
     kl, entropy = [0.0] * len(sequences), [0.0] * len(sequences)
     with torch.inference_mode():
         for chosen in batches(sequences, batch):
-            inputs = pad([sequences[i] for i in chosen], pad_id, torch.tensor)
-            inputs = {name: value.to(policy.device) for name, value in inputs.items()}
-            mask = inputs.pop("labels")[:, 1:] != -100
-            own = torch.log_softmax(policy(**inputs, use_cache=False).logits[:, :-1][mask].float(), -1)
-            if start is policy:
-                gaps = own.new_zeros(len(own))
-            else:
-                other = torch.log_softmax(start(**inputs, use_cache=False).logits[:, :-1][mask].float(), -1)
-                gaps = (own.exp() * (own - other)).sum(-1)
-            entropies = -(own.exp() * own).sum(-1)
-            rows = mask.nonzero()[:, 0]
-            for values, into in ((gaps, kl), (entropies, entropy)):
-                sums = torch.zeros(len(chosen), dtype=torch.float64).index_add_(0, rows.cpu(), values.double().cpu())
-                for i, value in zip(chosen, sums.tolist(), strict=True):
-                    into[i] = max(value, 0.0)
+            inputs, labels = _inputs(policy, [sequences[i] for i in chosen], pad_id)
+            own = _response_logps(policy, inputs, labels)
+            other = own if start is policy else _response_logps(start, inputs, labels)
+            gaps = _sums((own.exp() * (own - other)).sum(-1), labels)
+            entropies = _sums(-(own.exp() * own).sum(-1), labels)
+            for i, gap, spread in zip(chosen, gaps, entropies, strict=True):
+                kl[i], entropy[i] = max(gap, 0.0), max(spread, 0.0)  # rounding alone goes below 0
     return kl, entropy
+
+
+def _inputs(
+    model: PreTrainedModel, sequences: list[tuple[list[int], list[int]]], pad_id: int
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """A model's inputs, and the token that each position is to predict (rows, T - 1)."""
+    import torch
+
+    inputs = {name: value.to(model.device) for name, value in pad(sequences, pad_id, torch.tensor).items()}
+    return inputs, inputs.pop("labels")[:, 1:]
+
+
+def _response_logps(model: PreTrainedModel, inputs: dict[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
+    """Log π of the whole vocabulary at every response token of a batch, float32 (N, V).
+
+    Logits are computed from the first position at which any response begins, and only the rows of response tokens
+    become float32: with a large vocabulary they are what fills the memory.
+    """
+    import torch
+
+    wanted = labels != IGNORED
+    first = int(wanted.any(0).nonzero()[0])
+    logits = model(**inputs, use_cache=False, logits_to_keep=labels.shape[1] + 1 - first).logits[:, :-1]
+    return torch.log_softmax(logits[wanted[:, first:]].float(), -1)
+
+
+def _sums(values: torch.Tensor, labels: torch.Tensor) -> list[float]:
+    """Values of all response tokens of a batch (N,), summed within each row in float64."""
+    import torch
+
+    rows = (labels != IGNORED).nonzero()[:, 0].cpu()
+    sums = torch.zeros(len(labels), dtype=torch.float64).index_add_(0, rows, values.double().cpu())
+    return [float(value) for value in sums.tolist()]

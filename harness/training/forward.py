@@ -58,7 +58,8 @@ def token_scores(model: Any, batch: dict[str, Any]) -> TokenScores:
         values = (getattr(outputs, name) for name in names)
         return [pad(value, (0, width - value.shape[1])) for value in values]
 
-    return TokenScores(*in_groups(batch, run, torch.cat))
+    log_probs, *others = in_groups(batch, run, torch.cat)
+    return TokenScores(log_probs, *(value.detach() for value in others))
 
 
 def in_groups(

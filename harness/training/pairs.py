@@ -90,6 +90,8 @@ class PairObjective(Objective):
     def _logs(self, outputs: Any, batch: dict[str, Any], pairs: PairBatch) -> dict[str, Any]:
         chosen, rejected = (reward.detach() for reward in self.algorithm.rewards(pairs))
         right = (chosen > rejected).float() + 0.5 * (chosen == rejected).float()
+        n, tokens = len(chosen), outputs.label_mask.sum(1)
+        logits = outputs.mean_logits.sum(1) / tokens
         means = {
             "rewards/chosen": chosen,
             "rewards/rejected": rejected,
@@ -97,7 +99,9 @@ class PairObjective(Objective):
             "rewards/accuracies": right,
             "logps/chosen": pairs.chosen_logp.detach(),
             "logps/rejected": pairs.rejected_logp.detach(),
-            "entropy": outputs.entropy.detach().sum(1) / outputs.label_mask.sum(1) / 2,
+            "logits/chosen": logits[:n],
+            "logits/rejected": logits[n:],
+            "entropy": outputs.entropy.sum(1) / tokens / 2,
         }
         logs = {name: value.sum() / pairs.step_rows for name, value in means.items()}
         if pairs.reference_chosen_logp is not None and pairs.reference_rejected_logp is not None:
@@ -123,8 +127,9 @@ def train_pairs(algorithm: PairAlgorithm, job: Job) -> list[Measurement]:
             row["reference_rejected"] = reference(source["prompt_id"], source["rejected"])
     objective = PairObjective(algorithm, tokenizer.pad_token_id)
     found = train(job, rows, objective, learning_rate=algorithm.learning_rate)
-    trained = [row["chosen"] + row["rejected"] for row in rows]
-    return found + ledger(job, trained, rows, left_out, responses=2, labels=1)
+    trained = [len(row["chosen"]) + len(row["rejected"]) for row in rows]
+    read = [n + 2 * len(row["prompt"]) for n, row in zip(trained, rows, strict=True)]
+    return found + ledger(job, trained, read, left_out, responses=2, labels=1)
 
 
 def _sides(encoder: Encoder, row: dict[str, Any]) -> dict[str, Any]:

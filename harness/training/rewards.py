@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.errors import HarnessError
 from harness.metrics import Measurement
 from harness.models.policy import load_policy
 from harness.models.quiet import quiet
+from harness.models.rendering import end_token
 from harness.models.scoring import pad
 from harness.training.engine import Objective, road
 from harness.training.forward import in_groups
@@ -44,8 +46,14 @@ class RewardObjective(Objective):
         """The algorithm's losses, summed and divided by the step's pairs."""
         chosen, rejected = outputs.float().chunk(2)
         right = (chosen > rejected).float() + 0.5 * (chosen == rejected).float()
-        means = {"accuracy": right, "margin": (chosen - rejected).detach(), "reward": (chosen + rejected).detach() / 2}
+        means = {
+            "rewards/chosen": chosen.detach(),
+            "rewards/rejected": rejected.detach(),
+            "rewards/margins": (chosen - rejected).detach(),
+            "rewards/accuracies": right,
+        }
         logs = {name: value.sum() / totals["rows"] for name, value in means.items()}
+        logs["tokens"] = batch["attention_mask"].sum()
         return self.algorithm.losses(chosen, rejected).sum() / totals["rows"], logs
 
 
@@ -76,8 +84,9 @@ def train_reward(algorithm: Reward, job: Job) -> list[Measurement]:
         trainer.accelerator.unwrap_model(trainer.model).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
-    trained = [row["chosen"] + row["rejected"] for row in rows]
-    return run(job, trainer, save, "reward") + ledger(job, trained, rows, left_out, responses=2, labels=1)
+    trained = [len(row["chosen"]) + len(row["rejected"]) for row in rows]
+    read = [n + 2 * len(row["prompt"]) for n, row in zip(trained, rows, strict=True)]
+    return run(job, trainer, save, "reward") + ledger(job, trained, read, left_out, responses=2, labels=1)
 
 
 def _with_head(policy: Path, precision: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -85,6 +94,11 @@ def _with_head(policy: Path, precision: str) -> tuple[PreTrainedModel, PreTraine
     from transformers import AutoModelForSequenceClassification
 
     source, tokenizer = load_policy(policy, precision)
+    if tokenizer.pad_token_id in (None, end_token(tokenizer)):
+        # transformers finds the last real token by the padding token, so it has to differ from the end token
+        tokenizer.pad_token = tokenizer.unk_token or tokenizer.bos_token
+    if tokenizer.pad_token_id in (None, end_token(tokenizer)):
+        raise HarnessError("the tokenizer has no token but the end token to pad with, so no reward could be read there")
     config = source.config
     config.num_labels, config.pad_token_id = 1, tokenizer.pad_token_id
     model = AutoModelForSequenceClassification.from_config(config, dtype=source.dtype)

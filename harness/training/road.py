@@ -20,7 +20,7 @@ from harness.training import checkpoints
 from harness.training.curves import log_every, write_curves
 from harness.training.engine import Objective, road
 from harness.training.forward import add_head
-from harness.training.rows import order
+from harness.training.rows import grouped, order
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +39,7 @@ def train(
     rows_per_prompt: int = 1,
     model: PreTrainedModel | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
+    lengths: list[int] | None = None,
 ) -> list[Measurement]:
     """Train a policy along the road and write `policy/`, `policy-step-<n>/` and `curves.parquet` into `job.out`.
 
@@ -50,6 +51,7 @@ def train(
         rows_per_prompt: rows that one prompt of the budget stands for.
         model: a model to train instead of the job's start, with `tokenizer`.
         tokenizer: see `model`.
+        lengths: tokens of each row, to batch rows of like length; None keeps the seeded order.
 
     Raises:
         FloatingPointError: the loss, the gradient or the final weights are not finite.
@@ -62,7 +64,12 @@ def train(
     if model is None or tokenizer is None:
         model, tokenizer = load_policy(job.inputs["start"] / "policy", job.budget.precision)
     check_room(job, model)
-    trainer = _trainer(job, rows, objective, model, tokenizer, learning_rate, rows_per_prompt)
+    needed = job.budget.steps * job.budget.batch * rows_per_prompt
+    indices = order(len(rows), needed, job.seed("order"))
+    if lengths is not None:
+        indices = grouped(indices, lengths, job.budget.batch * rows_per_prompt, job.seed("order"))
+    given = arguments(job, learning_rate, rows_per_prompt)
+    trainer = _trainer(job, rows, indices, objective, model, tokenizer, given)
     return run(job, trainer, lambda folder: _save(job, trainer, tokenizer, folder), "policy")
 
 
@@ -75,7 +82,7 @@ def run(job: Job, trainer: Any, save: Callable[[Path], None], product: str) -> l
         raise HarnessError("training runs in one process so far: the totals of a step are not summed over processes")
     folder = job.out / "checkpoints"
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(_callback(job, save))
+    trainer.add_callback(_callback(job, save, product))
     resume = checkpoints.newest(folder)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     if not all(bool(torch.isfinite(p).all()) for p in trainer.model.parameters()):
@@ -153,21 +160,20 @@ def positions_of(model: PreTrainedModel) -> int:
 def _trainer(
     job: Job,
     rows: list[dict[str, Any]],
+    indices: list[int],
     objective: Objective,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    learning_rate: float,
-    rows_per_prompt: int,
+    given: dict[str, Any],
 ) -> Any:
     from trl import SFTConfig, SFTTrainer
 
     args = SFTConfig(
-        **arguments(job, learning_rate, rows_per_prompt),
+        **given,
         activation_checkpointing=False,
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
     )
-    needed = job.budget.steps * job.budget.batch * rows_per_prompt
     trainer = road(SFTTrainer)(
         model=model,
         args=args,
@@ -176,7 +182,7 @@ def _trainer(
         data_collator=objective.collate,
         peft_config=_lora(job),
         objective=objective,
-        indices=order(len(rows), needed, job.seed("order")),
+        indices=indices,
     )
     add_head(model)  # after TRL's own, which gives no mean logits
     return trainer
@@ -204,7 +210,7 @@ def _save(job: Job, trainer: Any, tokenizer: PreTrainedTokenizerBase, folder: Pa
     save_policy(trainer.accelerator.unwrap_model(trainer.model), tokenizer, folder, base)
 
 
-def _callback(job: Job, save: Callable[[Path], None]) -> TrainerCallback:
+def _callback(job: Job, save: Callable[[Path], None], product: str) -> TrainerCallback:
     from transformers import TrainerCallback
 
     class Keeper(TrainerCallback):  # type: ignore[misc]  # transformers ships no types that mypy reads here
@@ -212,7 +218,7 @@ def _callback(job: Job, save: Callable[[Path], None]) -> TrainerCallback:
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.global_step in job.emit:
-                kept = Path(args.output_dir) / f"policy-step-{state.global_step}"
+                kept = Path(args.output_dir) / f"{product}-step-{state.global_step}"
                 draft = kept.with_name(f"draft-{state.global_step}")
                 shutil.rmtree(draft, ignore_errors=True)
                 shutil.rmtree(kept, ignore_errors=True)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from harness.errors import HarnessError
 from harness.metrics import Measurement
 from harness.models.scoring import pad
 from harness.training.engine import Objective
-from harness.training.road import train
-from harness.training.rows import Encoder, fitting
+from harness.training.road import positions_of, train
+from harness.training.rows import Encoder, fitting, order
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +38,7 @@ class Likelihood(Objective):
         """The token mean over the step, and the entropy and accuracy that go with it."""
         tokens = totals["tokens"]
         logs = {
-            "entropy": outputs.entropy.detach().sum() / tokens,
+            "entropy": outputs.entropy.sum() / tokens,
             "token_accuracy": outputs.is_top1.sum() / tokens,
             "tokens": batch["attention_mask"].sum(),
         }
@@ -60,51 +61,56 @@ def train_responses(job: Job, learning_rate: float, response: str, view: str) ->
     kept, left_out = fitting(encoder, job.rows, view, job.budget)
     rows = [{"prompt": encoder.prompt(row), "response": encoder.response(row[response])} for row in kept]
     found = train(job, rows, Likelihood(tokenizer.pad_token_id), learning_rate=learning_rate)
-    return found + ledger(job, [row["response"] for row in rows], rows, left_out, responses=1, labels=0)
+    return found + ledger(job, *_counts(rows), left_out, responses=1, labels=0)
 
 
 def train_texts(
     job: Job, learning_rate: float, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> list[Measurement]:
-    """Train a fresh model on whole conversations: every token but the first is a target."""
-    texts = [tokenizer.apply_chat_template(row["messages"], tokenize=True, return_dict=False) for row in job.rows]
-    rows = [{"prompt": ids[:1], "response": ids[1:]} for ids in texts]
+    """Train a fresh model on whole conversations: every token but the first is a target.
+
+    Raises:
+        HarnessError: no text fits the model.
+    """
+    rendered = [tokenizer.apply_chat_template(row["messages"], tokenize=True, return_dict=False) for row in job.rows]
+    rows = [{"prompt": ids[:1], "response": ids[1:]} for ids in rendered if len(ids) <= positions_of(model)]
+    if not rows:
+        raise HarnessError(f"none of {len(rendered)} texts fits the {positions_of(model)} tokens that the model reads")
     objective = Likelihood(tokenizer.pad_token_id)
-    found = train(job, rows, objective, learning_rate=learning_rate, model=model, tokenizer=tokenizer)
-    return found + ledger(job, [row["response"] for row in rows], rows, 0, responses=1, labels=0)
+    lengths = [len(row["response"]) for row in rows]
+    found = train(job, rows, objective, learning_rate=learning_rate, model=model, tokenizer=tokenizer, lengths=lengths)
+    return found + ledger(job, *_counts(rows), len(rendered) - len(rows), responses=1, labels=0)
+
+
+def _counts(rows: list[dict[str, Any]]) -> tuple[list[int], list[int]]:
+    """Tokens that each row is trained on, and tokens that it is read as."""
+    trained = [len(row["response"]) for row in rows]
+    return trained, [n + len(row["prompt"]) for n, row in zip(trained, rows, strict=True)]
 
 
 def ledger(
-    job: Job,
-    trained: list[list[int]],
-    rows: list[Any],
-    left_out: int,
-    *,
-    responses: int,
-    labels: int,
-    per_prompt: int = 1,
+    job: Job, trained: list[int], read: list[int], left_out: int, *, responses: int, labels: int, per_prompt: int = 1
 ) -> list[Measurement]:
-    """What a run was given: prompts, responses and labels seen, tokens trained on, rows left out.
+    """What a run was given: prompts, responses and labels, tokens trained on and read, rows left out.
 
     Args:
         job: its budget and order.
-        trained: for each row the token ids that are trained on.
-        rows: the rows that fitted.
-        left_out: rows that did not.
+        trained: for each row that fitted, the tokens that its loss reads.
+        read: for each of them, the tokens of one forward pass.
+        left_out: rows that did not fit.
         responses: responses in a row.
         labels: labels in a row.
         per_prompt: rows that one prompt of the budget stands for.
     """
-    from harness.training.rows import order
-
-    seen = job.budget.steps * job.budget.batch * per_prompt
-    used = order(len(rows), seen, job.seed("order"))
-    tokens = sum(len(trained[i]) for i in used)
-    return [
-        Measurement("prompts_seen", job.budget.steps * job.budget.batch, 1, "prompts"),
-        Measurement("rows_available", len(rows), 1, "rows"),
-        Measurement("rows_left_out", left_out, 1, "rows"),
-        Measurement("responses_seen", seen * responses, 1, "responses"),
-        Measurement("labels_seen", seen * labels, 1, "labels"),
-        Measurement("trained_tokens", tokens, 1, "tokens"),
-    ]
+    prompts = job.budget.steps * job.budget.batch
+    used = order(len(trained), prompts * per_prompt, job.seed("order"))
+    counts = {
+        "prompts": (prompts, "prompts"),
+        "responses": (len(used) * responses, "responses"),
+        "labels": (len(used) * labels, "labels"),
+        "trained_tokens": (sum(trained[i] for i in used), "tokens"),
+        "forward_tokens": (sum(read[i] for i in used), "tokens"),
+        "rows_available": (len(trained), "rows"),
+        "rows_left_out": (left_out, "rows"),
+    }
+    return [Measurement(name, value, 1, unit) for name, (value, unit) in counts.items()]

@@ -85,19 +85,31 @@ class UnpairedObjective(Objective):
         return loss, self._logs(outputs, batch, rows)
 
     def _logs(self, outputs: Any, batch: dict[str, Any], rows: UnpairedBatch) -> dict[str, Any]:
-        reward, good = self.algorithm.rewards(rows).detach(), rows.label.float()
-        # means over all rows of the step; the share of desirable rows is logged, so per-class means can be had
-        means = {
-            "rewards/desirable_sum": reward * good,
-            "rewards/undesirable_sum": reward * (1 - good),
-            "desirable_share": good,
-            "logps/response": rows.logp.detach(),
-            "logps/moved": (rows.logp - rows.reference_logp).detach(),
-            "entropy": outputs.entropy.detach().sum(1) / outputs.label_mask.sum(1),
+        tokens, good = outputs.label_mask.sum(1), rows.label.float()
+        own = {
+            "rewards": self.algorithm.rewards(rows).detach(),
+            "logps": rows.logp.detach(),
+            "logits": outputs.mean_logits.sum(1) / tokens,
         }
-        logs = {name: value.sum() / rows.step_rows for name, value in means.items()}
-        logs["kl_mismatched"] = rows.kl_mismatched * len(rows.logp) / rows.step_rows
+        values = {"entropy": outputs.entropy.sum(1) / tokens, "logps/moved": (rows.logp - rows.reference_logp).detach()}
+        # a step may hold none of a class, so each class is logged as a sum beside its share
+        for side, member in (("chosen", good), ("rejected", 1 - good)):
+            values |= {f"share/{side}": member} | {f"{name}/{side}": value * member for name, value in own.items()}
+        logs = {name: value.sum() / rows.step_rows for name, value in values.items()}
+        logs["kl"] = rows.kl_mismatched.clamp(min=0) * len(rows.logp) / rows.step_rows
         return {**logs, "tokens": batch["attention_mask"].sum() + batch["partners"]["attention_mask"].sum()}
+
+    def summary(self, means: dict[str, float]) -> dict[str, float]:
+        """Means over the rows of each class; `chosen` are the desirable, as other algorithms log them."""
+        found = dict(means)
+        for side in ("chosen", "rejected"):
+            share = found.pop(f"share/{side}")
+            for name in (f"rewards/{side}", f"logps/{side}", f"logits/{side}"):
+                value = found.pop(name)
+                found |= {name: value / share} if share else {}
+        if "rewards/chosen" in found and "rewards/rejected" in found:
+            found["rewards/margins"] = found["rewards/chosen"] - found["rewards/rejected"]
+        return found
 
 
 def train_unpaired(algorithm: UnpairedAlgorithm, job: Job) -> list[Measurement]:
@@ -123,5 +135,6 @@ def train_unpaired(algorithm: UnpairedAlgorithm, job: Job) -> list[Measurement]:
     per_prompt = algorithm.rows_per_prompt
     objective = UnpairedObjective(algorithm, tokenizer.pad_token_id)
     found = train(job, rows, objective, learning_rate=algorithm.learning_rate, rows_per_prompt=per_prompt)
-    trained = [row["response"] for row in rows]
-    return found + ledger(job, trained, rows, left_out, responses=1, labels=1, per_prompt=per_prompt)
+    trained = [len(row["response"]) for row in rows]
+    read = [n + 2 * len(row["prompt"]) + len(row["partner"]) for n, row in zip(trained, rows, strict=True)]
+    return found + ledger(job, trained, read, left_out, responses=1, labels=1, per_prompt=per_prompt)

@@ -1,0 +1,188 @@
+"""The command line as a person uses it: exit codes, messages, JSON, and a whole small comparison."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TINY = """
+name = "tiny"
+question = "Does the whole way work?"
+replicates = 2
+
+[[model]]
+source = "lab"
+hidden = 16
+layers = 1
+heads = 2
+texts = 64
+steps = 4
+batch = 16
+
+[[dataset]]
+source = "lab"
+train = 32
+proxy = 16
+selection = 16
+gold = 16
+pretrain = 64
+evaluation = 8
+heldout = 16
+
+[budget]
+prompts = 32
+steps = 2
+batch = 8
+max_response_tokens = 96
+
+[evaluation]
+prompts = 8
+samples = 2
+pairs = 16
+
+[reward.proxy]
+prompts = 16
+[reward.selection]
+prompts = 16
+[reward.gold]
+prompts = 16
+
+[[algorithm]]
+name = "dpo"
+
+[[algorithm]]
+name = "kto"
+"""
+
+
+def harness(*words: str, cwd: Path, timeout: float = 280) -> subprocess.CompletedProcess[str]:
+    own = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "harness.cli", *words]
+    return subprocess.run(command, check=False, cwd=cwd, env=own, capture_output=True, text=True, timeout=timeout)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    folder = tmp_path_factory.mktemp("tiny")
+    (folder / "tiny.toml").write_text(TINY)
+    return folder, harness("run", "tiny.toml", "--set", "launch.workers=2", cwd=folder)
+
+
+def test_run_goes_the_whole_way(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, done = finished
+    assert done.returncode == 0, done.stderr
+    assert "Report: reports/tiny/report.html" in done.stdout
+    assert (folder / "reports" / "tiny" / "report.html").stat().st_size > 100_000
+    assert "stages ran" in done.stderr
+
+
+def test_the_second_run_has_nothing_to_do(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = finished
+    again = harness("run", "tiny.toml", "--json", cwd=folder)
+    assert again.returncode == 0, again.stderr
+    found = json.loads(again.stdout)
+    assert found["ran"] == []
+    assert found["reused"] == json.loads(harness("plan", "tiny.toml", "--json", cwd=folder).stdout)["total"]
+
+
+def test_the_plan_counts_what_ran(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = finished
+    plan = json.loads(harness("plan", "tiny.toml", "--json", cwd=folder).stdout)
+    assert plan["total"] == plan["done"] == len(list((folder / "results").glob("*/record.json")))
+
+
+def test_status_reads_the_disk(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = finished
+    found = json.loads(harness("status", "tiny.toml", "--json", cwd=folder).stdout)
+    assert found["done"] == found["total"]
+
+
+def test_inline_and_local_give_the_same_bits(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = finished
+    done = harness("run", "tiny.toml", "--set", "launch.executor=inline", "--results", "inline", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    for record in sorted((folder / "results").glob("*/record.json")):
+        one, other = (
+            json.loads((folder / name / record.parent.name / "record.json").read_text())
+            for name in ("results", "inline")
+        )
+        assert one["measurements"] == other["measurements"]
+        weights = {file: seen["sha256"] for file, seen in one["files"].items() if file.endswith(".safetensors")}
+        assert weights == {
+            file: seen["sha256"] for file, seen in other["files"].items() if file.endswith(".safetensors")
+        }
+
+
+def test_records_hold_what_made_them_and_no_private_path(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, _ = finished
+    for file in (folder / "results").glob("*/record.json"):
+        text = file.read_text()
+        assert str(folder) not in text
+        assert str(Path.home()) not in text
+        made_by = json.loads(text)["made_by"]
+        assert made_by["packages"]["torch"]
+        assert made_by["python"]
+
+
+def test_a_stage_runs_by_hand(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = finished
+    stage = next((folder / "results").glob("sample-*"))
+    before = (stage / "samples.parquet").read_bytes()
+    (stage / "record.json").unlink()
+    done = harness("exec", f"results/{stage.name}", cwd=folder)
+    assert (done.returncode, done.stdout.split()[1]) == (0, "done"), done.stderr
+    assert (stage / "samples.parquet").read_bytes() == before
+
+
+def test_clean_shows_first_and_the_report_still_builds(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = finished
+    shown = harness("clean", "tiny.toml", cwd=folder)
+    assert "nothing was removed" in shown.stdout
+    policies = list((folder / "results").glob("train-*/policy"))
+    assert policies
+    assert "freed" in harness("clean", "tiny.toml", "--yes", cwd=folder).stdout
+    assert not list((folder / "results").glob("train-*/policy"))
+    assert harness("report", "tiny.toml", cwd=folder).returncode == 0
+    assert json.loads(harness("run", "tiny.toml", "--json", cwd=folder).stdout)["ran"] == []
+
+
+def test_a_mistake_prints_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text('name = "x"\n[[algorithm]]\nname = "dpo"\nbta = 1\n')
+    done = harness("run", "r.toml", cwd=tmp_path)
+    assert done.returncode == 2
+    assert (
+        done.stderr
+        == "r.toml:4: dpo has no knob 'bta'; did you mean 'beta'? (knobs: learning_rate, beta, variant, label_smoothing)\n"
+    )
+    assert list(tmp_path.iterdir()) == [tmp_path / "r.toml"], "nothing is written"
+
+
+def test_help_teaches_and_version_is_told(tmp_path: Path) -> None:
+    for command in ("run", "plan", "status", "exec", "report", "list", "reproduce", "clean", "doctor"):
+        done = harness(command, "--help", cwd=tmp_path)
+        assert done.returncode == 0
+        assert "Example: harness" in done.stdout
+    assert harness("--version", cwd=tmp_path).stdout.startswith("harness ")
+
+
+def test_list_and_doctor_speak_json(tmp_path: Path) -> None:
+    found = {item["name"]: item for item in json.loads(harness("list", "algorithms", "--json", cwd=tmp_path).stdout)}
+    beta = next(knob for knob in found["dpo"]["knobs"] if knob["name"] == "beta")
+    assert (beta["default"], beta["search"]) == (0.1, "0.01 to 1 (log)")
+    assert "2305.18290" in found["dpo"]["paper"]
+    assert json.loads(harness("doctor", "--json", cwd=tmp_path).stdout)["cores"] >= 1
+    assert harness("list", "things", cwd=tmp_path).returncode == 2
+
+
+def test_exec_of_no_stage_is_refused(tmp_path: Path) -> None:
+    done = harness("exec", "nowhere", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "there is no such folder" in done.stderr

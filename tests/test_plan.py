@@ -1,0 +1,192 @@
+"""The plan: what is shared, what cannot run, and what changes a key and what does not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness import keys
+from harness.plan import Plan, make_plan
+from harness.recipe import read_recipe
+from harness.stages import Grade, Train, walk
+from harness.stats.power import smallest_difference
+
+ROOT = Path(__file__).parents[1]
+GOLDEN = Path(__file__).parent / "golden"
+ALL = ("dpo", "ipo", "cpo", "kto", "orpo", "simpo")
+
+
+def plan_of(folder: Path, *algorithms: str, more: str = "", sets: list[str] | None = None) -> Plan:
+    path = folder / "r.toml"
+    tables = "".join(f'[[algorithm]]\nname = "{name}"\n' for name in algorithms)
+    path.write_text(f'name = "x"\n{tables}{more}')
+    return make_plan(read_recipe(path, sets))
+
+
+def what(plan: Plan) -> Counter[str]:
+    return Counter(
+        f"{s.kind} {s.spec['algorithm']['name']}" if "algorithm" in s.spec else s.kind for s in plan.stages()
+    )
+
+
+def names(plan: Plan, contestant: str) -> list[str]:
+    return [cell.grades[None].name for cell in plan.cells if cell.contestant == contestant]
+
+
+def test_what_is_equal_is_trained_once(tmp_path: Path) -> None:
+    extra = '[[algorithm]]\nname = "dpo"\nlabel = "strong"\ngrid.beta = [0.3, 0.5, 1.0, 2.0]\n'
+    plan = plan_of(tmp_path, *ALL, more=extra)
+    found = what(plan)
+    assert len({cell.contestant for cell in plan.cells}) == 11, "ten algorithms and the start"
+    assert found["train pretrain"] == 2, "one for policies, one for gold"
+    assert found["train sft"] == 5
+    assert found["reference"] == 5
+    assert found["train reward"] == 5 + 1 + 1, "a proxy per replicate, one selection, one gold"
+    assert found["train dpo"] == 5 * 5
+
+
+def test_adding_an_algorithm_changes_nothing_for_the_others(tmp_path: Path) -> None:
+    few, many = plan_of(tmp_path, "dpo"), plan_of(tmp_path, *ALL)
+    assert names(few, "dpo") == names(many, "dpo")
+    assert names(few, "sft") == names(many, "sft")
+    assert {s.name for s in few.stages()} <= {s.name for s in many.stages()}
+
+
+@pytest.mark.parametrize("setting", ["launch.executor=inline", "launch.workers=7", "launch.timeout_min=3",
+                                     "launch.checkpoint_every=1", "launch.retries=0", "question=why"])  # fmt: skip
+def test_who_runs_it_is_in_no_key(setting: str, tmp_path: Path) -> None:
+    before, after = plan_of(tmp_path, "dpo"), plan_of(tmp_path, "dpo", sets=[setting])
+    assert [s.name for s in before.stages()] == [s.name for s in after.stages()]
+
+
+@pytest.mark.parametrize("setting", ["budget.steps=61", "budget.batch=16", "budget.threads=2", "budget.lora_rank=4"])
+def test_what_can_change_weights_is_in_their_key(setting: str, tmp_path: Path) -> None:
+    before, after = plan_of(tmp_path, "dpo"), plan_of(tmp_path, "dpo", sets=[setting])
+    assert not set(names(before, "dpo")) & set(names(after, "dpo"))
+
+
+def test_steps_do_not_change_the_reference(tmp_path: Path) -> None:
+    more = '[[start]]\nname = "sft"\nsteps = 30\n'
+    before = plan_of(tmp_path, "dpo", more=more)
+    after = plan_of(tmp_path, "dpo", more=more, sets=["budget.steps=61"])
+
+    def references(plan: Plan) -> set[str]:
+        return {s.name for s in plan.stages() if s.kind == "reference"}
+
+    assert references(before) == references(after)
+
+
+def test_more_replicates_keep_the_first_ones(tmp_path: Path) -> None:
+    few, many = plan_of(tmp_path, "dpo", sets=["replicates=2"]), plan_of(tmp_path, "dpo", sets=["replicates=4"])
+    assert names(few, "dpo") == names(many, "dpo")[:2]
+
+
+def test_gold_is_read_by_grade_alone(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, *ALL)
+    gold = {found["gold"].name for found in plan.rewards.values()}
+    readers = [s for s in plan.stages() if gold & {needed.name for needed in s.inputs.values()}]
+    assert readers
+    assert all(isinstance(stage, Grade) for stage in readers)
+    trained = [cell.policy for cell in plan.cells]
+    assert not gold & {stage.name for stage in walk(list(trained))}
+
+
+def test_gold_shares_no_base_with_policies_and_proxy(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, "dpo")
+    roles = plan.rewards["lab", "lab", 0]
+    assert roles["gold"].inputs["start"].name != roles["proxy"].inputs["start"].name
+    assert len({roles[role].spec["split"] for role in roles}) == 3
+
+
+def test_every_emitted_step_is_sampled_and_graded(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, "dpo", sets=["evaluation.at=[10, 20]"])
+    cell = next(cell for cell in plan.cells if cell.contestant == "dpo")
+    assert set(cell.grades) == {None, 10, 20}
+    assert cell.policy.emit == [10, 20]
+    start = next(cell for cell in plan.cells if cell.is_start)
+    assert set(start.grades) == {None}
+
+
+def test_an_algorithm_may_name_its_start(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, "dpo", more='[[algorithm]]\nname = "orpo"\nstart = "base"\n')
+    orpo = next(cell for cell in plan.cells if cell.algorithm == "orpo")
+    start = next(cell for cell in plan.cells if cell.is_start)
+    assert isinstance(orpo.policy, Train)
+    assert orpo.policy.inputs["start"].spec["algorithm"]["name"] == "pretrain"
+    assert orpo.grades[None].inputs["start"].name == start.policy.name, "all are compared with the same start"
+
+
+PLUGIN = '''
+from dataclasses import dataclass
+from typing import ClassVar
+from harness.data import Dataset
+@dataclass(frozen=True)
+class Bare(Dataset):
+    """Pairs and prompts alone."""
+    version: ClassVar[int] = 1
+    views: ClassVar[frozenset[str]] = frozenset({"text", "demonstrations", "pairs", "prompts"})
+    def rows(self, view, split): return []
+'''
+
+
+def test_what_a_dataset_cannot_feed_is_cut_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "bare.py").write_text(PLUGIN)
+    monkeypatch.setenv("HARNESS_PLUGINS", str(tmp_path))
+    plan = plan_of(tmp_path, "dpo", "kto", more='[[dataset]]\nsource = "bare"\n')
+    reasons = {cell.contestant: cell.reason for cell in plan.cells}
+    assert reasons["kto"] == "kto needs binary; dataset 'bare' has demonstrations, pairs, prompts, text"
+    assert not reasons["dpo"]
+
+
+def test_seeds_are_of_the_replicate_and_purpose_alone() -> None:
+    seeds = {
+        keys.seed(root, purpose) for root in ("replicate-0", "replicate-1", "gold") for purpose in ("order", "init")
+    }
+    assert len(seeds) == 6
+    assert keys.seed("replicate-0", "order") == 1261398006, "frozen: another number would change every result"
+
+
+def _golden(name: str, found: Any) -> None:
+    """Compare with a frozen file. A change here re-keys every result that anybody has: it must be meant."""
+    text = json.dumps(found, indent=1, sort_keys=True) + "\n"
+    assert (GOLDEN / name).read_text() == text
+
+
+def test_compare_all_is_the_documented_list_of_jobs() -> None:
+    plan = make_plan(read_recipe(ROOT / "recipes" / "compare_all.toml"))
+    first = {stage.kind: stage.name for stage in reversed(plan.stages())}
+    cells = {f"{cell.contestant} {cell.replicate}": cell.policy.name for cell in plan.cells}
+    _golden("compare_all.json", {"stages": what(plan), "one of each kind": first, "policies": cells})
+
+
+@pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda path: path.stem)
+def test_every_recipe_plans(recipe: Path) -> None:
+    assert make_plan(read_recipe(recipe)).stages()
+
+
+def test_planning_needs_no_torch_and_touches_no_disk() -> None:
+    code = (
+        "import sys, pathlib; from harness.recipe import read_recipe; from harness.plan import make_plan;"
+        f"make_plan(read_recipe(pathlib.Path({str(ROOT / 'recipes' / 'compare_all.toml')!r})));"
+        "heavy = {'torch', 'transformers', 'pandas', 'numpy', 'scipy'} & set(sys.modules);"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_separable_difference_is_that_of_acceptance() -> None:
+    for seeds, one, nine, all_pairs in (
+        (3, 3.1, 5.6, 8.5),
+        (5, 2.0, 3.0, 3.9),
+        (8, 1.5, 2.1, 2.5),
+        (10, 1.3, 1.8, 2.2),
+    ):
+        found = [smallest_difference(seeds, count, paired=False) for count in (1, 9, 45)]
+        assert found == pytest.approx([one, nine, all_pairs], abs=0.06)

@@ -138,6 +138,17 @@ def reproduce(
 
 
 @app.command()
+def publish(recipe: Recipe, results: Results = RESULTS) -> None:
+    """Keep a finished comparison under results/published/: records and samples, no weights. It counts as done.
+
+    Example: harness publish recipes/compare_all.toml
+    """
+    from harness.commands.publish import publish_recipe
+
+    publish_recipe(recipe, results)
+
+
+@app.command()
 def clean(
     recipe: Recipe,
     set_: Set = None,

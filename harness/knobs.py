@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Any, cast, get_type_hints
 
 from harness.errors import Problems, nearest
@@ -97,6 +98,7 @@ class Knob:
     search: Search
 
 
+@cache
 def knobs(owner: type) -> dict[str, Knob]:
     """All knobs that a plug-in class declares, in order."""
     hints = get_type_hints(owner)

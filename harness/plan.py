@@ -78,9 +78,13 @@ class Plan:
         """What the report reads: every grade."""
         return [grade for cell in self.cells for grade in cell.grades.values()]
 
+    @cached_property
+    def _stages(self) -> list[Stage]:
+        return list(walk(self.targets))
+
     def stages(self) -> list[Stage]:
         """Every stage once, inputs before what reads them."""
-        return list(walk(self.targets))
+        return list(self._stages)
 
 
 def make_plan(recipe: Recipe) -> Plan:

@@ -81,7 +81,7 @@ class Store:
                 raise HarnessError(f"{file}: no stage can be read there ({error})") from error
             stage = from_spec(spec, inputs)
             if stage.name != name:
-                raise HarnessError(f"{file}: it describes {stage.name}; it was changed, or made by other code")
+                raise HarnessError(f"{file}: it describes {stage.name}; it was changed, or is of other code")
             self._loaded[name] = stage
         return self._loaded[name]
 

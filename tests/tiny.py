@@ -37,7 +37,7 @@ class Tiny(Dataset):
 
 def _rows(view: str, name: str, i: int) -> list[Row]:
     draw = random.Random(name)
-    asked = draw.choices(WORDS, k=draw.randint(2, 5)) + [WORDS[i % 40]]
+    asked = [*draw.choices(WORDS, k=draw.randint(2, 5)), WORDS[i % 40]]
     good = " ".join([asked[0], *draw.choices(WORDS, k=draw.randint(1, 6))])
     bad = " ".join(draw.choices(WORDS, k=draw.randint(1, 7)))
     prompt: list[Message] = [{"role": "user", "content": " ".join(asked)}]

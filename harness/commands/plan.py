@@ -54,19 +54,15 @@ def _what(stage: Stage) -> str:
 
 
 def _shared(plan: Plan) -> dict[str, int]:
-    """How many stages of a kind there are, against how many cells they serve."""
-    runnable = [cell for cell in plan.cells if not cell.reason]
-    serves: dict[str, set[int]] = defaultdict(set)
-    from harness.stages import walk
-
-    for number, cell in enumerate(runnable):
-        for stage in walk(list(cell.grades.values())):
-            serves[stage.name].add(number)
-    return {
-        f"{_what(stage)} {stage.name}": len(serves[stage.name])
-        for stage in plan.stages()
-        if len(serves[stage.name]) > 1
-    }
+    """Stages that more than one cell rests on, and how many do."""
+    stages = plan.stages()
+    below: dict[str, frozenset[str]] = {}
+    for stage in stages:  # inputs come first
+        below[stage.name] = frozenset({stage.name}).union(*(below[needed.name] for needed in stage.inputs.values()))
+    serves: Counter[str] = Counter()
+    for cell in plan.cells:
+        serves.update(frozenset().union(*(below[grade.name] for grade in cell.grades.values())))
+    return {f"{_what(stage)} {stage.name}": serves[stage.name] for stage in stages if serves[stage.name] > 1}
 
 
 def _warnings(plan: Plan) -> list[str]:

@@ -95,7 +95,7 @@ class Progress:
 
     def _left(self, event: Event) -> str:
         made = event.done - self.first_done
-        if made < 3:
+        if made < max(3, event.total // 10):  # the first stages are the longest and would mislead
             return ""
         seconds = (time.monotonic() - self.began) / made * (event.total - event.done)
         return f", about {seconds / 60:.0f} min left" if seconds > 90 else f", about {seconds:.0f} s left"

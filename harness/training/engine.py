@@ -1,7 +1,7 @@
 """The engine of the road: a trainer that takes its loss from an `Objective` and its rows in a given order.
 
-What it overrides of transformers 5.23 and TRL 1.16 is kept short, and each override has a test in
-tests/training/test_engine.py that fails where the library no longer calls it.
+What it overrides of transformers 5.23 and TRL 1.16 is kept short, and tests/training/test_road.py fails where the
+library no longer calls one of them.
 """
 
 from __future__ import annotations

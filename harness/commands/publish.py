@@ -1,0 +1,43 @@
+"""`harness publish`: keep a finished comparison beside the project, without its weights."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from harness.errors import HarnessError
+from harness.plan import make_plan
+from harness.recipe import read_recipe
+from harness.store import RECORD, SPEC, Store
+
+TABLES = ("samples.parquet", "scores.parquet", "curves.parquet")
+
+
+def publish_recipe(path: Path, results: Path) -> None:
+    """Copy specs, records and tables to `<results>/published/<name>/`, and the recipe as it was run.
+
+    Raises:
+        HarnessError: the comparison is not finished, or its recipe is more than one file.
+    """
+    recipe = read_recipe(path)
+    plan, store = make_plan(recipe), Store(results)
+    if re.search(r"^\s*extends\s*=", recipe.text, re.MULTILINE):
+        raise HarnessError(f"{path} extends another recipe; a published comparison is one file, so write it in one")
+    missing = [stage.name for stage in plan.stages() if not store.done(stage.name)]
+    if missing:
+        raise HarnessError(f"{recipe.name} is not finished: {len(missing)} stages have no record; harness run {path}")
+    home = results / "published" / recipe.name
+    draft = home.with_name(f"draft-{recipe.name}")
+    shutil.rmtree(draft, ignore_errors=True)
+    for stage in plan.stages():
+        source, target = store.folder(stage.name), draft / stage.name
+        target.mkdir(parents=True)
+        for name in (SPEC, RECORD, *TABLES):
+            if (source / name).exists():
+                shutil.copyfile(source / name, target / name)
+    (draft / "recipe.toml").write_text(recipe.text, encoding="utf-8")
+    shutil.rmtree(home, ignore_errors=True)
+    draft.rename(home)
+    size = sum(file.stat().st_size for file in home.rglob("*") if file.is_file())
+    print(f"{len(plan.stages())} stages, {size / 1e6:.1f} MB: {home}")

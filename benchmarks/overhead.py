@@ -62,15 +62,16 @@ def main() -> None:
         some, results = grid(folder, 66), folder / "results"
         count = finish(some, results)
         code = (
-            "import sys; from pathlib import Path; from harness import dispatch; from harness.commands.run import open_executor;"
-            "from harness.plan import make_plan; from harness.recipe import read_recipe; from harness.store import Store;"
+            "import sys; from pathlib import Path; from harness import dispatch;"
+            "from harness.commands.run import open_executor;"
+            "from harness.plan import make_plan; from harness.recipe import read_recipe;"
+            "from harness.store import Store;"
             "recipe = read_recipe(Path(sys.argv[1])); plan = make_plan(recipe);"
             "dispatch.run(plan.targets, Store(Path(sys.argv[2])), open_executor(recipe.launch, recipe))"
         )
         nothing = [python, "-c", code, str(some), str(results)]
-        rows.append(
-            (f"run with nothing to do, {count} finished stages", median(lambda: subprocess.run(nothing, check=True)))
-        )
+        seconds = median(lambda: subprocess.run(nothing, check=True))
+        rows.append((f"run with nothing to do, {count} finished stages", seconds))
     for what, seconds in rows:
         print(f"{what:55} {seconds:6.2f} s")
 

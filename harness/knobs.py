@@ -98,9 +98,13 @@ class Knob:
     search: Search
 
 
-@cache
 def knobs(owner: type) -> dict[str, Knob]:
     """All knobs that a plug-in class declares, in order."""
+    return _knobs(owner)
+
+
+@cache
+def _knobs(owner: type) -> dict[str, Knob]:
     hints = get_type_hints(owner)
     return {
         f.name: Knob(

@@ -17,7 +17,7 @@ from harness.locate import Located, Step, override, read_toml
 
 STARTS = ("base", "sft", "sft_chosen")
 ROLES = ("proxy", "selection", "gold")
-REWARD_STEPS = {"proxy": 40, "selection": 40, "gold": 120}
+REWARD_STEPS = {"proxy": 60, "selection": 60, "gold": 150}
 """Optimiser steps of a reward model where the recipe does not say; each trains on all prompts of its split."""
 NOT_YET = {
     "tune": "tuning comes later; until then give values with grid.<knob> = [...]",

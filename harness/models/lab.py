@@ -17,7 +17,7 @@ class LabModel(ModelSource):
     heads: int = knob(4, valid=Between(low=1), doc="attention heads; must divide hidden")
     learning_rate: float = knob(3e-3, valid=above(0), doc="peak learning rate of pretraining")
     texts: int = knob(16000, valid=Between(low=1), doc="conversations used")
-    steps: int = knob(320, valid=Between(low=1), doc="optimiser steps of pretraining")
+    steps: int = knob(260, valid=Between(low=1), doc="optimiser steps of pretraining")
     batch: int = knob(64, valid=Between(low=1), doc="conversations per step")
     threads: int = knob(1, valid=Between(low=1), doc="CPU threads")
 

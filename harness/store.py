@@ -105,7 +105,7 @@ class Store:
         return record is not None and all(_size(folder / file) == seen["bytes"] for file, seen in files)
 
     def verify(self, name: str) -> str:
-        """What is wrong with a finished stage's files, or an empty string; a file is hashed once while it is the same."""
+        """What is wrong with a finished stage's files, or nothing; a file is hashed once while it is the same."""
         record, folder = self.record(name), self.folder(name)
         if record is None:
             return f"{name} has no record"

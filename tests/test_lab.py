@@ -8,6 +8,7 @@ from dataclasses import replace
 from statistics import mean
 
 import pytest
+
 from harness.data import SPLITS, VIEWS, Message
 from harness.data import _lab_writer as writer
 from harness.data._lab_prompts import UNSEEN_PAIR, Request, Wish, draw, understand

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from harness import keys
 from harness.plan import Plan, make_plan
 from harness.recipe import read_recipe

@@ -22,7 +22,7 @@ def margin_losses(margin: torch.Tensor, variant: str, label_smoothing: float) ->
         margin: (B,) h.
         variant: `sigmoid`: −(1−ε) log σ(h) − ε log σ(−h), which is the paper's for ε = 0 and conservative DPO else;
             `robust`: [−(1−ε) log σ(h) + ε log σ(−h)] / (1−2ε), unbiased under labels flipped with probability ε;
-            `hinge`: max(0, 1 − h), SLiC's.
+            `hinge`: (1−ε) max(0, 1 − h) + ε max(0, 1 + h), SLiC's for ε = 0.
         label_smoothing: ε in [0, 0.5).
 
     Source:
@@ -32,8 +32,9 @@ def margin_losses(margin: torch.Tensor, variant: str, label_smoothing: float) ->
     from torch.nn.functional import logsigmoid
 
     if variant == "hinge":
-        return (1 - margin).relu()
-    right, flipped = -logsigmoid(margin), -logsigmoid(-margin)
+        right, flipped = (1 - margin).relu(), (1 + margin).relu()
+    else:
+        right, flipped = -logsigmoid(margin), -logsigmoid(-margin)
     if variant == "robust":
         return ((1 - label_smoothing) * right - label_smoothing * flipped) / (1 - 2 * label_smoothing)
     return (1 - label_smoothing) * right + label_smoothing * flipped
@@ -43,8 +44,9 @@ def margin_losses(margin: torch.Tensor, variant: str, label_smoothing: float) ->
 class Dpo(PairAlgorithm):
     """−log σ(β[(log π − log π_ref)(y_w) − (log π − log π_ref)(y_l)]), mean over pairs, log-probabilities summed.
 
-    It is the paper's loss. It differs from TRL 1.16 in that `label_smoothing` works with `sigmoid` (there it is
-    ignored), and in that the reference is the cell's own start, computed once and shared by every β.
+    It is the paper's loss. It differs from TRL 1.16 in that `label_smoothing` works with every variant (there
+    `sigmoid` and `hinge` ignore it), and in that the reference is the cell's own start, computed once and shared
+    by every β.
     """
 
     paper: ClassVar[Paper] = Paper(

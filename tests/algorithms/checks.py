@@ -1,0 +1,80 @@
+"""What must hold of a loss, as functions: the tests call them, and so do the mutants, each of which must fail one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from formulas import CASES, PAIRS, ROWS, STEP_ROWS, STEP_TOKENS, Pair, kto
+from torch import Tensor
+
+from harness import registry
+from harness.training.pairs import PairBatch
+from harness.training.unpaired import UnpairedBatch
+
+TOLERANCE = 1e-8
+
+
+def algorithm(name: str, **knobs: Any) -> Any:
+    return registry.load("algorithms", name)(**knobs)
+
+
+def numbers(*values: float, grad: bool = False) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64, requires_grad=grad)
+
+
+def pair_batch(pairs: tuple[Pair, ...] = PAIRS, dtype: torch.dtype = torch.float64) -> PairBatch:
+    """The pairs as the road gives them; the policy's log-probabilities are leaves."""
+    columns = {name: [getattr(pair, name) for pair in pairs] for name in ("w", "l", "ref_w", "ref_l")}
+    values = {name: torch.tensor(column, dtype=dtype) for name, column in columns.items()}
+    tokens = [torch.tensor([getattr(pair, name) for pair in pairs]) for name in ("n_w", "n_l")]
+    policy = [values[name].requires_grad_() for name in ("w", "l")]
+    return PairBatch(*policy, *tokens, values["ref_w"], values["ref_l"], STEP_ROWS, STEP_TOKENS)
+
+
+def row_batch(mismatched: float) -> UnpairedBatch:
+    """The labelled responses as the road gives them."""
+    label = torch.tensor([row.good for row in ROWS])
+    tokens = torch.tensor([row.n for row in ROWS])
+    logp, reference = numbers(*(row.y for row in ROWS), grad=True), numbers(*(row.ref for row in ROWS))
+    return UnpairedBatch(logp, tokens, label, reference, numbers(mismatched, grad=True)[0], STEP_ROWS)
+
+
+def close(found: Tensor, expected: list[float]) -> None:
+    """Equal to 1e-8 in every entry."""
+    assert found.dtype == torch.float64
+    assert found.shape == (len(expected),)
+    worst = float((found - numbers(*expected)).abs().max())
+    assert worst < TOLERANCE, f"off by {worst}: {found.tolist()} is not {expected}"
+
+
+def gradients(losses: Tensor, *leaves: Tensor) -> tuple[Tensor, ...]:
+    return torch.autograd.grad(losses.sum(), leaves)
+
+
+def pair_formula(name: str) -> None:
+    """Loss and gradient of each pair are those of the formula."""
+    case, batch = CASES[name], pair_batch()
+    losses = algorithm(case.algorithm, **case.knobs).losses(batch)
+    expected = [case.formula(pair) for pair in PAIRS]
+    close(losses, [loss for loss, _, _ in expected])
+    chosen, rejected = gradients(losses, batch.chosen_logp, batch.rejected_logp)
+    close(chosen, [slope for _, slope, _ in expected])
+    close(rejected, [slope for _, _, slope in expected])
+
+
+def kto_formula(mismatched: float, **knobs: float) -> None:
+    """Loss and gradient of each labelled response are those of the formula."""
+    batch = row_batch(mismatched)
+    losses = algorithm("kto", **knobs).losses(batch)
+    expected = [kto(row, mismatched, *knobs.values()) for row in ROWS]
+    close(losses, [loss for loss, _ in expected])
+    close(gradients(losses, batch.logp)[0], [slope for _, slope in expected])
+
+
+def reference_point_has_no_gradient() -> None:
+    """No gradient flows into the estimate of the KL."""
+    batch = row_batch(2.5)
+    losses = algorithm("kto").losses(batch)
+    (slope,) = torch.autograd.grad(losses.sum(), [batch.kl_mismatched], allow_unused=True)
+    assert slope is None or float(slope) == 0

@@ -1,0 +1,48 @@
+"""The reward model's pairwise loss."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from checks import algorithm, close, gradients, numbers
+from formulas import sigma
+
+CHOSEN, REJECTED = (1.5, -0.25, 0.0, -30.0), (0.5, 2.0, 0.0, 20.0)
+
+
+@pytest.mark.parametrize("center", [0.0, 0.01, 0.3])
+def test_loss_and_gradient_are_those_of_the_formula(center: float) -> None:
+    chosen, rejected = numbers(*CHOSEN, grad=True), numbers(*REJECTED, grad=True)
+    losses = algorithm("reward", center=center).losses(chosen, rejected)
+    pairs = list(zip(CHOSEN, REJECTED, strict=True))
+    close(losses, [math.log1p(math.exp(b - a)) + center * (a + b) ** 2 for a, b in pairs])
+    up, down = gradients(losses, chosen, rejected)
+    close(up, [-sigma(b - a) + 2 * center * (a + b) for a, b in pairs])
+    close(down, [sigma(b - a) + 2 * center * (a + b) for a, b in pairs])
+
+
+def test_a_shift_of_all_scores_matters_to_the_centring_alone() -> None:
+    chosen, rejected = numbers(*CHOSEN), numbers(*REJECTED)
+    plain = algorithm("reward", center=0.0)
+    close(plain.losses(chosen + 5, rejected + 5), plain.losses(chosen, rejected).tolist())
+
+
+def test_the_best_scores_are_the_true_ones_up_to_a_shift() -> None:
+    true = numbers(0.0, 1.0, -0.5, 2.0)
+    wins = torch.sigmoid(true[:, None] - true[None, :])
+    scores = numbers(0.0, 0.0, 0.0, 0.0, grad=True)
+    optimiser = torch.optim.LBFGS([scores], max_iter=200, tolerance_grad=1e-12, line_search_fn="strong_wolfe")
+    left, right = torch.meshgrid(torch.arange(4), torch.arange(4), indexing="ij")
+
+    def step() -> torch.Tensor:
+        optimiser.zero_grad()
+        losses = algorithm("reward", center=0.0).losses(scores[left.flatten()], scores[right.flatten()])
+        loss = (wins.flatten() * losses).sum()
+        loss.backward()
+        return loss
+
+    optimiser.step(step)
+    found = scores.detach() - scores.detach()[0]
+    assert float((found - true).abs().max()) < 1e-6

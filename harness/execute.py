@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -130,14 +131,16 @@ def note_death(store: Store, name: str, cause: str, error: str, seconds: float) 
     return Outcome(name, "failed", cause, error)
 
 
+_FOLDERS = re.compile(r"(?<![\w.])/(?:[\w.@+-]+/)+(?=[\w.@+-]+/[\w.@+-]+)")
+"""What comes before the last two parts of an absolute path."""
+
+
 def _public(text: str) -> str:
-    """A text without this machine's folders: paths begin at the package or the working folder."""
-    for private in sorted(
-        {str(Path.cwd()), sys.prefix, str(Path(__file__).parents[1]), str(Path.home())}, reverse=True
-    ):
+    """A text without this machine's folders: of a path the last two parts are left."""
+    for private in sorted({str(Path.cwd()), sys.prefix, str(Path.home())}, key=len, reverse=True):
         if len(private) > 1:
             text = text.replace(private + os.sep, "")
-    return text
+    return _FOLDERS.sub("", text)
 
 
 @contextlib.contextmanager

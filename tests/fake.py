@@ -97,9 +97,12 @@ def value(results: Path, stage: Stage) -> int:
     return int((results / stage.name / "policy" / "value").read_text())
 
 
+WEB = 16
+
+
 def web(seconds: float = 0.0) -> list[Stage]:
-    """Fifteen stages: one base, four on it, six pairs of those, four on top."""
+    """`WEB` stages: one base, four on it, six pairs of those, five on top."""
     base = step(1, seconds=seconds)
     middle = [step(10 + i, base, seconds=seconds) for i in range(4)]
     pairs = [step(100 + 10 * i + j, middle[i], middle[j], seconds=seconds) for i in range(4) for j in range(i)]
-    return [step(1000 + i, pairs[i], pairs[i + 1], seconds=seconds) for i in range(4)]
+    return [step(1000 + i, pairs[i], pairs[i + 1], seconds=seconds) for i in range(5)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -154,8 +155,13 @@ def test_seeds_are_of_the_replicate_and_purpose_alone() -> None:
 
 
 def _golden(name: str, found: Any) -> None:
-    """Compare with a frozen file. A change here re-keys every result that anybody has: it must be meant."""
+    """Compare with a frozen file. A change here re-keys every result that anybody has: it must be meant.
+
+    Where it is, `WRITE_GOLDEN=1 pytest tests/test_plan.py` writes the new one; read its diff.
+    """
     text = json.dumps(found, indent=1, sort_keys=True) + "\n"
+    if os.environ.get("WRITE_GOLDEN"):
+        (GOLDEN / name).write_text(text)
     assert (GOLDEN / name).read_text() == text
 
 

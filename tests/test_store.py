@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -57,9 +59,6 @@ def test_a_spec_of_another_version_is_refused(home: Path, tmp_path: Path) -> Non
     plugin = home / "algorithms" / "step.py"
     plugin.write_text(plugin.read_text().replace("number: int", "version: ClassVar[int] = 2\n    number: int"))
     code = f"from harness.execute import execute; from pathlib import Path; print(execute(Path({str(folder)!r})))"
-    import subprocess
-    import sys
-
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60)
     assert "is version 2 in this code, but the stage asks for version 1" in done.stdout + done.stderr
 

@@ -44,7 +44,7 @@ def close(found: Tensor, expected: list[float]) -> None:
     """Equal to 1e-8 in every entry."""
     assert found.dtype == torch.float64
     assert found.shape == (len(expected),)
-    worst = float((found - numbers(*expected)).abs().max())
+    worst = float((found.detach() - numbers(*expected)).abs().max())
     assert worst < TOLERANCE, f"off by {worst}: {found.tolist()} is not {expected}"
 
 

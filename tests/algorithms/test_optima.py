@@ -20,7 +20,9 @@ LEFT, RIGHT = (index.flatten() for index in torch.meshgrid(torch.arange(5), torc
 def best_policy(name: str, **knobs: Any) -> Tensor:
     """Log-probabilities at which the expected loss is least, over all pairs drawn alike and labelled by `WINS`."""
     logits = numbers(0.0, 0.0, 0.0, 0.0, 0.0, grad=True)
-    optimiser = torch.optim.LBFGS([logits], max_iter=500, tolerance_grad=1e-13, line_search_fn="strong_wolfe")
+    optimiser = torch.optim.LBFGS(
+        [logits], max_iter=500, tolerance_grad=1e-13, tolerance_change=0, line_search_fn="strong_wolfe"
+    )
     one = torch.ones(len(LEFT), dtype=torch.float64)
 
     def step() -> Tensor:

@@ -33,7 +33,8 @@ def test_the_best_scores_are_the_true_ones_up_to_a_shift() -> None:
     true = numbers(0.0, 1.0, -0.5, 2.0)
     wins = torch.sigmoid(true[:, None] - true[None, :])
     scores = numbers(0.0, 0.0, 0.0, 0.0, grad=True)
-    optimiser = torch.optim.LBFGS([scores], max_iter=200, tolerance_grad=1e-12, line_search_fn="strong_wolfe")
+    settings: dict[str, float] = {"tolerance_grad": 1e-12, "tolerance_change": 0}
+    optimiser = torch.optim.LBFGS([scores], max_iter=200, line_search_fn="strong_wolfe", **settings)
     left, right = torch.meshgrid(torch.arange(4), torch.arange(4), indexing="ij")
 
     def step() -> torch.Tensor:

@@ -194,7 +194,7 @@ def test_the_length_bias_is_there_when_asked_for() -> None:
         lengths = [(len(row["chosen"].split()), len(row["rejected"].split())) for row in rows]
         return mean(a > b for a, b in lengths if a != b)
 
-    unbiased, mild, strong = longer_wins(0.0), longer_wins(0.05), longer_wins(0.3)
+    unbiased, mild, strong = longer_wins(0.0), longer_wins(0.05), longer_wins(1.0)
     assert unbiased < mild < strong
     assert strong > 0.7
 

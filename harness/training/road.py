@@ -57,10 +57,7 @@ def train(
         FloatingPointError: the loss, the gradient or the final weights are not finite.
         HarnessError: the budget's micro-batch or lengths do not suit the batch or the model.
     """
-    from transformers import set_seed
-
     quiet(job.budget.threads)
-    set_seed(job.seed("init"))
     if model is None or tokenizer is None:
         model, tokenizer = load_policy(job.inputs["start"] / "policy", job.budget.precision)
     check_room(job, model)
@@ -124,8 +121,7 @@ def arguments(job: Job, learning_rate: float, rows_per_prompt: int) -> dict[str,
         "warmup_steps": math.ceil(budget.warmup * budget.steps),
         "weight_decay": budget.weight_decay,
         "max_grad_norm": budget.max_grad_norm,
-        "seed": job.seed("dropout"),
-        "data_seed": job.seed("order"),
+        "seed": job.seed("init"),  # of an adapter; the order of rows is given
         "logging_steps": every,
         # a checkpoint falls on a logged step, so that a resumed run logs what an undisturbed one would have
         "save_steps": max(1, job.checkpoint_every // every) * every,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
-from formulas import CASES, PAIRS, ROWS, STEP_ROWS, STEP_TOKENS, Pair, kto
+from formulas import CASES, PAIRS, ROWS, STEP_ROWS, STEP_TOKENS, Pair, kto, sigma
 from torch import Tensor
 
 from harness import registry
@@ -13,6 +14,8 @@ from harness.training.pairs import PairBatch
 from harness.training.unpaired import UnpairedBatch
 
 TOLERANCE = 1e-8
+SCORES = ((1.5, -0.25, 0.0, -30.0), (0.5, 2.0, 0.0, 20.0))
+"""Of the chosen and the rejected responses, by a reward model."""
 
 
 def algorithm(name: str, **knobs: Any) -> Any:
@@ -78,3 +81,14 @@ def reference_point_has_no_gradient() -> None:
     losses = algorithm("kto").losses(batch)
     (slope,) = torch.autograd.grad(losses.sum(), [batch.kl_mismatched], allow_unused=True)
     assert slope is None or float(slope) == 0
+
+
+def reward_formula(center: float) -> None:
+    """Loss and gradient of each pair of scores are those of the formula."""
+    chosen, rejected = (numbers(*scores, grad=True) for scores in SCORES)
+    losses = algorithm("reward", center=center).losses(chosen, rejected)
+    pairs = list(zip(*SCORES, strict=True))
+    close(losses, [math.log1p(math.exp(b - a)) + center * (a + b) ** 2 for a, b in pairs])
+    up, down = gradients(losses, chosen, rejected)
+    close(up, [-sigma(b - a) + 2 * center * (a + b) for a, b in pairs])
+    close(down, [sigma(b - a) + 2 * center * (a + b) for a, b in pairs])

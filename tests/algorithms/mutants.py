@@ -1,29 +1,38 @@
-"""Change the shipped source of one function for the time of a `with` block."""
+"""Plant a mistake in the shipped code for the time of a `with` block."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
 import inspect
-import textwrap
 from collections.abc import Iterator
+from types import FunctionType, ModuleType
 
 
 @contextlib.contextmanager
 def mutated(module: str, where: str, text: str, other: str) -> Iterator[None]:
-    """Replace `text` by `other` in the source of `function` or `Class.method`, in the module itself."""
+    """Replace `text`, which must stand once in `function` or `Class.method`, by `other`.
+
+    The function itself is given other code, so whoever has imported it runs the mutant too.
+    """
     home = importlib.import_module(module)
-    owner, _, name = where.rpartition(".")
-    holder = getattr(home, owner) if owner else home
-    original = getattr(holder, name)
-    source = textwrap.dedent(inspect.getsource(original))
-    assert text in source, f"{module}.{where} no longer holds {text!r}"
-    # super() needs the class's own cell, which a function made outside of it has not
-    changed = source.replace(text, other).replace("super()", f"super({owner}, self)")
-    scope = dict(vars(home))
-    exec(changed, scope)
-    setattr(holder, name, scope[name])
+    original = _find(home, where)
+    own, whole = inspect.getsource(original), inspect.getsource(home)
+    assert own.count(text) == 1, f"{module}.{where} holds {text!r} {own.count(text)} times"
+    assert whole.count(own) == 1
+    scratch = ModuleType(module)  # the whole module, since a method that calls super() needs its class around it
+    exec(compile(whole.replace(own, own.replace(text, other)), str(home.__file__), "exec"), vars(scratch))
+    code = original.__code__
+    original.__code__ = _find(scratch, where).__code__
     try:
         yield
     finally:
-        setattr(holder, name, original)
+        original.__code__ = code
+
+
+def _find(home: ModuleType, where: str) -> FunctionType:
+    found: object = home
+    for name in where.split("."):
+        found = getattr(found, name)
+    assert isinstance(found, FunctionType)
+    return found

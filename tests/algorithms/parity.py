@@ -19,6 +19,7 @@ from harness.models.policy import load_policy
 from harness.training.forward import add_head, token_scores
 from harness.training.pairs import PairObjective
 from harness.training.rows import Encoder, with_partners
+from harness.training.sequences import Likelihood
 from harness.training.unpaired import UnpairedObjective
 
 TOLERANCE = 1e-5
@@ -101,7 +102,9 @@ def dpo_trainer(shelf: Path, name: str, knobs: dict[str, Any], **config: Any) ->
     data, rows = pair_rows(tokenizer)
     sequences = [plain_ids(tokenizer, row, side) for side in ("chosen", "rejected") for row in data]
     batch = padded(sequences, tokenizer.pad_token_id)
-    batch |= {f"ref_{side}_logps": torch.tensor([r[f"reference_{side}"] for r in rows]) for side in ("chosen", "rejected")}
+    batch |= {
+        f"ref_{side}_logps": torch.tensor([r[f"reference_{side}"] for r in rows]) for side in ("chosen", "rejected")
+    }
     own = {"ld_alpha": None, "precompute_ref_logps": True, "f_divergence_type": "reverse_kl", "use_weighting": False}
     theirs = trainer(DPOTrainer, model=model, loss_weights=[1.0], **own, **config)
     agree(model, our_pairs(name, model, tokenizer, rows, **knobs), theirs._compute_loss(model, batch, False))
@@ -190,3 +193,21 @@ def splits_agree(shelf: Path, name: str) -> None:
     assert (gradient(1) - whole).norm() < 1e-6 * max(1.0, float(whole.norm()))
 
 
+def sft_by_hand(shelf: Path) -> None:
+    """Ours is the mean of −log p over all response tokens of the step, end tokens counted, in float64."""
+    model, tokenizer = policy(shelf)
+    data, rows = pair_rows(tokenizer)
+    objective = Likelihood(tokenizer.pad_token_id)
+    halves = [objective.collate([{**row, "response": row["chosen"]} for row in part]) for part in (rows[:3], rows[3:])]
+    totals = objective.totals(halves, None)
+    ours = torch.stack([objective.loss(token_scores(model, half), half, totals)[0] for half in halves]).sum()
+    found = slopes(model, ours)
+    model.double()
+    logps = []
+    for prompt, response in (plain_ids(tokenizer, row, "chosen") for row in data):
+        logits = model(torch.tensor([prompt + response])).logits[0]
+        logps += [logits[len(prompt) - 1 + t].log_softmax(0)[token] for t, token in enumerate(response)]
+    expected = -torch.stack(logps).mean()
+    assert abs(ours.item() - expected.item()) < TOLERANCE
+    slope = slopes(model, expected)
+    assert (found - slope).norm() < TOLERANCE * max(1.0, float(slope.norm()))

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
-from checks import algorithm, close, gradients, numbers
-from formulas import sigma
-
-CHOSEN, REJECTED = (1.5, -0.25, 0.0, -30.0), (0.5, 2.0, 0.0, 20.0)
+from checks import SCORES, algorithm, close, numbers, reward_formula
 
 
 @pytest.mark.parametrize("center", [0.0, 0.01, 0.3])
 def test_loss_and_gradient_are_those_of_the_formula(center: float) -> None:
-    chosen, rejected = numbers(*CHOSEN, grad=True), numbers(*REJECTED, grad=True)
-    losses = algorithm("reward", center=center).losses(chosen, rejected)
-    pairs = list(zip(CHOSEN, REJECTED, strict=True))
-    close(losses, [math.log1p(math.exp(b - a)) + center * (a + b) ** 2 for a, b in pairs])
-    up, down = gradients(losses, chosen, rejected)
-    close(up, [-sigma(b - a) + 2 * center * (a + b) for a, b in pairs])
-    close(down, [sigma(b - a) + 2 * center * (a + b) for a, b in pairs])
+    reward_formula(center)
 
 
 def test_a_shift_of_all_scores_matters_to_the_centring_alone() -> None:
-    chosen, rejected = numbers(*CHOSEN), numbers(*REJECTED)
+    chosen, rejected = (numbers(*scores) for scores in SCORES)
     plain = algorithm("reward", center=0.0)
     close(plain.losses(chosen + 5, rejected + 5), plain.losses(chosen, rejected).tolist())
 

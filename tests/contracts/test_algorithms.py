@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,11 @@ def test_it_says_what_it_is(name: str) -> None:
     assert kind.version >= 1
     if name != "pretrain":  # it comes from no paper
         assert kind.paper.arxiv[:4].isdigit()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_docs_say_which_variant_it_is(name: str) -> None:
+    assert f"`{name}`" in (Path(__file__).parents[2] / "docs" / "algorithms.md").read_text()
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -82,3 +89,14 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_others(name: str, sh
     other = trained(name, tmp_path / "other", shelf, seed="replicate-1") / product
     assert tiny.same(once, again)
     assert not tiny.same(once, other)
+
+
+def test_listing_algorithms_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from harness import registry;"
+        "[registry.load('algorithms', n) for n in registry.names('algorithms')];"
+        "heavy = {'torch', 'transformers', 'trl', 'peft', 'datasets', 'pandas', 'numpy'} & set(sys.modules);"
+        "sys.exit(f'imported: {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

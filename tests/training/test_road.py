@@ -44,6 +44,21 @@ def test_a_seed_decides_the_weights_to_the_bit(shelf: Path, tmp_path: Path, name
     assert not tiny.same(tmp_path / "one" / product, shelf / tiny.START / "policy")
 
 
+@pytest.mark.parametrize(
+    ("name", "given", "fresh"), [("reward", {}, "score.weight"), ("dpo", {"lora_rank": 2}, "lora_A.weight")]
+)
+def test_a_seed_decides_what_begins_at_random(
+    shelf: Path, tmp_path: Path, name: str, given: dict[str, Any], fresh: str
+) -> None:
+    product = registry.load("algorithms", name).product
+    for seed in ("replicate-0", "replicate-1"):
+        tiny.train(name, tmp_path / seed, shelf, {"learning_rate": 1e-30}, steps=1, seed=seed, **given)
+    one, other = (tiny.weights(tmp_path / seed / product) for seed in ("replicate-0", "replicate-1"))
+    differ = {key for key in one if not torch.equal(one[key], other[key])}
+    assert differ == {key for key in one if key.endswith(fresh)}
+    assert differ
+
+
 @pytest.mark.parametrize("name", ["sft", "dpo", "kto"])
 def test_micro_batches_change_neither_loss_nor_gradient(shelf: Path, tmp_path: Path, name: str) -> None:
     for split in (1, 8):
@@ -222,6 +237,7 @@ def test_a_reward_model_whose_padding_was_the_end_token(shelf: Path, tmp_path: P
 
 def test_rows_come_in_the_order_of_the_replicate(shelf: Path, tmp_path: Path) -> None:
     seen: list[tuple[int, ...]] = []
+    totals: list[tuple[int, int]] = []
 
     @dataclass(frozen=True)
     class Watching(PairAlgorithm):
@@ -229,12 +245,16 @@ def test_rows_come_in_the_order_of_the_replicate(shelf: Path, tmp_path: Path) ->
 
         def losses(self, batch: PairBatch) -> torch.Tensor:
             seen.extend(zip(batch.chosen_tokens.tolist(), batch.rejected_tokens.tolist(), strict=True))
+            totals.append((batch.step_rows, batch.step_chosen_tokens))
             return batch.rejected_logp - batch.chosen_logp
 
     job = tiny.job(tmp_path, "pairs", shelf, steps=5, micro_batch=4)
     Watching().train(job)
     lengths = [tuple(len(row[side].split()) + 1 for side in ("chosen", "rejected")) for row in job.rows]
     assert seen == [lengths[i] for i in order(24, 40, job.seed("order"))]
+    steps = [seen[first : first + 8] for first in range(0, 40, 8)]
+    # both micro-batches of a step are told the totals of the whole step
+    assert totals == [(8, sum(chosen for chosen, _ in step)) for step in steps for _ in range(2)]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.parquet", "policy"]
     assert not (tmp_path / "policy" / "README.md").exists()
 

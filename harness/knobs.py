@@ -31,7 +31,7 @@ class Between:
 
 def above(low: float) -> Between:
     """Valid numbers greater than `low`."""
-    return Between(low=low, open_low=True)
+    return Between(low=low, open_low=True, open_high=True)
 
 
 @dataclass(frozen=True)

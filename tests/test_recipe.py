@@ -37,7 +37,7 @@ def test_the_shortest_recipe_has_sensible_defaults(tmp_path: Path) -> None:
 BAD = {
     "misspelt knob": ('[[algorithm]]\nname = "dpo"\nbta = 0.1', ":4: dpo has no knob 'bta'; did you mean 'beta'?"),
     "wrong type": ('[[algorithm]]\nname = "dpo"\nbeta = "big"', ":4: dpo.beta is 'big'; it must be a float"),
-    "out of range": ('[[algorithm]]\nname = "dpo"\nbeta = -1', ":4: dpo.beta is -1; valid: (0, inf]"),
+    "out of range": ('[[algorithm]]\nname = "dpo"\nbeta = -1', ":4: dpo.beta is -1; valid: (0, inf)"),
     "unknown algorithm": ('[[algorithm]]\nname = "dop"', ":3: there is no algorithm 'dop'; did you mean 'dpo'?"),
     "reward as contestant": ('[[algorithm]]\nname = "reward"', ":3: there is no algorithm 'reward'"),
     "simpo with a reference": ('[[algorithm]]\nname = "simpo"\nreference = "sft"', "simpo has no knob 'reference'"),

@@ -18,7 +18,7 @@ LAYERS = [
     {"metrics", "data", "job", "models"},
     {"training"},
     {"algorithms"},
-    {"recipe", "locate", "stages"},
+    {"recipe", "recipe_reader", "locate", "stages"},
     {"plan", "store", "lease", "execute", "executors", "causes", "provenance"},
     {"dispatch"},
     {"report", "records", "stats"},

@@ -1,0 +1,386 @@
+"""From located TOML to a recipe, or every problem in it at once."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from harness import registry
+from harness.data import SPLITS
+from harness.errors import HarnessError, Problems, nearest
+from harness.job import Budget
+from harness.knobs import Between, Value, coerce
+from harness.locate import Located, Step
+from harness.recipe import ROLES, STARTS, Contestant, Evaluation, Launch, Part, Recipe, RewardPart
+
+REWARD_STEPS = {"proxy": 60, "selection": 60, "gold": 150}
+"""Optimiser steps of a reward model where the recipe does not say; each trains on all prompts of its split."""
+NOT_YET = {
+    "tune": "tuning comes later; until then give values with grid.<knob> = [...]",
+    "report": "there is nothing to set about the report yet",
+}
+
+
+class Reader:
+    """Reads the tables of a recipe one by one, and collects every problem."""
+
+    TABLES = ("model", "dataset", "start", "budget", "evaluation", "reward", "algorithm", "launch")
+    PLAIN = ("name", "question", "replicates")
+
+    def __init__(self, located: Located, path: Path) -> None:
+        self.located, self.path, self.problems = located, path, Problems()
+        self.values = located.values
+
+    def read(self) -> Recipe:
+        """The recipe.
+
+        Raises:
+            HarnessError: with all problems.
+        """
+        self._top_level()
+        models = self._parts("model", "models")
+        datasets = self._parts("dataset", "data")
+        starts = self._starts()
+        budget = self._budget()
+        evaluation = self._evaluation(budget)
+        rewards = self._rewards(evaluation)
+        contestants = self._contestants(starts)
+        launch = self._launch()
+        self.problems.check()
+        return Recipe(
+            str(self.values["name"]), str(self.values.get("question", "")), int(self.values.get("replicates", 5)),
+            models, datasets,
+            starts, budget, evaluation, rewards, contestants, launch, self.path, self.located.text,
+        )  # fmt: skip
+
+    def _top_level(self) -> None:
+        known = (*self.PLAIN, *self.TABLES, *NOT_YET)
+        for name in self.values:
+            if name in NOT_YET:
+                self.problems.add(self.located.where(name), f"[{name}]: not yet: {NOT_YET[name]}")
+            elif name not in known:
+                allowed = ", ".join((*self.PLAIN, *self.TABLES))
+                hint = nearest(name, known)
+                self.problems.add(self.located.where(name), f"a recipe has no '{name}'{hint} (known: {allowed})")
+        title = self.values.get("name")
+        if not isinstance(title, str) or not title.replace("_", "").replace("-", "").isalnum():
+            what = "is missing" if title is None else f"is {title!r}"
+            wanted = "it must be letters, digits, '_' and '-', for it names the report's folder"
+            self.problems.add(self.located.where("name"), f"name {what}; {wanted}")
+        if not isinstance(self.values.get("question", ""), str):
+            self.problems.add(self.located.where("question"), "question must be text")
+        count = self.values.get("replicates", 5)
+        if count not in Between(low=1) or not float(count).is_integer():
+            self.problems.add(
+                self.located.where("replicates"), f"replicates is {count!r}; it must be a whole number from 1"
+            )
+
+    def _table(self, value: object, *path: Step) -> dict[str, Any]:
+        if isinstance(value, dict):
+            return dict(value)
+        self.problems.add(self.located.where(*path), f"{path[0]} must be a table, not {value!r}")
+        return {}
+
+    def _tables(self, name: str) -> list[dict[str, Any]]:
+        value = self.values.get(name, [])
+        if isinstance(value, dict) or not isinstance(value, list):
+            self.problems.add(self.located.where(name), f"{name} must be written as [[{name}]]: it may repeat")
+            return []
+        return [self._table(item, name, place) for place, item in enumerate(value)]
+
+    def _coerce(self, owner: type, label: str, given: dict[str, Any], *path: Step) -> dict[str, Any]:
+        accepted: dict[str, Any] = {}
+        for name, value in given.items():
+            accepted |= coerce(owner, label, {name: value}, self.located.where(*path, name), self.problems)
+        return accepted
+
+    def _plugin(self, kind: str, name: object, where: str) -> type | None:
+        if not isinstance(name, str):
+            self.problems.add(
+                where, f"a name is missing or no text: {name!r} (known: {', '.join(registry.names(kind))})"
+            )
+            return None
+        try:
+            return registry.load(kind, name)
+        except HarnessError as error:
+            self.problems.add(where, str(error))
+            return None
+
+    def _parts(self, table: str, kind: str) -> tuple[Part, ...]:
+        found: list[Part] = []
+        for place, given in enumerate(self._tables(table) or [{"source": "lab"}]):
+            where = self.located.where(table, place, "source")
+            source, label = given.pop("source", None), given.pop("label", None)
+            owner = self._plugin(kind, source, where)
+            if owner is not None:
+                values = self._coerce(owner, str(source), given, table, place)
+                found.append(Part(str(source), str(label or source), values, {}, where))
+        return self._distinct(found, table)
+
+    def _distinct(self, parts: list[Part], table: str) -> tuple[Part, ...]:
+        labels: dict[str, Part] = {}
+        for part in parts:
+            other = labels.get(part.label)
+            if other is not None:
+                same = (other.name, dict(other.knobs), dict(other.spend)) == (
+                    part.name,
+                    dict(part.knobs),
+                    dict(part.spend),
+                )
+                why = "is there twice" if same else 'needs a label of its own: label = "..."'
+                self.problems.add(part.where, f"[[{table}]] '{part.label}' {why} (the other: {other.where})")
+            labels[part.label] = part
+        return tuple(parts)
+
+    def _spend(self, label: str, given: dict[str, Any], names: tuple[str, ...], *path: Step) -> dict[str, Value]:
+        """Take the budget's own words out of a table."""
+        own = {name: given.pop(name) for name in names if name in given}
+        return self._coerce(Budget, label, own, *path)
+
+    def _starts(self) -> tuple[Part, ...]:
+        found: list[Part] = []
+        for place, given in enumerate(self._tables("start") or [{"name": "sft"}]):
+            where = self.located.where("start", place, "name")
+            name, label = given.pop("name", None), given.pop("label", None)
+            if name not in STARTS:
+                hint = nearest(str(name), STARTS)
+                self.problems.add(where, f"there is no start '{name}'{hint} (known: {', '.join(STARTS)})")
+                continue
+            spend = self._spend(f"start {name}", given, ("steps", "batch", "micro_batch", "prompts"), "start", place)
+            if name == "base":
+                for key in (*given, *spend):
+                    self.problems.add(
+                        self.located.where("start", place, key), f"start 'base' takes no '{key}': nothing is trained"
+                    )
+                values: dict[str, Value] = {}
+            else:
+                values = self._coerce(registry.load("algorithms", str(name)), str(name), given, "start", place)
+            found.append(Part(str(name), str(label or name), values, spend, where))
+        return self._distinct(found, "start")
+
+    def _budget(self) -> Budget:
+        given = self._table(self.values.get("budget", {}), "budget")
+        budget = replace(Budget(), **self._coerce(Budget, "budget", given, "budget"))
+        if budget.batch % budget.micro_batch:
+            if "micro_batch" in given or (budget.batch < budget.micro_batch and "batch" not in given):
+                where, text = self.located.where("budget", "micro_batch"), f"budget.micro_batch is {budget.micro_batch}"
+                self.problems.add(where, f"{text}; it must divide budget.batch = {budget.batch}")
+            else:
+                budget = replace(budget, micro_batch=budget.batch)
+        return budget
+
+    def _evaluation(self, budget: Budget) -> Evaluation:
+        given = self._table(self.values.get("evaluation", {}), "evaluation")
+        for name in ("lm_eval", "bench"):
+            if given.pop(name, None) is not None:
+                self.problems.add(self.located.where("evaluation", name), f"evaluation.{name}: not yet")
+        at, metrics = given.pop("at", []), given.pop("metrics", None)
+        values = self._coerce(Evaluation, "evaluation", given, "evaluation")
+        steps = self._steps(at, budget)
+        known = registry.names("metrics")
+        if metrics is None:
+            chosen = tuple(known)
+        elif isinstance(metrics, list) and metrics:
+            chosen = tuple(dict.fromkeys(str(name) for name in metrics))
+        else:
+            self.problems.add(
+                self.located.where("evaluation", "metrics"),
+                f"evaluation.metrics is {metrics!r}; it must be a list of names",
+            )
+            chosen = ()
+        for name in chosen:
+            if name not in known:
+                hint = nearest(name, known)
+                where = self.located.where("evaluation", "metrics")
+                self.problems.add(where, f"there is no metric '{name}'{hint} (known: {', '.join(known)})")
+        return replace(Evaluation(), **values, at=steps, metrics=chosen)
+
+    def _steps(self, at: object, budget: Budget) -> tuple[int, ...]:
+        where = self.located.where("evaluation", "at")
+        if not isinstance(at, list) or not all(isinstance(step, int) and not isinstance(step, bool) for step in at):
+            self.problems.add(where, f"evaluation.at is {at!r}; it must be a list of optimiser steps")
+            return ()
+        for step in at:
+            if not 1 <= step < budget.steps:
+                self.problems.add(
+                    where,
+                    f"evaluation.at has {step}; steps go from 1 to {budget.steps - 1}; the last is always evaluated",
+                )
+        return tuple(sorted(set(at)))
+
+    def _rewards(self, evaluation: Evaluation) -> dict[str, RewardPart]:
+        tables = self._table(self.values.get("reward", {}), "reward")
+        for role in tables:
+            if role not in ROLES:
+                hint = nearest(role, ROLES)
+                self.problems.add(
+                    self.located.where("reward", role),
+                    f"there is no reward role '{role}'{hint} (known: {', '.join(ROLES)})",
+                )
+        found = {role: self._reward(role, self._table(tables.get(role, {}), "reward", role)) for role in ROLES}
+        self._separate(found, evaluation)
+        return found
+
+    def _reward(self, role: str, given: dict[str, Any]) -> RewardPart:
+        path = ("reward", role)
+        split, rule, pretrain = (
+            given.pop("split", role),
+            given.pop("rule", ""),
+            given.pop("pretrain", int(role == "gold")),
+        )
+        if split not in SPLITS:
+            hint = nearest(str(split), SPLITS)
+            self.problems.add(
+                self.located.where(*path, "split"), f"there is no split '{split}'{hint} (known: {', '.join(SPLITS)})"
+            )
+        if not isinstance(pretrain, int) or isinstance(pretrain, bool) or pretrain < 0:
+            self.problems.add(
+                self.located.where(*path, "pretrain"),
+                f"reward.{role}.pretrain is {pretrain!r}; it must be a whole number from 0",
+            )
+            pretrain = 0
+        if rule and role == "gold":
+            self.problems.add(
+                self.located.where(*path, "rule"),
+                "gold is a reward model; a rule reward is reported as the oracle by itself",
+            )
+        elif rule:
+            self.problems.add(
+                self.located.where(*path, "rule"),
+                f"reward.{role}.rule: not yet; no algorithm that reads a reward is here so far",
+            )
+        own = self._spend(f"reward.{role}", given, ("steps", "batch", "micro_batch", "prompts"), *path)
+        spend = {"prompts": 0, "steps": REWARD_STEPS[role], **own}
+        values = self._coerce(registry.load("algorithms", "reward"), "reward", given, *path)
+        return RewardPart(str(split), int(pretrain), str(rule), values, spend)
+
+    def _separate(self, rewards: dict[str, RewardPart], evaluation: Evaluation) -> None:
+        """No data in two roles: what trains or chooses must not also judge."""
+        trained = {"policies": "train", **{f"reward.{role}": part.split for role, part in rewards.items()}}
+        for (one, a), (other, b) in itertools.combinations(trained.items(), 2):
+            if a == b:
+                where = self.located.where("reward", other.removeprefix("reward."), "split")
+                self.problems.add(
+                    where, f"{one} and {other} both train on split '{a}'; each role needs data of its own"
+                )
+        for who, split in trained.items():
+            if split == evaluation.split:
+                where = self.located.where("evaluation", "split")
+                self.problems.add(
+                    where,
+                    f"evaluation.split is '{split}', which {who} train{'s' * (who != 'policies')} on; use test or ood",
+                )
+        if evaluation.split in ("tune", "heldout", "pretrain"):
+            why = {
+                "tune": "it is for choosing knobs",
+                "heldout": "its pairs measure accuracy",
+                "pretrain": "the base was trained on it",
+            }
+            where = self.located.where("evaluation", "split")
+            self.problems.add(
+                where, f"evaluation.split is '{evaluation.split}': {why[evaluation.split]}; use test or ood"
+            )
+
+    def _contestants(self, starts: tuple[Part, ...]) -> tuple[Contestant, ...]:
+        tables = self._tables("algorithm")
+        if not tables:
+            known = ", ".join(self._names())
+            self.problems.add(
+                self.located.where("algorithm"), f"a recipe needs at least one [[algorithm]] (known: {known})"
+            )
+        found: list[Contestant] = []
+        for place, given in enumerate(tables):
+            found += self._expand(place, given, [table.get("name") for table in tables], starts)
+        seen: dict[tuple[str, str, str], str] = {}
+        for contestant in found:
+            full = asdict(registry.load("algorithms", contestant.algorithm)(**contestant.knobs))
+            same = (contestant.algorithm, contestant.start, repr(full))
+            if same in seen:
+                self.problems.add(
+                    contestant.where, f"{contestant.label} is the same cell as another one ({seen[same]})"
+                )
+            seen[same] = contestant.where
+        return tuple(found)
+
+    @staticmethod
+    def _names() -> list[str]:
+        """Algorithms that can be contestants: those that make a policy from a start."""
+        kinds = {name: registry.load("algorithms", name) for name in registry.names("algorithms")}
+        return [name for name, kind in kinds.items() if kind.product == "policy" and kind.needs.start]
+
+    def _expand(
+        self, place: int, given: dict[str, Any], names: list[Any], starts: tuple[Part, ...]
+    ) -> list[Contestant]:
+        """All contestants of one [[algorithm]]: the product of its grid."""
+        where = self.located.where("algorithm", place)
+        name, start, label = given.pop("name", None), given.pop("start", ""), given.pop("label", "")
+        if name not in self._names():
+            hint = nearest(str(name), self._names())
+            what = "[[algorithm]] needs a name" if name is None else f"there is no algorithm '{name}'{hint}"
+            self.problems.add(
+                self.located.where("algorithm", place, "name"), f"{what} (known: {', '.join(self._names())})"
+            )
+            return []
+        if start and start not in STARTS:
+            hint = nearest(str(start), STARTS)
+            self.problems.add(
+                self.located.where("algorithm", place, "start"),
+                f"there is no start '{start}'{hint} (known: {', '.join(STARTS)})",
+            )
+        owner = registry.load("algorithms", str(name))
+        grid = self._table(given.pop("grid", {}), "algorithm", place, "grid")
+        fixed = self._coerce(owner, str(name), given, "algorithm", place)
+        axes = {axis: self._axis(owner, str(name), axis, values, place) for axis, values in grid.items()}
+        for axis in axes:
+            if axis in fixed:
+                self.problems.add(
+                    self.located.where("algorithm", place, "grid", axis),
+                    f"{name}.{axis} is both fixed and an axis of the grid",
+                )
+        points = [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
+        told = {**fixed} if names.count(name) > 1 and not label else {}
+        return [
+            Contestant(
+                _label(label or str(name), {**told, **point}, str(start)),
+                str(name),
+                {**fixed, **point},
+                str(start),
+                where,
+            )
+            for point in points
+        ]
+
+    def _axis(self, owner: type, name: str, axis: str, values: object, place: int) -> list[Value]:
+        where = self.located.where("algorithm", place, "grid", axis)
+        if not isinstance(values, list) or not values:
+            self.problems.add(where, f"{name}.grid.{axis} is {values!r}; an axis is a list of at least one value")
+            return []
+        found = [coerce(owner, name, {axis: value}, where, self.problems).get(axis) for value in values]
+        right = [value for value in found if value is not None]
+        for value in {value for value in right if right.count(value) > 1}:
+            self.problems.add(where, f"{name}.grid.{axis} has {value} more than once")
+        return right
+
+    def _launch(self) -> Launch:
+        given = self._table(self.values.get("launch", {}), "launch")
+        executor = given.get("executor", "local")
+        names = registry.names("executors")
+        if executor == "slurm" and "slurm" not in names:
+            self.problems.add(
+                self.located.where("launch", "executor"), "launch.executor = 'slurm': not yet; use local or inline"
+            )
+        elif executor not in names:
+            hint = nearest(str(executor), names)
+            self.problems.add(
+                self.located.where("launch", "executor"),
+                f"there is no executor '{executor}'{hint} (known: {', '.join(names)})",
+            )
+        return replace(Launch(), **self._coerce(Launch, "launch", given, "launch"))
+
+
+def _label(name: str, values: Mapping[str, Value], start: str) -> str:
+    told = [f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items()]
+    return " ".join([name, *told, *([f"from {start}"] if start else [])])

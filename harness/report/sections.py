@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import harness.registry as registry
 from harness.report import say
 from harness.report.answer import headline, points
+from harness.report.given import given_sentence, given_sheet
 from harness.report.ledger import costs_sheet, gaps_sheet, metrics_sheet, preference_sheet, runs_sheet, totals_sheet
 from harness.report.method import dictionary_sheet, method_section
 from harness.report.page import Drawn, Page, Section, drawn
@@ -39,7 +40,7 @@ def make_page(plan: Plan, store: Store, tables: Tables) -> tuple[Page, list[Shee
     comparisons = compare(plan, tables)
     sections = [section for i, one in enumerate(comparisons) for section in _of_setting(i, one, plan, store, tables)]
     sections.sort(key=lambda section: not section.id.startswith("answer"))
-    shared = [_metrics(comparisons), _gaps(tables), _cost(tables), _runs(tables, comparisons)]
+    shared = [_metrics(comparisons), _given(tables), _gaps(tables), _cost(tables), _runs(tables, comparisons)]
     sections += [*shared, method_section(plan, tables, comparisons)]
     whole = [main_sheet(comparisons), pairs_sheet(comparisons), prompts_sheet(comparisons), costs_sheet(tables)]
     whole += [curves_sheet(tables), measurements_sheet(tables)]
@@ -105,6 +106,11 @@ def _metrics(comparisons: list[Comparison]) -> Section:
         f"{count(len(names), 'metric')} of every finished policy." if len(names) else "No metric has been measured yet."
     )
     return Section("metrics", "All metrics", sentence, sheets=[sheet])
+
+
+def _given(tables: Tables) -> Section:
+    sheet = given_sheet(tables)
+    return Section("given", "What each was given", given_sentence(sheet), sheets=[sheet])
 
 
 def _gaps(tables: Tables) -> Section:

@@ -1,0 +1,85 @@
+"""What each contestant was given: prompts, responses, labels and tokens, compared within a view of the data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import harness.registry as registry
+from harness.records import FINAL
+from harness.report.sheet import Row, Sheet, Shown, listed, make_frame, number
+from harness.report.sheets import ID_MEANINGS, IDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pandas as pd
+
+    from harness.records import Tables
+
+WORDS = {
+    "prompts": "training prompts seen, repeats counted",
+    "responses": "responses seen",
+    "labels": "human or annotator labels seen",
+    "trained_tokens": "tokens that the loss read",
+    "forward_tokens": "tokens of the policy's forward passes over its rows",
+    "rows_left_out": "rows that were too long for the budget",
+}
+APART = 0.01
+"""Contestants of one view whose prompts, responses, labels or tokens differ by a larger share are named."""
+_COLUMNS = {**IDS, "view": "string", **dict.fromkeys(WORDS, "Float64")}
+_MEANINGS = {
+    **ID_MEANINGS,
+    "view": "the form of the data",
+    **{name: f"{text}; mean over runs" for name, text in WORDS.items()},
+}
+
+
+def given_sheet(tables: Tables) -> Sheet:
+    """A row per contestant: means over its finished runs."""
+    own = tables.measurements
+    own = own[(own["kind"] == "train") & (own["step"] == FINAL) & own["metric"].isin(list(WORDS))]
+    means = own.groupby(["setting", "contestant", "metric"], observed=True, sort=False)["value"].mean()
+    shown = [
+        Shown("contestant", lambda row: row["contestant"], kind="word"),
+        Shown("view", lambda row: row["view"], kind="word"),
+        *(Shown(name.replace("_", " "), _whole(name)) for name in WORDS),
+    ]
+    caption = "What each contestant was given, mean over its finished runs."
+    return Sheet("given", caption, make_frame(_rows(tables, means), _COLUMNS), _MEANINGS, shown)
+
+
+def _whole(name: str) -> Callable[[Row], str]:
+    return lambda row: number(row[name], 0)
+
+
+def _rows(tables: Tables, means: pd.Series[float]) -> list[dict[str, Any]]:
+    known = means.to_dict()
+    cells = tables.cells.drop_duplicates(["setting", "contestant"])
+    found = []
+    for setting, contestant, algorithm in zip(cells["setting"], cells["contestant"], cells["algorithm"], strict=True):
+        values = {name: known.get((setting, contestant, name)) for name in WORDS}
+        if any(value is not None for value in values.values()):
+            found.append({"setting": setting, "contestant": contestant, "view": _view(str(algorithm)), **values})
+    return found
+
+
+def _view(algorithm: str) -> str:
+    """The view that an algorithm trains on, where this code still has it."""
+    known = algorithm in registry.names("algorithms")
+    return str(registry.load("algorithms", algorithm).needs.data) if known else ""
+
+
+def given_sentence(sheet: Sheet) -> str:
+    """Whether contestants of one view were given the same."""
+    frame = sheet.frame
+    if not len(frame):
+        return "No run has finished yet."
+    apart = []
+    for (setting, view), group in frame.groupby(["setting", "view"], sort=False):
+        for name in WORDS:
+            values = group[name].dropna()
+            if name != "rows_left_out" and len(values) > 1 and values.max() - values.min() > APART * values.max():
+                apart.append(f"{name.replace('_', ' ')} of {view} ({setting})")
+    if apart:
+        return f"Contestants on the same view were not given the same: {listed(apart)} differ by more than 1 %."
+    return "Contestants on the same view were given the same, to 1 %; across views, labels and tokens differ by nature."

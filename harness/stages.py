@@ -137,7 +137,8 @@ def training_rows(dataset: Dataset, view: str, split: str, prompts: int) -> list
 class Train(Stage):
     """Any algorithm, a reward model and pretraining too.
 
-    Inputs: `start` (Train), `reference` (Reference), `reward` (Train), each where the algorithm needs it.
+    Inputs: `start` (Train), `reference` (Reference), `reward` (Train), each where the algorithm needs it; `data`
+    (Collect) in place of the dataset's own rows.
 
     Attributes:
         seed: what is replicated, for example `replicate-0` or `gold`; all seeds derive from it and a purpose.
@@ -158,7 +159,12 @@ class Train(Stage):
         algorithm = open_algorithm(self.algorithm)
         dataset = open_dataset(self.dataset)
         budget = Budget(**self.budget)
-        rows = training_rows(dataset, algorithm.needs.data, self.split, budget.prompts)
+        if "data" in inputs:
+            from harness.models.collecting import read_rows
+
+            rows = read_rows(inputs["data"])
+        else:
+            rows = training_rows(dataset, algorithm.needs.data, self.split, budget.prompts)
         job = Job(out, rows, dataset, budget, self.seed, inputs, tuple(self.emit or ()), checkpoint_every)
         return algorithm.train(job)
 
@@ -226,6 +232,42 @@ class Sample(Stage):
 
 
 @dataclass(frozen=True, eq=False)
+class Collect(Stage):
+    """K responses of a policy to training prompts, labelled into new data: a round of an iterated method.
+
+    Inputs: `policy` (Train), and `reward` (Train) where that labels.
+
+    Attributes:
+        labeller: `oracle` (the dataset's rule), `reward` (a reward model) or `judge`.
+        view: what is made: `pairs`, `rankings` or `judgments`.
+        samples: K, from 4 to 9 as in InstructGPT, or 2 for plain pairs.
+        seed: what is replicated, and the round.
+    """
+
+    kind: ClassVar[str] = "collect"
+    version: ClassVar[int] = 1
+    dataset: dict[str, Any] = field(kw_only=True)
+    split: str = field(kw_only=True)
+    prompts: int = field(kw_only=True)
+    samples: int = field(kw_only=True)
+    temperature: float = field(kw_only=True)
+    max_response_tokens: int = field(kw_only=True)
+    labeller: str = field(kw_only=True)
+    view: str = field(kw_only=True)
+    seed: str = field(kw_only=True)
+    batch: int = field(kw_only=True)
+    threads: int = field(kw_only=True)
+
+    def run(self, out: Path, inputs: dict[str, Path], checkpoint_every: int) -> list[Measurement]:
+        """Write `rows.jsonl`."""
+        from harness.models.collecting import write_rows
+
+        dataset = open_dataset(self.dataset)
+        rows = training_rows(dataset, "prompts", self.split, self.prompts)
+        return write_rows(out, inputs, rows, dataset, self)
+
+
+@dataclass(frozen=True, eq=False)
 class Grade(Stage):
     """Metrics of samples and of the policy that gave them. The only stage that reads the gold reward model.
 
@@ -250,7 +292,7 @@ class Grade(Stage):
         return grade(out, inputs, open_dataset(self.dataset), self)
 
 
-KINDS: dict[str, type[Stage]] = {stage.kind: stage for stage in (Train, Reference, Sample, Grade)}
+KINDS: dict[str, type[Stage]] = {stage.kind: stage for stage in (Train, Reference, Collect, Sample, Grade)}
 
 
 def from_spec(spec: dict[str, Any], inputs: Mapping[str, Stage]) -> Stage:

@@ -142,6 +142,24 @@ def test_a_stage_runs_by_hand(finished: tuple[Path, subprocess.CompletedProcess[
     assert (stage / "samples.parquet").read_bytes() == before
 
 
+def test_a_published_comparison_is_reproduced_to_the_last_digit(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, _ = finished
+    assert harness("publish", "tiny.toml", cwd=folder).returncode == 0
+    home = folder / "results" / "published" / "tiny"
+    assert not list(home.rglob("*.safetensors")), "no weights"
+    again = harness("reproduce", "tiny", "--into", "again", cwd=folder)
+    assert again.returncode == 0, again.stderr
+    assert " 0 differ" in again.stdout
+    elsewhere = folder / "elsewhere" / "published"
+    elsewhere.mkdir(parents=True)
+    home.rename(elsewhere / "tiny")
+    clone = harness("run", "tiny.toml", "--results", "elsewhere", "--json", cwd=folder)
+    assert json.loads(clone.stdout)["ran"] == [], "for whoever has it, it counts as done"
+    assert not list((folder / "elsewhere").glob("train-*"))
+
+
 def test_clean_shows_first_and_the_report_still_builds(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, _ = finished
     shown = harness("clean", "tiny.toml", cwd=folder)

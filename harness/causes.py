@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+
 from harness.errors import HarnessError
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 HINTS = {
     "out of memory": "lower budget.micro_batch (the result is the same but for rounding), or give it more memory",
@@ -25,6 +29,6 @@ def classify(error: BaseException) -> str:
         return "divergence"
     if isinstance(error, TimeoutError):
         return "timeout"
-    if isinstance(error, HarnessError):
+    if isinstance(error, HarnessError) or (isinstance(error, OSError) and error.errno in _NO_ROOM):
         return "bad data"
     return "bug"

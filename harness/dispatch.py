@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
+from bisect import insort
+from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from harness.execute import note_death
 from harness.executors import Ended, Executor, Handle
-from harness.lease import Watcher
+from harness.lease import Watcher, bury
 from harness.stages import Stage, walk
 from harness.store import Store
 
 POLL_SECONDS = 0.05
+MAX_WAITS = 3
+"""A stage whose input is found damaged more often than this fails."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,17 @@ def run(
     A finished stage asks nothing of its inputs. A stage that is to run needs its inputs' files, so an input whose
     files were pruned runs again. A failed stage blocks only what rests on it; an attempt that was killed is repeated
     `retries` times. Stages that another live run holds are waited for.
+
+    Args:
+        targets: what is wanted.
+        store: where.
+        executor: who runs them; closed at the end.
+        retries: how often an attempt that was killed is repeated.
+        on_event: told of everything that happens.
+        watcher: says when a run that went silent counts as dead.
+
+    Returns:
+        What ran, what was there, what failed or is blocked, and why.
     """
     return _Run(targets, store, executor, retries, on_event, watcher or Watcher()).to_the_end()
 
@@ -80,32 +96,46 @@ class _Run:
         self.retries, self.on_event, self.watcher = retries, on_event, watcher
         self.summary = Summary()
         self.todo: dict[str, Stage] = {}
+        self.sources: dict[str, list[Stage]] = {}
+        self.readers: dict[str, list[Stage]] = {}
         self.finished: set[str] = set()
+        self.whole: set[str] = set()
         self.running: dict[str, tuple[Stage, Handle]] = {}
-        self.elsewhere: set[str] = set()
-        self.deaths: dict[str, int] = {}
+        self.elsewhere: dict[str, int] = {}
+        self.deaths: Counter[str] = Counter()
+        self.waits: Counter[str] = Counter()
+        self.ready: list[Stage] | None = None
         for target in targets:
             self._require(target, files=False)
         self.total = sum(1 for _ in walk(targets))
         self.summary.reused = self.total - len(self.todo)
         self.rank = self._ranks()
-        for stage in self.todo.values():
-            store.prepare(stage)
+        store.prepare_all(self.todo.values())
 
     def _require(self, stage: Stage, *, files: bool) -> None:
         """Put a stage on the list unless it is done, and with it whatever it needs."""
-        if stage.name in self.todo:
+        name = stage.name
+        if name in self.todo or name in self.whole or name in self._bad():
             return
-        if self.store.done(stage.name):
-            if not files or self.store.has_files(stage.name):
-                self.finished.add(stage.name)
-                return
-            if self.store.folder(stage.name).parent == self.store.root:
-                self.store.withdraw(stage.name)
-        self.finished.discard(stage.name)
-        self.todo[stage.name] = stage
+        if self.store.done(name) and (not files or self.store.has_files(name)):
+            self.finished.add(name)
+            if files:
+                self.whole.add(name)
+            return
+        self.finished.discard(name)
+        self.todo[name] = stage
+        self.sources[name] = []
         for needed in stage.inputs.values():
-            self._require(needed, files=True)
+            self._source(stage, needed)
+
+    def _source(self, reader: Stage, needed: Stage) -> None:
+        """Note what a stage reads: an input, and the weights that it may be an adapter of."""
+        self.sources[reader.name].append(needed)
+        self.readers.setdefault(needed.name, []).append(reader)
+        self._require(needed, files=True)
+        if needed.name in self.finished:
+            for base in self.store.bases(needed):
+                self._source(reader, base)
 
     def _ranks(self) -> dict[str, int]:
         """How much work rests on each stage, itself included, along the longest way: the longest go first."""
@@ -121,35 +151,54 @@ class _Run:
         """Loop until nothing can run any more."""
         try:
             while self.todo:
-                moved = self._collect() | self._block() | self._submit()
+                moved = self._collect() | self._look_elsewhere() | self._submit()
                 if not moved and self.todo:
+                    if not self.running and not self.elsewhere:
+                        raise RuntimeError(f"no way to go on, a bug in harness: {', '.join(self.todo)}")
                     time.sleep(POLL_SECONDS)
         finally:
             self.executor.close()
+            for name in self.running:
+                with suppress(OSError):
+                    bury(self.store.root / name)
         return self.summary
 
     def _submit(self) -> bool:
-        ready = [stage for stage in list(self.todo.values()) if self._ready(stage)]
-        ready.sort(key=lambda stage: -self.rank.get(stage.name, 0))
         moved = False
-        for stage in ready[: max(0, self.executor.slots - len(self.running))]:
+        while len(self.running) < self.executor.slots:
+            if self.ready is None:
+                self.ready = sorted(filter(self._is_ready, self.todo.values()), key=self._rank)
+            if not self.ready:
+                break
+            stage = self.ready.pop()
+            self._tell("started", stage, running=(*self.running, stage.name))
             self.running[stage.name] = (stage, self.executor.submit(self.store.root / stage.name))
-            self._tell("started", stage)
             moved = True
         return moved
 
-    def _ready(self, stage: Stage) -> bool:
-        if stage.name in self.running or any(needed.name not in self.finished for needed in stage.inputs.values()):
+    def _rank(self, stage: Stage) -> int:
+        return self.rank.get(stage.name, 0)
+
+    def _is_ready(self, stage: Stage) -> bool:
+        if stage.name in self.running or stage.name in self.elsewhere:
             return False
-        if stage.name not in self.elsewhere:
-            return True
-        if self.store.done(stage.name):  # the other run has made it
-            self._done(stage, ran=False)
-            return False
-        free = self.watcher.release_if_dead(self.store.root / stage.name)
-        if free:
-            self.elsewhere.discard(stage.name)
-        return free
+        return all(needed.name in self.finished for needed in self.sources[stage.name])
+
+    def _look_elsewhere(self) -> bool:
+        """Go on where another run has finished a stage, failed, or died."""
+        moved = False
+        for name, attempts in list(self.elsewhere.items()):
+            stage = self.todo[name]
+            if not self.store.done_here(name) and not self.watcher.release_if_dead(self.store.root / name):
+                continue
+            del self.elsewhere[name]
+            self.ready, moved = None, True
+            failure = self.store.failure(name)
+            if self.store.done_here(name):
+                self._done(stage, ran=False)
+            elif failure and failure["attempt"] > attempts and failure["cause"] != "killed":
+                self._failed(stage, failure["cause"], failure["error"])
+        return moved
 
     def _collect(self) -> bool:
         ended = [(stage, handle) for stage, handle in self.running.values() if handle.done()]
@@ -161,31 +210,54 @@ class _Run:
     def _end(self, stage: Stage, ended: Ended) -> None:
         if ended.status == "done":
             self._done(stage, ran=True)
-        elif ended.status == "busy":
-            self.elsewhere.add(stage.name)
+            return
+        self.ready = None
+        if ended.status == "busy":
+            self.elsewhere[stage.name] = self._attempts(stage)
             self._tell("elsewhere", stage, error=ended.error)
         elif ended.status == "waiting":
-            self._tell("again", stage, cause="an input is damaged", error=ended.error)
-            for needed in stage.inputs.values():
-                self._require(needed, files=True)
-                self.store.prepare(needed)
+            self._wait(stage, ended.error)
         elif ended.status == "lost":
             self._lost(stage, ended)
         else:
             self._failed(stage, ended.cause, ended.error)
 
+    def _attempts(self, stage: Stage) -> int:
+        return int((self.store.failure(stage.name) or {}).get("attempt", 0))
+
+    def _wait(self, stage: Stage, error: str) -> None:
+        """An input has turned out to be damaged: make it again first."""
+        self.waits[stage.name] += 1
+        if self.waits[stage.name] > MAX_WAITS:
+            self._failed(stage, "bad data", f"an input is damaged each time that it is made: {error}")
+            return
+        for needed in self.sources[stage.name]:
+            self.whole.discard(needed.name)
+        self.sources[stage.name] = []
+        for needed in stage.inputs.values():
+            self._source(stage, needed)
+        self.store.prepare_all(self.todo.values())
+        self._tell("again", stage, cause="an input is damaged", error=error)
+        for bad in self._bad():
+            self._block(bad, self.summary.blocked.get(bad, bad))
+
     def _done(self, stage: Stage, *, ran: bool) -> None:
         del self.todo[stage.name]
         self.finished.add(stage.name)
+        self.whole.add(stage.name)
         if ran:
             self.summary.ran.append(stage.name)
+        for reader in dict.fromkeys(self.readers.get(stage.name, [])):  # each once, though it may read it twice
+            if self.ready is not None and reader.name in self.todo and self._is_ready(reader):
+                insort(self.ready, reader, key=self._rank)
         self._tell("finished", stage)
 
     def _lost(self, stage: Stage, ended: Ended) -> None:
         note_death(self.store, stage.name, ended.cause, ended.error, ended.seconds)
-        deaths = self.deaths[stage.name] = self.deaths.get(stage.name, 0) + 1
-        if ended.cause == "killed" and deaths <= self.retries:
-            self._tell("again", stage, cause=ended.cause, error=f"{ended.error}; attempt {deaths + 1}")
+        self.deaths[stage.name] += 1
+        if ended.cause == "killed" and self.deaths[stage.name] <= self.retries:
+            attempt = f"attempt {self.deaths[stage.name] + 1}"
+            self._tell("again", stage, cause=ended.cause, error=f"{ended.error}; {attempt}")
         else:
             self._failed(stage, ended.cause, ended.error)
 
@@ -193,22 +265,26 @@ class _Run:
         del self.todo[stage.name]
         self.summary.failed[stage.name] = cause
         self._tell("failed", stage, cause=cause, error=error)
+        self._block(stage.name, stage.name)
 
-    def _block(self) -> bool:
-        """Take off the list what rests on a failure."""
-        bad = self.summary.failed | self.summary.blocked
-        found = [
-            (stage, next(needed.name for needed in stage.inputs.values() if needed.name in bad))
+    def _bad(self) -> set[str]:
+        return self.summary.failed.keys() | self.summary.blocked.keys()
+
+    def _block(self, name: str, root: str) -> None:
+        """Take off the list what rests on a stage that cannot be made, however far."""
+        bad = {name}
+        while found := [
+            stage
             for stage in self.todo.values()
-            if any(needed.name in bad for needed in stage.inputs.values())
-        ]
-        for stage, reason in found:
-            root = self.summary.blocked.get(reason, reason)
-            del self.todo[stage.name]
-            self.summary.blocked[stage.name] = root
-            self._tell("blocked", stage, cause=root)
-        return bool(found)
+            if stage.name not in self.running and any(needed.name in bad for needed in self.sources[stage.name])
+        ]:
+            for stage in found:
+                del self.todo[stage.name]
+                self.elsewhere.pop(stage.name, None)
+                bad.add(stage.name)
+                self.summary.blocked[stage.name] = root
+                self._tell("blocked", stage, cause=root)
 
-    def _tell(self, what: str, stage: Stage, cause: str = "", error: str = "") -> None:
+    def _tell(self, what: str, stage: Stage, cause: str = "", error: str = "", running: tuple[str, ...] = ()) -> None:
         done = self.total - len(self.todo) - len(self.summary.failed) - len(self.summary.blocked)
-        self.on_event(Event(what, stage, cause, error, done, self.total, tuple(self.running)))
+        self.on_event(Event(what, stage, cause, error, done, self.total, running or tuple(self.running)))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
+import math
 import os
 import re
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +18,9 @@ from typing import Any
 from harness.causes import HINTS, classify
 from harness.errors import HarnessError
 from harness.lease import BEAT_SECONDS, Busy, Lease
+from harness.metrics import Measurement
 from harness.provenance import Meter, made_by
+from harness.stages import Stage
 from harness.store import LOG, Store
 
 
@@ -36,99 +40,134 @@ class Outcome:
     error: str = ""
 
 
-def execute(folder: Path, checkpoint_every: int = 50, beat_seconds: float = BEAT_SECONDS) -> Outcome:
+def execute(
+    folder: Path,
+    checkpoint_every: int = 50,
+    beat_seconds: float = BEAT_SECONDS,
+    on_lost: Callable[[], None] = _thread.interrupt_main,
+) -> Outcome:
     """Run the stage of a folder, unless it is done or somebody else runs it.
+
+    A finished stage whose files were pruned is made again.
 
     Args:
         folder: `<results>/<kind>-<key>`.
         checkpoint_every: steps between checkpoints.
         beat_seconds: how often the lease says that this process lives.
+        on_lost: stops this process once another one has taken over; see `Lease`.
 
     Raises:
-        HarnessError: the folder holds no stage that this code knows by that name.
+        HarnessError: the folder holds no stage that this code knows by that name, or it is a published one.
     """
     folder = folder.resolve()
+    if folder.parents[1].name == "published":
+        raise HarnessError(f"{folder.name} is published and is only read; run its recipe to make it again")
     store = Store(folder.parent)
     stage = store.load(folder.name)
-    if store.done(stage.name):
+    if store.done_here(stage.name):
         return Outcome(stage.name, "done")
+    folder.mkdir(exist_ok=True)
     try:
-        with Lease(folder, beat_seconds) as lease:
-            if store.done(stage.name):  # finished while the lease was being taken
+        with Lease(folder, beat_seconds, on_lost) as lease:
+            if store.done_here(stage.name):  # finished while the lease was being taken
                 return Outcome(stage.name, "done")
-            lost = _lost_inputs(store, [needed.name for needed in stage.inputs.values()])
-            if lost:
-                return Outcome(stage.name, "waiting", error=lost)
+            store.withdraw(stage.name)
             return _attempt(store, stage, lease, checkpoint_every)
     except Busy as busy:
         return Outcome(stage.name, "busy", error=str(busy))
 
 
-def _lost_inputs(store: Store, names: list[str]) -> str:
-    """What is wrong with the inputs; a damaged one loses its record, so that it is made again."""
+def settle(folder: Path, checkpoint_every: int, on_lost: Callable[[], None] = _thread.interrupt_main) -> Outcome:
+    """`execute` for executors: whatever goes wrong is that one stage's failure, and is written down."""
+    try:
+        return execute(folder, checkpoint_every, on_lost=on_lost)
+    except Exception as error:
+        return _note(Store(folder.parent), folder.name, error, traceback.format_exc(), {})
+
+
+def _lost_inputs(store: Store, stage: Stage) -> str:
+    """What is wrong with what a stage reads; a damaged input loses its record, so that it is made again."""
     found = []
-    for name in dict.fromkeys(names):
-        wrong = store.verify(name)
+    waiting, seen = list(stage.inputs.values()), set[str]()
+    while waiting:
+        needed = waiting.pop(0)
+        if needed.name in seen:
+            continue
+        seen.add(needed.name)
+        wrong = store.verify(needed.name)
         if wrong:
             found.append(wrong)
-            if store.done(name):
-                store.withdraw(name)
+            store.withdraw(needed.name)
+        else:
+            waiting += store.bases(needed)
     return "; ".join(found)
 
 
-def _attempt(store: Store, stage: Any, lease: Lease, checkpoint_every: int) -> Outcome:
+def _attempt(store: Store, stage: Stage, lease: Lease, checkpoint_every: int) -> Outcome:
     folder = store.root / stage.name
     store.clear(stage.name)
     inputs = {role: store.folder(needed.name) for role, needed in stage.inputs.items()}
     started, meter = datetime.now(UTC).isoformat(timespec="seconds"), Meter()
-    before = store.failure(stage.name) or {}
     with _log_to(folder / LOG):
         print(f"--- {stage.name} {started}", flush=True)
         meter.start()
         try:
+            lost = _lost_inputs(store, stage)
+            if lost:
+                return Outcome(stage.name, "waiting", error=lost)
+            meter.start()
             measurements = stage.run(folder, inputs, checkpoint_every)
-        except Exception as error:
-            return _failed(store, stage.name, lease, error, meter)
-        seconds, cost = meter.read()
-    if not lease.held():
-        return Outcome(stage.name, "busy", error="another process took over: this one was silent for too long")
-    store.finish(
-        stage.name,
-        {
-            "spec": stage.spec,
-            "status": "done",
-            "measurements": [vars(measurement) for measurement in measurements],
-            "started": started,
-            "seconds": seconds,
-            "cost": cost,
-            "made_by": made_by(),
-            "files": store.outputs(stage.name),
-            "attempt": int(before.get("attempt", 0)) + 1,
-            "failed_device_seconds": float((before.get("cost") or {}).get("device_seconds") or 0.0),
-        },
-    )
-    return Outcome(stage.name, "done")
+            seconds, cost = meter.read()
+            facts = _facts(store, stage, measurements)
+            if lease.held():
+                store.finish(stage.name, {**facts, "started": started, "seconds": seconds, "cost": cost})
+                return Outcome(stage.name, "done")
+        except (Exception, SystemExit) as error:
+            traceback.print_exc()
+            seconds, cost = meter.read()
+            if lease.held():
+                return _note(store, stage.name, error, traceback.format_exc(), {"seconds": seconds, "cost": cost})
+    return Outcome(stage.name, "busy", error="another process took over: this one was silent for too long")
 
 
-def _failed(store: Store, name: str, lease: Lease, error: Exception, meter: Meter) -> Outcome:
-    seconds, cost = meter.read()
+def _facts(store: Store, stage: Stage, measurements: list[Measurement]) -> dict[str, Any]:
+    """A record without its times.
+
+    Raises:
+        FloatingPointError: a measurement is no number.
+    """
+    lost = [f"{found.metric} is {found.value}" for found in measurements if not math.isfinite(found.value)]
+    if lost:
+        raise FloatingPointError(", ".join(lost))
+    before = store.failure(stage.name) or {}
+    return {
+        "spec": stage.spec,
+        "status": "done",
+        "measurements": [vars(measurement) for measurement in measurements],
+        "made_by": made_by(),
+        "files": store.outputs(stage.name),
+        "attempt": int(before.get("attempt", 0)) + 1,
+        "failed_device_seconds": float((before.get("cost") or {}).get("device_seconds") or 0.0),
+    }
+
+
+def _note(store: Store, name: str, error: BaseException, trace: str, cost: dict[str, Any]) -> Outcome:
     cause = classify(error)
-    text = f"{type(error).__name__}: {error}" if cause == "bug" else str(error)
-    traceback.print_exc()
-    if lease.held():
-        details = {"seconds": seconds, "cost": cost, "traceback": _public(traceback.format_exc())}
-        store.fail(
-            name, {"cause": cause, "error": _public(text), "hint": HINTS[cause], "made_by": made_by(), **details}
-        )
-    return Outcome(name, "failed", cause, _public(text))
+    text = str(error) if cause == "bad data" else f"{type(error).__name__}: {error}"
+    return _fail(store, name, cause, text, {**cost, "traceback": _public(trace)})
 
 
 def note_death(store: Store, name: str, cause: str, error: str, seconds: float) -> Outcome:
     """Write down a failure whose process could not: it was killed, or ran out of time."""
     cost = {"device_seconds": seconds, "devices": 1}
-    store.fail(name, {"cause": cause, "error": error, "hint": HINTS[cause], "seconds": seconds, "cost": cost,
-                      "traceback": "", "made_by": made_by()})  # fmt: skip
-    return Outcome(name, "failed", cause, error)
+    return _fail(store, name, cause, error, {"seconds": seconds, "cost": cost, "traceback": ""})
+
+
+def _fail(store: Store, name: str, cause: str, error: str, more: dict[str, Any]) -> Outcome:
+    text = _public(error)
+    with contextlib.suppress(OSError):  # a full disk takes the note as well; the outcome still says it
+        store.fail(name, {"cause": cause, "error": text, "hint": HINTS[cause], "made_by": made_by(), **more})
+    return Outcome(name, "failed", cause, text)
 
 
 _FOLDERS = re.compile(r"(?<![\w.])/(?:[\w.@+-]+/)+(?=[\w.@+-]+/[\w.@+-]+)")
@@ -145,15 +184,16 @@ def _public(text: str) -> str:
 
 @contextlib.contextmanager
 def _log_to(path: Path) -> Iterator[None]:
-    """Everything that the process prints, from C too, goes to a file."""
+    """Everything that the process prints goes to a file: from Python, from C, and from its children."""
     sys.stdout.flush()
     sys.stderr.flush()
     kept = [os.dup(1), os.dup(2)]
     try:
-        with path.open("ab") as log:
+        with path.open("a", buffering=1, encoding="utf-8", errors="replace") as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
-            yield
+            with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+                yield
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -2,19 +2,24 @@
 
 Leases of a folder are numbered generations, `lease-000001.json` and so on; the newest counts. A generation is
 created by a hard link, which exactly one process can do, so a dead holder's lease can be taken over by one watcher
-only. Nothing is ever stolen in place: a holder that was thought dead finds the newer generation before it writes its
-record, and gives up.
+only. Nothing is ever stolen in place: a holder that was thought dead finds the newer generation at its next beat, or
+before it writes its record, and gives up. A holder that ends marks its lease as released and leaves the file, since
+the number must never be used again.
 """
 
 from __future__ import annotations
 
+import _thread
+import contextlib
 import json
 import os
 import socket
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,68 +27,83 @@ from typing import Any
 BEAT_SECONDS = 5.0
 """A holder says this often that it lives."""
 STALE_SECONDS = 60.0
-"""A holder on another host is dead once a watcher has seen no beat for so long, by the watcher's own clock."""
+"""A holder that cannot be looked up is dead once a watcher has seen no beat for so long, by the watcher's clock."""
+
+_UNREADABLE: dict[str, Any] = {"host": "a host that cannot be read", "machine": None, "pid": 0, "started": ""}
 
 
 class Busy(Exception):
     """Somebody else who seems alive works on the stage."""
 
 
+@cache
+def _machine() -> list[str]:
+    """Where process numbers mean the same: host, boot, and the space of process numbers (containers have their own)."""
+    boot, space = "", ""
+    with contextlib.suppress(OSError):
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        space = str(Path("/proc/self/ns/pid").readlink())
+    return [socket.gethostname(), boot, space]
+
+
 def _identity() -> dict[str, Any]:
-    return {"host": socket.gethostname(), "boot": _boot(), "pid": os.getpid(), "started": _started(os.getpid())}
-
-
-def _boot() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
+    pid = os.getpid()
+    return {"host": socket.gethostname(), "machine": _machine(), "pid": pid, "started": _started(pid)}
 
 
 def _started(pid: int) -> str:
     """When a process began, in the kernel's ticks, so that a number used again is not mistaken; empty if it is gone."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
         return ""
+    return "" if fields[0] in "ZX" else fields[19]  # a zombie works no more
 
 
 def newest(folder: Path) -> tuple[int, dict[str, Any]]:
     """The newest generation of a folder's leases and what it says; (0, {}) where there is none."""
-    numbers = sorted(int(file.stem.removeprefix("lease-")) for file in folder.glob("lease-[0-9]*.json"))
+    numbers = [int(file.stem.removeprefix("lease-")) for file in folder.glob("lease-[0-9]*.json")]
     if not numbers:
         return 0, {}
     try:
-        return numbers[-1], json.loads(_file(folder, numbers[-1]).read_text())
-    except (OSError, ValueError):
-        return numbers[-1], {}
+        return max(numbers), json.loads(_file(folder, max(numbers)).read_text())
+    except (OSError, ValueError):  # a hiccup of the file system must not free a lease
+        return max(numbers), _UNREADABLE
 
 
 def free(content: dict[str, Any]) -> bool:
-    """Whether a lease binds nobody for certain: released, or its holder was on this host and is gone."""
+    """Whether a lease binds nobody for certain: there is none, it was released, or its holder was here and is gone."""
     if not content or content.get("released"):
         return True
-    here = _identity()
-    if content["host"] != here["host"]:
-        return False
-    return bool(content["boot"] != here["boot"] or _started(content["pid"]) != content["started"])
+    return content.get("machine") == _machine() and _started(content["pid"]) != content["started"]
+
+
+def bury(folder: Path) -> None:
+    """Release the lease of a holder that was here and is gone, so that watchers on other hosts need not wait."""
+    number, content = newest(folder)
+    if number and not content.get("released") and free(content):
+        _create(folder, number + 1, {**_identity(), "released": True})
 
 
 def _file(folder: Path, generation: int) -> Path:
     return folder / f"lease-{generation:06d}.json"
 
 
+def _draft(folder: Path, content: dict[str, Any]) -> Path:
+    draft = folder / f"lease-draft-{uuid.uuid4().hex}"
+    draft.write_text(json.dumps(content))
+    return draft
+
+
 def _create(folder: Path, generation: int, content: dict[str, Any]) -> bool:
     """Create one generation; False where somebody else did. A hard link is atomic on NFS too."""
-    draft = folder / f"draft-{uuid.uuid4().hex}"
-    draft.write_text(json.dumps(content))
+    draft = _draft(folder, content)
     try:
         os.link(draft, _file(folder, generation))
     except FileExistsError:
         pass
     except OSError:
-        # NFS may report an error for a link that was made; the link count tells
-        if draft.stat().st_nlink != 2:
+        if draft.stat().st_nlink != 2:  # NFS may report an error for a link that was made; the link count tells
             raise
     made = draft.stat().st_nlink == 2
     draft.unlink()
@@ -93,12 +113,23 @@ def _create(folder: Path, generation: int, content: dict[str, Any]) -> bool:
 class Lease:
     """Hold a folder while in a `with` block.
 
+    Args:
+        folder: of the stage.
+        beat_seconds: how often to say that this process lives.
+        on_lost: called in the heartbeat's thread once somebody else has taken over. It has to stop the work, since two
+            must not write into one folder; the default interrupts the main thread as Ctrl-C does.
+
     Raises:
         Busy: (on entry) somebody else holds it and is not known to be dead.
     """
 
-    def __init__(self, folder: Path, beat_seconds: float = BEAT_SECONDS) -> None:
-        self.folder, self.beat_seconds = folder, beat_seconds
+    def __init__(
+        self,
+        folder: Path,
+        beat_seconds: float = BEAT_SECONDS,
+        on_lost: Callable[[], None] = _thread.interrupt_main,
+    ) -> None:
+        self.folder, self.beat_seconds, self.on_lost = folder, beat_seconds, on_lost
         self.generation = 0
         self._stop = threading.Event()
         self._content = _identity()
@@ -106,8 +137,12 @@ class Lease:
     def __enter__(self) -> Lease:
         number, content = newest(self.folder)
         if not free(content) or not _create(self.folder, number + 1, {**self._content, "beat": 0}):
-            raise Busy(f"{self.folder.name} is being worked on by {content.get('host')} ({content.get('pid')})")
+            raise Busy(f"{self.folder.name} is being worked on by {content.get('host', 'another process')}")
         self.generation = number + 1
+        if not self.held():
+            # whoever looked long ago may be the first to make a generation that has come and gone
+            _file(self.folder, self.generation).unlink(missing_ok=True)
+            raise Busy(f"{self.folder.name} was taken by another process")
         for old in range(1, number):  # the one before stays as a trace
             _file(self.folder, old).unlink(missing_ok=True)
         self._thread = threading.Thread(target=self._beat, daemon=True)
@@ -128,19 +163,19 @@ class Lease:
         beat = 0
         while not self._stop.wait(self.beat_seconds):
             beat += 1
-            if not self.held():
-                return
-            self._write({**self._content, "beat": beat})
+            with contextlib.suppress(OSError):  # a beat may be missed; the next one tries again
+                if not self.held():
+                    self.on_lost()
+                    return
+                self._write({**self._content, "beat": beat})
 
     def _write(self, content: dict[str, Any]) -> None:
-        draft = self.folder / f"draft-{uuid.uuid4().hex}"
-        draft.write_text(json.dumps(content))
-        draft.replace(_file(self.folder, self.generation))
+        _draft(self.folder, content).replace(_file(self.folder, self.generation))
 
 
 @dataclass
 class Watcher:
-    """Judges leases held on other hosts by the watcher's own clock, since clocks of hosts differ."""
+    """Judges leases whose holders cannot be looked up, by the watcher's own clock, since clocks of hosts differ."""
 
     stale_seconds: float = STALE_SECONDS
     _seen: dict[Path, tuple[int, int, float]] = field(default_factory=dict)

@@ -6,7 +6,11 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
+from collections.abc import Iterable
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +19,18 @@ from harness.errors import HarnessError
 from harness.stages import Stage, from_spec, walk
 
 SPEC, RECORD, FAILED, LOG = "spec.json", "record.json", "failed.json", "log.txt"
+WITHDRAWN = "record.corrupt.json"
+"""A record whose files were damaged or pruned; the stage is made again."""
+POINTER = "base.json"
+"""In an adapter's folder: it names the weights that it is an adapter of."""
 SCHEMA = 1
+DRAFT_SECONDS = 3600.0
+"""A draft this old is litter of a process that was killed; a younger one may be somebody's file in the making."""
 
 
 def write_whole(path: Path, text: str) -> None:
     """Write a file so that it is there whole or not at all: draft, fsync, rename, fsync of the folder."""
-    draft = path.with_name(f"draft-{uuid.uuid4().hex}")
+    draft = _draft_of(path)
     with draft.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
@@ -33,13 +43,16 @@ def write_whole(path: Path, text: str) -> None:
         os.close(folder)
 
 
+def _draft_of(path: Path) -> Path:
+    return path.with_name(f"draft-{uuid.uuid4().hex}")
+
+
 class Store:
     """Stages by name under `root`; those under `root/published/<comparison>/` are read as well, never written."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._published: dict[str, Path] | None = None
-        self._checked: dict[Path, tuple[int, int, str]] = {}
         self._loaded: dict[str, Stage] = {}
 
     def folder(self, name: str) -> Path:
@@ -59,12 +72,22 @@ class Store:
 
     def prepare(self, stage: Stage) -> Path:
         """Write what a stage and all that it rests on are, so that its folder can be run by itself."""
-        for needed in walk([stage]):
-            folder = self.root / needed.name
-            if not (folder / SPEC).exists() and needed.name not in self.published:
-                folder.mkdir(parents=True, exist_ok=True)
-                write_whole(folder / SPEC, keys.canonical(needed.spec) + "\n")
+        self.prepare_all([stage])
         return self.root / stage.name
+
+    def prepare_all(self, stages: Iterable[Stage]) -> None:
+        """Prepare many stages, looking at what they share once."""
+        own = list(stages)
+        asked = {stage.name for stage in own}
+        for needed in walk(own):
+            folder = self.root / needed.name
+            if needed.name in asked or needed.name not in self.published:
+                text = (keys.canonical(needed.spec) + "\n").encode()
+                if _size(folder / SPEC) != len(text):  # not there, or cut short by a loss of power
+                    folder.mkdir(parents=True, exist_ok=True)
+                    draft = _draft_of(folder / SPEC)
+                    draft.write_bytes(text)  # no fsync, which takes a minute for 10,000 stages
+                    draft.replace(folder / SPEC)
 
     def load(self, name: str) -> Stage:
         """The stage that a folder holds.
@@ -97,6 +120,10 @@ class Store:
         """Whether a stage has its record."""
         return (self.folder(name) / RECORD).exists()
 
+    def done_here(self, name: str) -> bool:
+        """Whether a stage has its record and all its files under `root` itself."""
+        return (self.root / name / RECORD).exists() and self.has_files(name)
+
     def has_files(self, name: str) -> bool:
         """Whether all files of a finished stage are there, by size: weights may have been pruned, or not published."""
         record = self.record(name)
@@ -104,45 +131,50 @@ class Store:
         files = record["files"].items() if record else []
         return record is not None and all(_size(folder / file) == seen["bytes"] for file, seen in files)
 
+    def bases(self, stage: Stage) -> list[Stage]:
+        """Stages whose files are opened with a finished stage's own: the start that its adapter changes."""
+        record = self.record(stage.name)
+        adapts = record is not None and any(Path(file).name == POINTER for file in record["files"])
+        return [stage.inputs["start"]] if adapts and "start" in stage.inputs else []
+
     def verify(self, name: str) -> str:
-        """What is wrong with a finished stage's files, or nothing; a file is hashed once while it is the same."""
+        """What is wrong with a finished stage's files, or an empty string.
+
+        A file is hashed once in a process while its size and time of change stay the same.
+        """
         record, folder = self.record(name), self.folder(name)
         if record is None:
             return f"{name} has no record"
         for file, seen in record["files"].items():
             path = folder / file
             if _size(path) != seen["bytes"]:
-                return f"{name}/{file} has {_size(path)} bytes, not {seen['bytes']}"
-            if self._hash(path) != seen["sha256"]:
+                return f"{name}/{file} has {max(0, _size(path))} bytes, not {seen['bytes']}"
+            stat = path.stat()
+            if _known_digest(path, stat.st_mtime_ns, stat.st_size, stat.st_ino) != seen["sha256"]:
                 return f"{name}/{file} has changed since it was written (checksum)"
         return ""
-
-    def _hash(self, path: Path) -> str:
-        stat = path.stat()
-        known = self._checked.get(path)
-        if known is None or known[:2] != (stat.st_mtime_ns, stat.st_size):
-            known = (stat.st_mtime_ns, stat.st_size, digest(path))
-            self._checked[path] = known
-        return known[2]
 
     def withdraw(self, name: str) -> None:
         """Take a stage's record back, since its files are not what it says; the stage will run again.
 
+        A published record stays: its stage runs again under `root`, and hides it.
+
         Raises:
-            HarnessError: it is a published one, which is never written.
+            HarnessError: a published file has the right size and another content.
         """
-        folder = self.folder(name)
-        if folder.parent != self.root:
-            raise HarnessError(f"{folder} is damaged ({self.verify(name)}); restore it, for example with git")
-        (folder / RECORD).replace(folder / "record.corrupt.json")
+        if (self.root / name / RECORD).exists():
+            with suppress(FileNotFoundError):  # another process has seen it too
+                (self.root / name / RECORD).replace(self.root / name / WITHDRAWN)
+        elif name in self.published and self.has_files(name):
+            raise HarnessError(f"{self.verify(name)} in {self.folder(name)}; restore it, for example with git")
 
     def clear(self, name: str) -> None:
         """Remove what an earlier attempt left, but for its checkpoints, which say themselves if they are whole."""
-        keep = {SPEC, LOG, FAILED, RECORD, "record.corrupt.json", "checkpoints"}
+        keep = {SPEC, LOG, FAILED, RECORD, WITHDRAWN, "checkpoints"}
         for path in (self.root / name).iterdir():
-            if path.name in keep or path.name.startswith("lease-"):
+            if path.name in keep or path.name.startswith("lease-") or _in_the_making(path):
                 continue
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             else:
                 path.unlink(missing_ok=True)
@@ -167,7 +199,7 @@ class Store:
     def outputs(self, name: str) -> dict[str, dict[str, Any]]:
         """Size and SHA-256 of each file that a stage has made."""
         folder = self.root / name
-        own = {SPEC, LOG, FAILED, RECORD, "record.corrupt.json"}
+        own = {SPEC, LOG, FAILED, RECORD, WITHDRAWN}
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         names = {str(path.relative_to(folder)): path for path in files}
         return {
@@ -181,6 +213,20 @@ def digest(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@cache
+def _known_digest(path: Path, mtime_ns: int, size: int, inode: int) -> str:
+    return digest(path)
+
+
+def _in_the_making(path: Path) -> bool:
+    """Whether a file is a draft that another process may be about to rename."""
+    try:
+        young = time.time() - path.stat().st_mtime < DRAFT_SECONDS
+    except FileNotFoundError:
+        return True
+    return path.name.startswith("draft-") and path.is_file() and young
 
 
 def _size(path: Path) -> int:

@@ -6,49 +6,51 @@ per line to what was standard output when it started; stages' own output goes to
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import faulthandler
 import json
 import os
 import signal
 import sys
 from pathlib import Path
 
+TAKEN_OVER = 75
+"""Exit code of a worker that was silent for so long that another process has taken its stage."""
 
-def _die_with_parent() -> None:
+
+def _die_with_driver() -> None:
     """Have the kernel end this process when the driver ends, however that happens."""
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-    if os.getppid() == 1:
-        sys.exit("the driver is gone")
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG
 
 
 def _warm() -> None:
-    """Pay for the imports that every stage needs; one that is missing is the stage's to report."""
+    """Pay for the imports that most stages need; what is missing or broken is reported by the stage that needs it."""
     import importlib
 
     for name in ("trl", "transformers", "peft", "pyarrow.parquet"):
-        importlib.import_module(name)
-    from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer  # noqa: F401  # lazily loaded until named
-    from trl import SFTTrainer  # noqa: F401  # lazily loaded until named
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
+    with contextlib.suppress(Exception):
+        from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer  # noqa: F401  # lazy until named
+        from trl import SFTTrainer  # noqa: F401  # lazy until named
 
 
 def main() -> None:
     """Serve until standard input ends."""
-    _die_with_parent()
+    _die_with_driver()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides; a key press reaches the whole group
+    faulthandler.enable()  # a crash in C leaves its stack in the stage's log
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     if "--cold" not in sys.argv:
         _warm()
-    from harness.errors import HarnessError
-    from harness.execute import execute
+    from harness.execute import settle
 
     for line in sys.stdin:
         task = json.loads(line)
-        try:
-            outcome = execute(Path(task["folder"]), task["checkpoint_every"])
-            answer = {"status": outcome.status, "cause": outcome.cause, "error": outcome.error}
-        except HarnessError as error:
-            answer = {"status": "failed", "cause": "bad data", "error": str(error)}
+        outcome = settle(Path(task["folder"]), task["checkpoint_every"], on_lost=lambda: os._exit(TAKEN_OVER))
+        answer = {"status": outcome.status, "cause": outcome.cause, "error": outcome.error}
         print(json.dumps(answer), file=answers, flush=True)
 
 

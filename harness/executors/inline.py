@@ -31,9 +31,9 @@ class Inline(Executor):
 
     def submit(self, folder: Path) -> Handle:
         """Run the stage."""
-        from harness.execute import execute
+        from harness.execute import settle
 
-        outcome = execute(folder, self.checkpoint_every)
+        outcome = settle(folder, self.checkpoint_every)
         return _Finished(folder, Ended(outcome.status, outcome.cause, outcome.error))
 
     def close(self) -> None:

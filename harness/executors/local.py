@@ -7,10 +7,13 @@ import os
 import select
 import subprocess
 import sys
+import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from harness.executors import Ended, Executor, Handle
+from harness.executors._worker import TAKEN_OVER
 
 
 class _Worker:
@@ -19,20 +22,21 @@ class _Worker:
     def __init__(self, threads: int, cold: bool) -> None:
         own = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         command = [sys.executable, "-m", "harness.executors._worker", *(["--cold"] if cold else [])]
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `kill`; holds what no stage's log does
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._errors,
             env={**os.environ, **own, "PYTHONUNBUFFERED": "1"},
         )
 
     def send(self, folder: Path, checkpoint_every: int) -> None:
         assert self.process.stdin is not None
-        self.process.stdin.write(
-            (json.dumps({"folder": str(folder), "checkpoint_every": checkpoint_every}) + "\n").encode()
-        )
-        self.process.stdin.flush()
+        task = json.dumps({"folder": str(folder), "checkpoint_every": checkpoint_every}) + "\n"
+        with suppress(BrokenPipeError):  # it is gone, as the next look at it will find
+            self.process.stdin.write(task.encode())
+            self.process.stdin.flush()
 
     def answer(self) -> dict[str, str] | None:
         """The worker's answer if it has come; an empty one where the worker is gone."""
@@ -49,9 +53,18 @@ class _Worker:
     def kill(self) -> None:
         self.process.kill()
         self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
+        for pipe in (self.process.stdin, self.process.stdout, self._errors):
             if pipe is not None:
-                pipe.close()
+                with suppress(BrokenPipeError):
+                    pipe.close()
+
+    def last_words(self) -> str:
+        """How the process ended, and the last line that it wrote outside of a stage."""
+        code = self.process.wait()
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").split("\n")
+        said = next((f": {line.strip()}" for line in reversed(lines) if line.strip()), "")
+        return f"the worker process ended with {f'signal {-code}' if code < 0 else f'exit code {code}'}{said}"
 
 
 class _Running:
@@ -67,7 +80,7 @@ class _Running:
         if self.ended is None:
             self.ended = self._look()
             if self.ended is not None:
-                self.executor.give_back(self.worker, well=self.ended.status != "lost")
+                self.executor.give_back(self.worker, well=self.ended.status != "lost" and self.worker.alive())
         return self.ended is not None
 
     def outcome(self) -> Ended:
@@ -81,9 +94,9 @@ class _Running:
         if answer:
             return Ended(answer["status"], answer["cause"], answer["error"], seconds)
         if answer is not None or not self.worker.alive():
-            code = self.worker.process.wait()
-            how = f"signal {-code}" if code < 0 else f"exit code {code}"
-            return Ended("lost", "killed", f"the worker process ended with {how}", seconds)
+            if self.worker.process.wait() == TAKEN_OVER:
+                return Ended("busy", "", "another process took over: this one was silent for too long", seconds)
+            return Ended("lost", "killed", self.worker.last_words(), seconds)
         limit = self.executor.timeout_min
         if limit and seconds > 60 * limit:
             return Ended("lost", "timeout", f"it ran for more than launch.timeout_min = {limit:g} minutes", seconds)

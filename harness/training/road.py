@@ -87,10 +87,10 @@ def run(job: Job, trainer: Any, save: Callable[[Path], None], product: str) -> l
     save(job.out / product)
     for kept in folder.glob(f"{product}-step-*"):
         shutil.rmtree(job.out / kept.name, ignore_errors=True)
-        kept.rename(job.out / kept.name)
+        shutil.copytree(kept, job.out / kept.name)  # a run that is killed here finds it again beside its checkpoint
     history = [entry for entry in trainer.state.log_history if "loss" in entry]
     write_curves(history, job.out / "curves.parquet")
-    shutil.rmtree(folder)
+    shutil.rmtree(folder.rename(job.out / "draft-checkpoints"))  # all of them go at once, or none
     ends = [("loss_first", history[0]), ("loss_last", history[-1])] if history else []
     losses = [Measurement(name, float(entry["loss"]), 1, "nats", "lower") for name, entry in ends]
     return [Measurement("steps", trainer.state.global_step, 1, "steps"), *losses]

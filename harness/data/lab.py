@@ -44,7 +44,7 @@ class Lab(Dataset):
     proxy: int = knob(1280, valid=Between(low=1), doc="prompts to train the proxy reward model on")
     selection: int = knob(1280, valid=Between(low=1), doc="prompts to train the selection reward model on")
     gold: int = knob(3840, valid=Between(low=1), doc="prompts to train the gold reward model on")
-    pretrain: int = knob(9600, valid=Between(low=1), doc="conversations to pretrain on")
+    pretrain: int = knob(16000, valid=Between(low=1), doc="conversations to pretrain on")
     evaluation: int = knob(256, valid=Between(low=1), doc="prompts in each of tune, test and ood")
     heldout: int = knob(512, valid=Between(low=1), doc="labelled pairs to measure accuracy on")
     temperature: float = knob(0.4, valid=above(0), doc="of the annotators: oracle units that are one log-odd")

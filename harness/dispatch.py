@@ -139,7 +139,7 @@ class _Run:
 
     def _ranks(self) -> dict[str, int]:
         """How much work rests on each stage, itself included, along the longest way: the longest go first."""
-        weights = {"train": 10, "reference": 3, "sample": 1, "grade": 1}
+        weights = {"train": 10, "reference": 3, "collect": 3, "sample": 1, "grade": 1}
         rank: dict[str, int] = {}
         for stage in reversed(list(walk(self.targets))):
             rank[stage.name] = rank.get(stage.name, 0) + weights.get(stage.kind, 1)

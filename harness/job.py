@@ -55,5 +55,5 @@ class Job:
     checkpoint_every: int = 50
 
     def seed(self, purpose: str) -> int:
-        """The seed for one purpose in this replicate: `init`, `order`, `dropout`, `sampler`."""
+        """The seed for one purpose in this replicate: `init` or `order`."""
         return keys.seed(self.seed_root, purpose)

@@ -156,11 +156,13 @@ class _World:
         return found
 
     def rewards(self, replicate: int) -> dict[str, Train]:
-        """Reward models by role: proxy once per replicate, selection and gold once in all."""
+        """Reward models by role: proxy once per replicate, selection and gold once in all; a rule needs none."""
         if "pairs" not in self.views:
             return {}
         found = {}
         for role, part in self.recipe.rewards.items():
+            if part.rule:
+                continue
             seed = f"replicate-{replicate}" if role == "proxy" else role
             if ("reward", role, seed) not in self._once:
                 self._once["reward", role, seed] = Train(
@@ -288,4 +290,5 @@ class _World:
             batch=asked.score_batch,
             threads=asked.threads,
             step=step,
+            rules={role: part.rule for role, part in self.recipe.rewards.items() if part.rule} or None,
         )

@@ -248,18 +248,27 @@ class Reader:
                 "gold is a reward model; a rule reward is reported as the oracle by itself",
             )
         elif rule:
-            self.problems.add(
-                self.located.where(*path, "rule"),
-                f"reward.{role}.rule: not yet; no algorithm that reads a reward is here so far",
-            )
+            self._rule(role, rule)
         own = self._spend(f"reward.{role}", given, ("steps", "batch", "micro_batch", "prompts"), *path)
         spend = {"prompts": 0, "steps": REWARD_STEPS[role], **own}
         values = self._coerce(registry.load("algorithms", "reward"), "reward", given, *path)
         return RewardPart(str(split), int(pretrain), str(rule), values, spend)
 
+    def _rule(self, role: str, rule: object) -> None:
+        """A rule reward is a dimension that every dataset of the recipe gives."""
+        for place, given in enumerate(self._tables("dataset") or [{"source": "lab"}]):
+            source = given.get("source")
+            known = registry.load("data", source).rewards if source in registry.names("data") else ()
+            if rule not in known and source in registry.names("data"):
+                what = f"it gives {', '.join(known)}" if known else "it gives none"
+                hint = nearest(str(rule), known)
+                where = self.located.where("reward", role, "rule")
+                self.problems.add(where, f"dataset {place + 1} ('{source}') has no rule reward '{rule}'{hint} ({what})")
+
     def _separate(self, rewards: dict[str, RewardPart], evaluation: Evaluation) -> None:
         """No data in two roles: what trains or chooses must not also judge."""
-        trained = {"policies": "train", **{f"reward.{role}": part.split for role, part in rewards.items()}}
+        models = {f"reward.{role}": part.split for role, part in rewards.items() if not part.rule}
+        trained = {"policies": "train", **models}
         for (one, a), (other, b) in itertools.combinations(trained.items(), 2):
             if a == b:
                 where = self.located.where("reward", other.removeprefix("reward."), "split")

@@ -284,6 +284,8 @@ class Grade(Stage):
     batch: int = field(kw_only=True)
     threads: int = field(kw_only=True)
     step: int | None = None
+    rules: dict[str, str] | None = None
+    """Roles that the dataset's rule reward fills in place of a model, and its dimension: `{"proxy": "total"}`."""
 
     def run(self, out: Path, inputs: dict[str, Path], checkpoint_every: int) -> list[Measurement]:
         """Write `scores.parquet`; its summaries are the measurements."""

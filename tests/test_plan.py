@@ -105,6 +105,15 @@ def test_gold_shares_no_base_with_policies_and_proxy(tmp_path: Path) -> None:
     assert len({roles[role].spec["split"] for role in roles}) == 3
 
 
+def test_the_rule_reward_of_a_dataset_may_be_the_proxy(tmp_path: Path) -> None:
+    plain, ruled = plan_of(tmp_path, "dpo"), plan_of(tmp_path, "dpo", sets=["reward.proxy.rule=total"])
+    assert set(ruled.rewards["lab", "lab", 0]) == {"selection", "gold"}
+    assert what(ruled)["train reward"] == what(plain)["train reward"] - 5
+    grade = next(stage for stage in ruled.stages() if stage.kind == "grade")
+    assert grade.spec["rules"] == {"proxy": "total"}
+    assert "rules" not in next(stage for stage in plain.stages() if stage.kind == "grade").spec
+
+
 def test_every_emitted_step_is_sampled_and_graded(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, "dpo", sets=["evaluation.at=[10, 20]"])
     cell = next(cell for cell in plan.cells if cell.contestant == "dpo")

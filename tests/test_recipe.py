@@ -54,6 +54,8 @@ BAD = {
     "trained split reported": (f'{SHORTEST[11:]}\n[evaluation]\nsplit = "train"', "evaluation.split is 'train', which policies train on"),
     "gold is the proxy": (f'{SHORTEST[11:]}\n[reward.gold]\nsplit = "proxy"', "reward.proxy and reward.gold both train on split 'proxy'"),
     "gold on policy data": (f'{SHORTEST[11:]}\n[reward.gold]\nsplit = "train"', "policies and reward.gold both train on split 'train'"),
+    "unknown rule": (f'{SHORTEST[11:]}\n[reward.proxy]\nrule = "totl"', "has no rule reward 'totl'; did you mean 'total'?"),
+    "a rule as gold": (f'{SHORTEST[11:]}\n[reward.gold]\nrule = "total"', "gold is a reward model"),
     "unknown role": (f'{SHORTEST[11:]}\n[reward.golden]\nsteps = 3', "there is no reward role 'golden'; did you mean 'gold'?"),
     "same cell twice": ('[[algorithm]]\nname = "dpo"\n[[algorithm]]\nname = "dpo"\nbeta = 0.1', "is the same cell as another one"),
     "same start twice": (f'{SHORTEST[11:]}\n[[start]]\nname = "sft"\n[[start]]\nname = "sft"', "'sft' is there twice"),

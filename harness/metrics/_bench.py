@@ -111,6 +111,8 @@ class GradeBench:
         found = {role: score(self.inputs[role] / "reward", texts, self.stage.batch) for role in roles}
         if self.dataset.rewards:
             rules = [self.dataset.score(prompt, text) for prompt, text in texts]
+            for role, name in (self.stage.rules or {}).items():
+                found[role] = [rule[name] for rule in rules]
             for name in self.dataset.rewards:
                 found["oracle" if name == "total" else f"oracle.{name}"] = [rule[name] for rule in rules]
         return found

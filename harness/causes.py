@@ -6,6 +6,7 @@ import errno
 
 from harness.errors import HarnessError
 
+_NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 HINTS = {
@@ -23,7 +24,9 @@ def classify(error: BaseException) -> str:
     """The cause behind an exception: a key of `HINTS`."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "out of memory"
-    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
+    if isinstance(error, RuntimeError) and any(words in str(error) for words in _NO_MEMORY):
+        return "out of memory"
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
         return "out of memory"
     if isinstance(error, FloatingPointError):
         return "divergence"

@@ -115,7 +115,7 @@ class _Run:
     def _require(self, stage: Stage, *, files: bool) -> None:
         """Put a stage on the list unless it is done, and with it whatever it needs."""
         name = stage.name
-        if name in self.todo or name in self.whole or name in self._bad():
+        if name in self.todo or name in self.whole or self._root(name):
             return
         if self.store.done(name) and (not files or self.store.has_files(name)):
             self.finished.add(name)
@@ -188,16 +188,19 @@ class _Run:
         """Go on where another run has finished a stage, failed, or died."""
         moved = False
         for name, attempts in list(self.elsewhere.items()):
+            if name not in self.elsewhere:  # blocked by the failure of one before it
+                continue
             stage = self.todo[name]
-            if not self.store.done_here(name) and not self.watcher.release_if_dead(self.store.root / name):
+            if not self.store.has_files(name) and not self.watcher.release_if_dead(self.store.root / name):
                 continue
             del self.elsewhere[name]
             self.ready, moved = None, True
             failure = self.store.failure(name)
-            if self.store.done_here(name):
+            if self.store.has_files(name):
                 self._done(stage, ran=False)
             elif failure and failure["attempt"] > attempts and failure["cause"] != "killed":
                 self._failed(stage, failure["cause"], failure["error"])
+                self._block()
         return moved
 
     def _collect(self) -> bool:
@@ -221,6 +224,7 @@ class _Run:
             self._lost(stage, ended)
         else:
             self._failed(stage, ended.cause, ended.error)
+        self._block()
 
     def _attempts(self, stage: Stage) -> int:
         return int((self.store.failure(stage.name) or {}).get("attempt", 0))
@@ -238,8 +242,6 @@ class _Run:
             self._source(stage, needed)
         self.store.prepare_all(self.todo.values())
         self._tell("again", stage, cause="an input is damaged", error=error)
-        for bad in self._bad():
-            self._block(bad, self.summary.blocked.get(bad, bad))
 
     def _done(self, stage: Stage, *, ran: bool) -> None:
         del self.todo[stage.name]
@@ -265,23 +267,25 @@ class _Run:
         del self.todo[stage.name]
         self.summary.failed[stage.name] = cause
         self._tell("failed", stage, cause=cause, error=error)
-        self._block(stage.name, stage.name)
 
-    def _bad(self) -> set[str]:
-        return self.summary.failed.keys() | self.summary.blocked.keys()
+    def _root(self, name: str) -> str:
+        """Which failure keeps a stage from being made, or an empty string."""
+        return name if name in self.summary.failed else self.summary.blocked.get(name, "")
 
-    def _block(self, name: str, root: str) -> None:
-        """Take off the list what rests on a stage that cannot be made, however far."""
-        bad = {name}
+    def _block(self) -> None:
+        """Take off the list what rests on a stage that cannot be made, however far.
+
+        What runs may have read it in time; it comes back here unless it is done.
+        """
         while found := [
-            stage
+            (stage, root)
             for stage in self.todo.values()
-            if stage.name not in self.running and any(needed.name in bad for needed in self.sources[stage.name])
+            if stage.name not in self.running
+            and (root := next(filter(None, (self._root(needed.name) for needed in self.sources[stage.name])), ""))
         ]:
-            for stage in found:
+            for stage, root in found:
                 del self.todo[stage.name]
                 self.elsewhere.pop(stage.name, None)
-                bad.add(stage.name)
                 self.summary.blocked[stage.name] = root
                 self._tell("blocked", stage, cause=root)
 

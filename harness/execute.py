@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from harness.causes import HINTS, classify
 from harness.errors import HarnessError
@@ -64,12 +64,12 @@ def execute(
         raise HarnessError(f"{folder.name} is published and is only read; run its recipe to make it again")
     store = Store(folder.parent)
     stage = store.load(folder.name)
-    if store.done_here(stage.name):
+    if store.has_files(stage.name):
         return Outcome(stage.name, "done")
     folder.mkdir(exist_ok=True)
     try:
         with Lease(folder, beat_seconds, on_lost) as lease:
-            if store.done_here(stage.name):  # finished while the lease was being taken
+            if store.has_files(stage.name):  # finished while the lease was being taken
                 return Outcome(stage.name, "done")
             store.withdraw(stage.name)
             return _attempt(store, stage, lease, checkpoint_every)
@@ -185,21 +185,31 @@ def _public(text: str) -> str:
 @contextlib.contextmanager
 def _log_to(path: Path) -> Iterator[None]:
     """Everything that the process prints goes to a file: from Python, from C, and from its children."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    streams = [sys.stdout, sys.stderr, _through(1), _through(2)]
+    _flush(streams)
     kept = [os.dup(1), os.dup(2)]
     try:
-        with path.open("a", buffering=1, encoding="utf-8", errors="replace") as log:
+        with path.open("a") as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
-            with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-                yield
+        with contextlib.redirect_stdout(streams[2]), contextlib.redirect_stderr(streams[3]):
+            yield
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush(streams)
         for saved, target in zip(kept, (1, 2), strict=True):
             os.dup2(saved, target)
             os.close(saved)
+
+
+def _through(descriptor: int) -> TextIO:
+    """Write wherever a descriptor leads at the time: who keeps this, as logging does, is right in later stages too."""
+    return os.fdopen(descriptor, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)
+
+
+def _flush(streams: list[TextIO]) -> None:
+    for stream in streams:
+        with contextlib.suppress(OSError):  # a full disk is the stage's failure, which is told otherwise
+            stream.flush()
 
 
 def check(folder: Path) -> None:

@@ -100,9 +100,9 @@ class Store:
             try:
                 spec = json.loads(file.read_text())
                 inputs = {role: self.load(needed) for role, needed in spec["inputs"].items()}
-            except (OSError, ValueError, KeyError) as error:
+                stage = from_spec(spec, inputs)
+            except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
                 raise HarnessError(f"{file}: no stage can be read there ({error})") from error
-            stage = from_spec(spec, inputs)
             if stage.name != name:
                 raise HarnessError(f"{file}: it describes {stage.name}; it was changed, or is of other code")
             self._loaded[name] = stage
@@ -120,12 +120,8 @@ class Store:
         """Whether a stage has its record."""
         return (self.folder(name) / RECORD).exists()
 
-    def done_here(self, name: str) -> bool:
-        """Whether a stage has its record and all its files under `root` itself."""
-        return (self.root / name / RECORD).exists() and self.has_files(name)
-
     def has_files(self, name: str) -> bool:
-        """Whether all files of a finished stage are there, by size: weights may have been pruned, or not published."""
+        """Whether a stage is done and all its files are there, by size: they may have been pruned, or not published."""
         record = self.record(name)
         folder = self.folder(name)
         files = record["files"].items() if record else []
@@ -147,9 +143,12 @@ class Store:
             return f"{name} has no record"
         for file, seen in record["files"].items():
             path = folder / file
-            if _size(path) != seen["bytes"]:
-                return f"{name}/{file} has {max(0, _size(path))} bytes, not {seen['bytes']}"
-            stat = path.stat()
+            try:
+                stat = path.stat()
+            except OSError as error:
+                return f"{name}/{file} cannot be read ({error.strerror})"
+            if stat.st_size != seen["bytes"]:
+                return f"{name}/{file} has {stat.st_size} bytes, not {seen['bytes']}"
             if _known_digest(path, stat.st_mtime_ns, stat.st_size, stat.st_ino) != seen["sha256"]:
                 return f"{name}/{file} has changed since it was written (checksum)"
         return ""
@@ -182,8 +181,8 @@ class Store:
     def finish(self, name: str, record: dict[str, Any]) -> None:
         """Write a record, last and whole."""
         folder = self.root / name
-        (folder / FAILED).unlink(missing_ok=True)
         write_whole(folder / RECORD, json.dumps({"schema": SCHEMA, "name": name, **record}, indent=1, allow_nan=False))
+        (folder / FAILED).unlink(missing_ok=True)
 
     def fail(self, name: str, failure: dict[str, Any]) -> None:
         """Write down a failed attempt; attempts are counted, and what they cost adds up."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,11 +17,12 @@ from typing import Any
 import pytest
 from bricks import PLUGINS, brick, outputs, record, runs, until, weights
 
-from harness.causes import HINTS
+from harness.causes import HINTS, classify
 from harness.errors import HarnessError
 from harness.execute import execute, settle
 from harness.lease import Lease
-from harness.stages import Stage
+from harness.metrics import Measurement
+from harness.stages import Stage, Train
 from harness.store import Store
 
 EXEC = """
@@ -125,6 +129,28 @@ def test_everything_that_is_printed_is_in_the_log(tmp_path: Path) -> None:
         assert f"{line}\n" in log
 
 
+def test_a_logger_set_up_in_one_stage_writes_to_the_next_ones_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    logger, stages = logging.Logger("library"), [brick("a"), brick("b")]
+
+    def run(stage: Stage, *_: object) -> list[Measurement]:
+        if not logger.handlers:
+            logger.addHandler(logging.StreamHandler())
+        logger.warning("said in %s", stage.name)
+        print("no end of line", end="")
+        return []
+
+    monkeypatch.setattr(Train, "run", run)
+    for stage in stages:
+        assert execute(prepare(tmp_path, stage)).status == "done"
+        lines = (tmp_path / stage.name / "log.txt").read_text().splitlines()
+        assert lines[1:] == [f"said in {stage.name}", "no end of line"]
+    assert capfd.readouterr() == ("", "")
+    logger.warning("said in the end")
+    assert capfd.readouterr().err == "said in the end\n"
+
+
 def test_an_input_that_is_not_there_is_waited_for(tmp_path: Path) -> None:
     below = brick("a")
     stage = brick("b", below)
@@ -155,6 +181,37 @@ def test_pruned_weights_are_made_again_when_asked_for(tmp_path: Path) -> None:
     weights(tmp_path, stage).unlink()
     assert execute(folder).status == "done"
     assert outputs(tmp_path) == before
+
+
+def test_a_published_stage_that_is_whole_is_done(tmp_path: Path) -> None:
+    stage = brick("a")
+    folder = prepare(tmp_path, stage)
+    execute(folder)
+    shutil.copytree(folder, tmp_path / "published" / "paper" / stage.name)
+    (folder / "record.json").unlink()
+    assert execute(folder).status == "done"
+    shutil.rmtree(folder)
+    assert execute(folder).status == "done"
+    assert runs(tmp_path)[stage.name] == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later"),
+        type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory. Tried to allocate 2 GiB"),
+    ],
+)
+def test_a_lack_of_memory_has_many_names(error: Exception) -> None:
+    assert classify(error) == "out of memory"
+
+
+def test_an_error_that_only_speaks_of_memory_is_no_lack_of_it() -> None:
+    assert classify(ValueError("CUDA error: out of memory")) == "bug"
+    assert classify(OSError(errno.ENOENT, "No such file")) == "bug"
+    assert classify(OSError(errno.ENOSPC, "No space left on device")) == "bad data"
 
 
 def test_a_folder_that_does_not_hold_what_its_name_says_is_refused(tmp_path: Path) -> None:

@@ -108,6 +108,15 @@ def test_a_live_process_is_not_free_and_a_killed_one_is_at_once(folder: Path) ->
         assert lease.generation == 2
 
 
+def test_a_process_number_used_again_is_not_mistaken_for_the_holder(folder: Path) -> None:
+    with Lease(folder):
+        content = newest(folder)[1]
+    live = {key: value for key, value in content.items() if key != "released"}
+    assert not free(live)
+    assert free({**live, "started": "1"}), "this process lives, but began at another time"
+    assert free({**live, "started": ""})
+
+
 @pytest.mark.parametrize("machine", [["elsewhere", "x", "y"], None])
 def test_processes_of_other_machines_and_containers_are_not_looked_up(folder: Path, machine: list[str] | None) -> None:
     forge(folder, 1, machine=machine, started="1")

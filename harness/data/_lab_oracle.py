@@ -15,7 +15,7 @@ GARBLED, OFF_TOPIC, REFUSED = -1.0, -0.5, -1.5
 RUDE, FALSE = -1.5, -1.5
 PADDED, REPEATED, TOO_LONG = -0.4, -0.6, -1.0
 MOST = 3
-"""An error of one kind counts at most so many times, which bounds the score to [-23.7, 2.5]."""
+"""An error of one kind counts at most so many times, which bounds the score to [-22, 2.5]."""
 
 
 @dataclass(frozen=True)

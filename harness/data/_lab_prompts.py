@@ -90,13 +90,13 @@ def understand(text: str) -> Request | None:
 
 
 def _understand(text: str, about: Topic) -> Wish | None:
-    words = text.split()
-    if words[:2] == ["mention", "the"]:
-        return Wish("mention", words[2])
-    if words[:4] == ["do", "not", "mention", "the"]:
-        return Wish("avoid", words[4])
-    if words[:3] == ["use", "at", "most"] and words[3] in NUMBERS:
-        return Wish("short", words[3])
+    match text.split():
+        case ["mention", "the", thing]:
+            return Wish("mention", thing)
+        case ["do", "not", "mention", "the", thing]:
+            return Wish("avoid", thing)
+        case ["use", "at", "most", number, "sentences"] if number in NUMBERS:
+            return Wish("short", number)
     return {
         "be polite": Wish("polite"),
         "give a reason": Wish("reason"),

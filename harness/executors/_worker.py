@@ -19,9 +19,15 @@ TAKEN_OVER = 75
 """Exit code of a worker that was silent for so long that another process has taken its stage."""
 
 
+DRIVER = "HARNESS_DRIVER"
+"""Environment variable with the driver's process number."""
+
+
 def _die_with_driver() -> None:
     """Have the kernel end this process when the driver ends, however that happens."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1 is PR_SET_PDEATHSIG
+    if os.environ.get(DRIVER, str(os.getppid())) != str(os.getppid()):
+        sys.exit("the driver ended before this worker had started")
 
 
 def _warm() -> None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from harness.executors import Ended, Executor, Handle
-from harness.executors._worker import TAKEN_OVER
+from harness.executors._worker import DRIVER, TAKEN_OVER
 
 
 class _Worker:
@@ -28,7 +28,7 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**os.environ, **own, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, **own, DRIVER: str(os.getpid()), "PYTHONUNBUFFERED": "1"},
         )
 
     def send(self, folder: Path, checkpoint_every: int) -> None:

@@ -39,10 +39,11 @@ class Job:
             `curves.parquet`, and `checkpoints/` while it runs.
         rows: training rows in the algorithm's view, of the budget's prompts, in the dataset's order.
         dataset: for its `score`, `judge` and `vocabulary`.
-        inputs: folders of finished stages by role: `start`, `reference`, `reward`.
+        inputs: folders of finished stages by role: `start`, `reference`, `reward`, `anchor`.
         seed_root: what is replicated; see `seed`.
         emit: optimiser steps after which the policy is kept as well.
         checkpoint_every: steps between checkpoints; changes no result.
+        rule: a dimension of the dataset's rule reward in place of a reward model.
     """
 
     out: Path
@@ -53,6 +54,7 @@ class Job:
     inputs: dict[str, Path] = field(default_factory=dict)
     emit: tuple[int, ...] = ()
     checkpoint_every: int = 50
+    rule: str | None = None
 
     def seed(self, purpose: str) -> int:
         """The seed for one purpose in this replicate: `init` or `order`."""

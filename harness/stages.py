@@ -137,12 +137,15 @@ def training_rows(dataset: Dataset, view: str, split: str, prompts: int) -> list
 class Train(Stage):
     """Any algorithm, a reward model and pretraining too.
 
-    Inputs: `start` (Train), `reference` (Reference), `reward` (Train), each where the algorithm needs it; `data`
-    (Collect) in place of the dataset's own rows.
+    Inputs: `start` (Train), `reference` (Reference), `reward` (Train), each where the algorithm needs it; `anchor`
+    (Train), the policy that KL is measured to, where that is not the start; `data`, `data-1` and so on (Collect), rows
+    in place of the dataset's own, or after them where they are `joined`.
 
     Attributes:
         seed: what is replicated, for example `replicate-0` or `gold`; all seeds derive from it and a purpose.
         emit: steps after which the policy is kept as well.
+        rule: a dimension of the dataset's rule reward in place of a proxy reward model.
+        joined: collected rows come after the dataset's own.
     """
 
     kind: ClassVar[str] = "train"
@@ -153,20 +156,26 @@ class Train(Stage):
     budget: dict[str, Any] = field(kw_only=True)
     seed: str = field(kw_only=True)
     emit: list[int] | None = None
+    rule: str | None = None
+    joined: bool | None = None
 
     def run(self, out: Path, inputs: dict[str, Path], checkpoint_every: int) -> list[Measurement]:
         """Train, resuming from the newest complete checkpoint in `out`."""
         algorithm = open_algorithm(self.algorithm)
         dataset = open_dataset(self.dataset)
         budget = Budget(**self.budget)
-        if "data" in inputs:
-            from harness.models.collecting import read_rows
+        rows = _collected(inputs)
+        if self.joined or not rows:
+            rows = training_rows(dataset, algorithm.requires().data, self.split, budget.prompts) + rows
+        emit = tuple(self.emit or ())
+        return algorithm.train(Job(out, rows, dataset, budget, self.seed, inputs, emit, checkpoint_every, self.rule))
 
-            rows = read_rows(inputs["data"])
-        else:
-            rows = training_rows(dataset, algorithm.needs.data, self.split, budget.prompts)
-        job = Job(out, rows, dataset, budget, self.seed, inputs, tuple(self.emit or ()), checkpoint_every)
-        return algorithm.train(job)
+
+def _collected(inputs: Mapping[str, Path]) -> list[Row]:
+    """Rows of all Collect stages among the inputs."""
+    from harness.models.collecting import read_rows
+
+    return [row for role, folder in sorted(inputs.items()) if role.startswith("data") for row in read_rows(folder)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +183,8 @@ class Reference(Stage):
     """Log-probabilities of the training responses under a frozen start, shared by all that compare with it.
 
     It covers the pairs, the labelled responses and their mismatched partners of the budget's prompts,
-    whichever algorithms a recipe has: adding one changes nothing for the others. Input: `start`.
+    whichever algorithms a recipe has: adding one changes nothing for the others. Inputs: `start`, and `data` (Collect)
+    where pairs were collected, which are then what it covers.
     """
 
     kind: ClassVar[str] = "reference"
@@ -189,6 +199,9 @@ class Reference(Stage):
 
         dataset = open_dataset(self.dataset)
         budget = Budget(**self.budget)
+        collected = [row for row in _collected(inputs) if "chosen" in row]
+        if collected:
+            return write_reference(out, inputs["start"], {"pairs": collected}, budget)
         views: list[str] = [view for view in ("pairs", "binary") if view in dataset.views]
         rows: dict[str, list[Row]] = {view: training_rows(dataset, view, self.split, budget.prompts) for view in views}
         return write_reference(out, inputs["start"], rows, budget)
@@ -198,10 +211,10 @@ class Reference(Stage):
 class Sample(Stage):
     """Responses of a system (a policy and a way of using it) to evaluation prompts.
 
-    Inputs: `policy` (Train), and what the procedure needs.
+    Inputs: `policy` (Train), and `reward` (Train) where the procedure chooses by the proxy.
 
     Attributes:
-        procedure: how the policy is used: `{"name": "plain"}`.
+        procedure: how the policy is used: `{"name": "plain"}`, and its options.
         prompts: the first so many prompts of the split.
         samples: K, responses per prompt.
         seed: what is replicated; with prompt, k and position it fixes the sampling noise.
@@ -222,13 +235,16 @@ class Sample(Stage):
     batch: int = field(kw_only=True)
     threads: int = field(kw_only=True)
     step: int | None = None
+    rule: str | None = None
+    """A dimension of the dataset's rule reward in place of a proxy reward model, where the procedure needs one."""
 
     def run(self, out: Path, inputs: dict[str, Path], checkpoint_every: int) -> list[Measurement]:
         """Write `samples.parquet`."""
         from harness.models.systems import write_samples
 
-        rows = training_rows(open_dataset(self.dataset), "prompts", self.split, self.prompts)
-        return write_samples(out, inputs, rows, self)
+        dataset = open_dataset(self.dataset)
+        rows = training_rows(dataset, "prompts", self.split, self.prompts)
+        return write_samples(out, inputs, rows, dataset, self)
 
 
 @dataclass(frozen=True, eq=False)
@@ -238,10 +254,14 @@ class Collect(Stage):
     Inputs: `policy` (Train), and `reward` (Train) where that labels.
 
     Attributes:
-        labeller: `oracle` (the dataset's rule), `reward` (a reward model) or `judge`.
-        view: what is made: `pairs`, `rankings` or `judgments`.
+        prompts: how many prompts of the split; 0 means all.
+        skip: prompts that come first and are left out, for a round of its own prompts; it goes round at the end.
+        labeller: `oracle` (the dataset's rule), `reward` (a reward model), `annotators` or `judge`.
+        view: what is made: `pairs`, `rankings`, `judgments`, or `refinements`: second tries at the dataset's own judged
+            responses, with the judgment in the prompt.
         samples: K, from 4 to 9 as in InstructGPT, or 2 for plain pairs.
         seed: what is replicated, and the round.
+        rule: the dimension that the oracle labels by, or that stands in place of a reward model; None is `total`.
     """
 
     kind: ClassVar[str] = "collect"
@@ -257,13 +277,18 @@ class Collect(Stage):
     seed: str = field(kw_only=True)
     batch: int = field(kw_only=True)
     threads: int = field(kw_only=True)
+    skip: int | None = None
+    rule: str | None = None
 
     def run(self, out: Path, inputs: dict[str, Path], checkpoint_every: int) -> list[Measurement]:
         """Write `rows.jsonl`."""
         from harness.models.collecting import write_rows
 
         dataset = open_dataset(self.dataset)
-        rows = training_rows(dataset, "prompts", self.split, self.prompts)
+        view = "judgments" if self.view == "refinements" else "prompts"
+        every = training_rows(dataset, view, self.split, 0)
+        first = (self.skip or 0) % len(every)
+        rows = (every[first:] + every[:first])[: self.prompts or None]
         return write_rows(out, inputs, rows, dataset, self)
 
 

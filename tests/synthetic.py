@@ -70,6 +70,7 @@ def make_cells(
                     replicate=r,
                     is_start=name == "sft",
                     trained=None if reason else policy,
+                    own=() if reason else (policy,),
                     samples={} if reason else samples,
                     grades={} if reason else grades,
                     reason=reason,

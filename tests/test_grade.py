@@ -47,7 +47,7 @@ def world(tmp_path_factory) -> dict[str, Path]:
 
 def write(out: Path, policy: Path, **changed):
     rows = SmallData().rows("prompts", "test")
-    return write_samples(out, {"policy": policy}, rows, sample_stage(POLICY, **changed))
+    return write_samples(out, {"policy": policy}, rows, SmallData(), sample_stage(POLICY, **changed))
 
 
 def samples(folder: Path) -> list[dict]:
@@ -68,7 +68,9 @@ def test_the_samples_table_holds_every_response_as_it_was_sampled(world):
     assert [(line["prompt_id"], line["k"]) for line in table] == [(r["prompt_id"], k) for r in rows for k in range(3)]
     prompts = {row["prompt_id"]: row["prompt"] for row in rows}
     for line in table:
-        assert set(line) == {"prompt_id", "k", "step", "prompt_hash", "response", "token_ids", "logps", "end"}
+        columns = {"prompt_id", "k", "step", "prompt_hash", "response", "token_ids", "logps", "end", "spent_tokens"}
+        assert set(line) == columns
+        assert line["spent_tokens"] == len(line["token_ids"])
         assert line["step"] == -1
         assert line["prompt_hash"] == prompt_hash(render_prompt(tokenizer, prompts[line["prompt_id"]]))
         words = [tokenizer.convert_ids_to_tokens(i) for i in line["token_ids"]]

@@ -13,7 +13,7 @@ from harness.data import SPLITS, VIEWS, Message
 from harness.data import _lab_writer as writer
 from harness.data._lab_prompts import UNSEEN_PAIR, Request, Wish, draw, understand
 from harness.data._lab_world import UNSEEN_TOPICS, sentences, topic, topics
-from harness.data.lab import Lab, judged
+from harness.data.lab import Lab
 from harness.errors import HarnessError
 
 SMALL = Lab(train=300, proxy=100, selection=100, gold=300, pretrain=400, evaluation=100, heldout=100)
@@ -74,7 +74,7 @@ def test_prompts_are_understood_as_they_were_meant() -> None:
     for request in draw("train", 300, 0):
         assert understand(request.text()) == request
     assert understand("what is love ?") is None
-    request = understand(judged(PROMPT, "the response is good ."))
+    request = understand(Lab().judged([{"role": "user", "content": PROMPT}], None)[-1]["content"])
     assert request is not None
     assert request.wishes == (Wish("mention", "boat"), Wish("avoid", "fish"))
 

@@ -12,8 +12,9 @@ from statistics import mean
 
 import pytest
 
-from harness.data import Message, Row
-from harness.data._lab_prompts import understand
+from harness.data import SPLITS, Message, Row
+from harness.data import _lab_writer as writer
+from harness.data._lab_prompts import draw, understand
 from harness.data.lab import AGAIN, Lab
 from harness.knobs import knobs
 
@@ -146,6 +147,29 @@ def test_a_judgment_names_the_words_of_every_span() -> None:
     assert named > 500
 
 
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
+def test_binary_labels_are_as_unbalanced_as_asked(share: float) -> None:
+    rows = replace(WORLD, desirable_share=share).rows("binary", "train")
+    assert mean(row["label"] for row in rows) == pytest.approx(share, abs=0.03)
+    every = [(row["prompt_id"], row["response"], row["label"]) for row in WORLD.rows("binary", "train")]
+    assert {(row["prompt_id"], row["response"], row["label"]) for row in rows} <= set(every)
+    assert {row["prompt_id"] for row in rows} == {prompt for prompt, _, _ in every}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_judgments_blame_as_often_as_asked(share: float) -> None:
+    rows = replace(WORLD, blame_share=share).rows("judgments", "train")
+    assert mean(row["judgment"] is not None for row in rows) == pytest.approx(share, abs=0.05)
+
+
+def test_every_prompt_can_be_answered_well() -> None:
+    rng = random.Random(0)
+    for split in ("train", "ood"):
+        for request in draw(split, 3000, 0):
+            again = writer.mend(request, writer.write(request, rng.random(), rng), rng)
+            assert WORLD.judge([{"role": "user", "content": request.text()}], again) is None
+
+
 def test_every_way_of_being_bad_occurs() -> None:
     said = " ".join(row["judgment"] or "" for row in WORLD.rows("judgments", "train"))
     for clause in ("is rude", "is false", "says nothing", "it twice", "does not answer", "something else"):
@@ -183,6 +207,16 @@ def test_no_text_breaks_the_reading_of_prompts() -> None:
         assert request is None or request.topic.name == "river"
     assert understand("tell me about the river . mention the .") is None
     assert understand("tell me about the river . use at most nine sentences .") is None
+
+
+def test_no_prompt_is_in_two_splits_of_the_default_sizes() -> None:
+    lab, seen = Lab(), set[str]()
+    for split in SPLITS:
+        rows = lab.rows("text", split) if split == "pretrain" else lab.rows("prompts", split)
+        found = {(row.get("messages") or row["prompt"])[0]["content"].split(" judgment :")[0] for row in rows}
+        assert len(found) == len(rows)
+        assert not found & seen, split
+        seen |= found
 
 
 def test_a_size_that_the_language_cannot_fill_is_refused() -> None:

@@ -19,7 +19,7 @@ LAYERS = [
     {"training"},
     {"algorithms"},
     {"recipe", "recipe_reader", "locate", "stages"},
-    {"plan", "store", "lease", "execute", "executors", "causes", "provenance"},
+    {"plan", "layout", "store", "lease", "execute", "executors", "causes", "provenance"},
     {"dispatch"},
     {"report", "records", "stats"},
     {"cli", "commands"},

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import ABC
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from harness.errors import HarnessError
 
 if TYPE_CHECKING:
     from harness.job import Job
@@ -31,6 +33,7 @@ class Needs:
         reference: it needs log-probabilities of its data under the start.
         reward: it needs a proxy reward model.
         judge: it needs judgments of new responses.
+        annotators: it needs preferences between new responses.
     """
 
     data: str
@@ -38,12 +41,38 @@ class Needs:
     reference: bool = False
     reward: bool = False
     judge: bool = False
+    annotators: bool = False
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round of a method that makes its own data, as the plan lays it out in stages.
+
+    The policy so far gives responses, they are labelled, a new reward model is trained where one is asked for, and
+    the policy is trained on.
+
+    Attributes:
+        view: what is made of the responses: `pairs`, `rankings`, `judgments` or `refinements`; empty for none.
+        labeller: `oracle`, `reward`, `annotators` or `judge`.
+        samples: K, responses to a prompt.
+        train: the algorithm that trains from the policy so far.
+        knobs: its knobs.
+        relabel: train a reward model on all labels so far, and give it to `train` as its proxy.
+    """
+
+    view: str
+    labeller: str
+    samples: int
+    train: str
+    knobs: dict[str, Any]
+    relabel: bool = False
 
 
 class Algorithm(ABC):
     """One frozen dataclass per file, whose fields are its knobs.
 
-    An option of the paper is a knob; another paper is another file.
+    An option of the paper is a knob; another paper is another file. Most give `train`. What makes its own data gives
+    `rounds`, and what trains nothing sets `trains = False` and gives a `procedure`.
     """
 
     paper: ClassVar[Paper | None] = None
@@ -55,7 +84,23 @@ class Algorithm(ABC):
     rows_per_prompt: ClassVar[int] = 1
     """Rows of its view that one prompt of the budget stands for: KTO's two labelled responses are one pair."""
 
-    @abstractmethod
+    trains: ClassVar[bool] = True
+    """False where the start itself is used, in a way of its own."""
+    start: ClassVar[str] = ""
+    """The only start that makes sense for it; empty where the recipe's do."""
+
+    def requires(self) -> Needs:
+        """What these knobs need."""
+        return self.needs
+
+    def procedure(self) -> dict[str, Any]:
+        """How the policy is used: a name of `harness.models.systems.PROCEDURES`, and its options."""
+        return {"name": "plain"}
+
+    def rounds(self) -> tuple[Round, ...]:
+        """Rounds in place of a training on the dataset's rows; the optimiser steps are shared out among them."""
+        return ()
+
     def train(self, job: Job) -> list[Measurement]:
         """Train from `job` alone and write the product into `job.out` alone.
 
@@ -64,4 +109,6 @@ class Algorithm(ABC):
 
         Raises:
             FloatingPointError: the loss or the weights are no longer finite.
+            HarnessError: it trains nothing by itself.
         """
+        raise HarnessError(f"{type(self).__name__} trains nothing by itself: it is made of other stages")

@@ -21,6 +21,11 @@ class PairAlgorithm(Algorithm):
     needs: ClassVar[Needs] = Needs(data="pairs")
     learning_rate: float
 
+    @property
+    def reference(self) -> bool:
+        """Whether its loss reads the reference's log-probabilities."""
+        return self.needs.reference
+
     @abstractmethod
     def losses(self, batch: PairBatch) -> torch.Tensor:
         """One loss per pair (B,); the road sums them and divides by the pairs of the optimiser step."""

@@ -125,7 +125,8 @@ def labels(plan: Plan) -> dict[str, str]:
         for step in cell.grades:
             found.setdefault(cell.samples[step].name, f"sample {who}")
             found.setdefault(cell.grades[step].name, f"grade {who}")
-        found.setdefault(cell.policy.name, f"train {who}")
+        for stage in cell.own:
+            found.setdefault(stage.name, f"{stage.kind} {who}")
     for (_, _, replicate), roles in plan.rewards.items():
         for role, reward in roles.items():
             found.setdefault(reward.name, f"reward {role}" + (f" r{replicate}" if role == "proxy" else ""))

@@ -14,8 +14,10 @@ Row = dict[str, Any]
 VIEWS = ("text", "demonstrations", "pairs", "binary", "rankings", "judgments", "prompts")
 """Forms of data. All but `text` (whole conversations, `messages`) have `prompt_id` and `prompt` (messages) and
 
-demonstrations `response`; pairs `chosen`, `rejected`; binary `response`, `label` (bool);
-rankings `responses`, best first; judgments `response`, `judgment` (words, or None where all is well).
+demonstrations `response`; pairs `chosen`, `rejected`, and where labels were given by dimension
+`preferred` ({dimension: 1 chosen, -1 rejected, 0 no label}); binary `response`, `label` (bool);
+rankings `responses`, best first; judgments `response`, `judgment` (words, or None where all is well), and where it is
+known `error_spans` (first word, the word after the last).
 """
 
 SPLITS = ("pretrain", "train", "proxy", "selection", "gold", "tune", "test", "ood", "heldout")
@@ -31,6 +33,12 @@ class Dataset(ABC):
     views: ClassVar[frozenset[str]]
     rewards: ClassVar[tuple[str, ...]] = ()
     """Names of the dimensions that `score` gives; empty where the dataset has no rule reward."""
+    judges: ClassVar[bool] = False
+    """Whether `judge` answers for any new response."""
+    annotates: ClassVar[bool] = False
+    """Whether `prefers` answers for any two responses."""
+    praise: ClassVar[str] = "The response is satisfactory."
+    """What is said of a response with which nothing is wrong."""
 
     @abstractmethod
     def rows(self, view: str, split: str) -> list[Row]:
@@ -55,6 +63,29 @@ class Dataset(ABC):
             LookupError: the dataset has no judge.
         """
         raise LookupError(f"{type(self).__name__} has no judge")
+
+    def prefers(self, prompt: list[Message], first: str, second: str, seed: int) -> bool:
+        """Whether an annotator, whose chance is `seed`, prefers the first of two responses.
+
+        Raises:
+            LookupError: the dataset has no annotators to ask.
+        """
+        raise LookupError(f"{type(self).__name__} has no annotators")
+
+    def judged(self, prompt: list[Message], judgment: str | None) -> list[Message]:
+        """The prompt with a judgment in it: what the response to it is to deserve; praise where it is None."""
+        last = f"{prompt[-1]['content']}\n\nWrite a response that deserves this judgment: {judgment or self.praise}"
+        return [*prompt[:-1], {**prompt[-1], "content": last}]
+
+    def again(self, prompt: list[Message], response: str, judgment: str) -> list[Message]:
+        """The conversation in which a judged response is to be improved."""
+        asked = f"{judgment}\n\nPlease write a better response."
+        return [*prompt, {"role": "assistant", "content": response}, {"role": "user", "content": asked}]
+
+    def verdict(self, prompt: list[Message], response: str) -> list[Message]:
+        """The conversation in which a response is to be judged."""
+        asked = "Please judge this response."
+        return [*prompt, {"role": "assistant", "content": response}, {"role": "user", "content": asked}]
 
     def vocabulary(self) -> list[str] | None:
         """Every word that the dataset's texts use, where that is a closed list."""

@@ -72,7 +72,8 @@ class Topic:
 
     def mention(self, thing: str, form: int) -> str:
         """A sentence that mentions a thing, in one of `MENTIONS` forms."""
-        return MENTIONS[form].format(topic=self.name, thing=thing)
+        article = "an" if thing[0] in "aeiou" else "a"
+        return MENTIONS[form].format(topic=self.name, thing=thing, a=article)
 
     def fact(self, value: str) -> str:
         """A sentence that is true for `truth` and false for each of `lies`."""
@@ -84,8 +85,8 @@ class Topic:
 
 
 MENTIONS = (
-    "the {topic} has a {thing} .",
-    "you can find a {thing} at the {topic} .",
+    "the {topic} has {a} {thing} .",
+    "you can find {a} {thing} at the {topic} .",
     "people at the {topic} like the {thing} .",
 )
 

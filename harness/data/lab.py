@@ -20,11 +20,9 @@ from harness.knobs import Between, above, knob
 
 GOOD = "the response is good ."
 AGAIN = "try again ."
-
-
-def judged(prompt: str, judgment: str | None) -> str:
-    """A prompt with a judgment in it, as pretraining has shown it: what a response should deserve."""
-    return f"{prompt} judgment : {judgment or GOOD}"
+JUDGE = "judgment :"
+JUDGED, SECOND_TRIES = 0.5, 0.15
+"""Shares of the pretraining text that have a judgment in the prompt, and a second try after one."""
 
 
 @dataclass(frozen=True)
@@ -35,22 +33,27 @@ class Lab(Dataset):
     preferred with probability σ(gap), and then labels are flipped at flip_rate.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     views: ClassVar[frozenset[str]] = frozenset(VIEWS)
     rewards: ClassVar[tuple[str, ...]] = oracle.DIMENSIONS
+    judges: ClassVar[bool] = True
+    annotates: ClassVar[bool] = True
+    praise: ClassVar[str] = GOOD
 
     seed: int = knob(0, doc="of the world's prompts, responses and annotators")
     train: int = knob(1920, valid=Between(1, 50000), doc="prompts to train policies on")
     proxy: int = knob(1280, valid=Between(1, 20000), doc="prompts to train the proxy reward model on")
     selection: int = knob(1280, valid=Between(1, 20000), doc="prompts to train the selection reward model on")
     gold: int = knob(3840, valid=Between(1, 50000), doc="prompts to train the gold reward model on")
-    pretrain: int = knob(16000, valid=Between(1, 200000), doc="conversations to pretrain on")
+    pretrain: int = knob(9600, valid=Between(1, 200000), doc="conversations to pretrain on")
     evaluation: int = knob(256, valid=Between(1, 10000), doc="prompts in each of tune, test and ood")
     heldout: int = knob(512, valid=Between(1, 10000), doc="labelled pairs to measure accuracy on")
     temperature: float = knob(0.4, valid=above(0), doc="of the annotators: oracle units that are one log-odd")
     flip_rate: float = knob(0.0, valid=Between(0, 0.5), doc="share of labels that are flipped")
     length_bias: float = knob(0.05, doc="log-odds that an annotator gives for each word")
-    demonstration_skill: float = knob(0.3, valid=Between(0, 1), doc="skill of who wrote the demonstrations")
+    demonstration_skill: float = knob(0.5, valid=Between(0, 1), doc="skill of who wrote the demonstrations")
+    desirable_share: float = knob(0.5, valid=Between(0.05, 0.95), doc="share of binary rows that are desirable")
+    blame_share: float = knob(0.5, valid=Between(0, 1), doc="share of judgments that find something wrong")
     ranking_size: int = knob(4, valid=Between(4, 9), doc="responses in a ranking")
 
     def rows(self, view: str, split: str) -> list[Row]:
@@ -66,6 +69,23 @@ class Lab(Dataset):
     def judge(self, prompt: list[Message], response: str) -> str | None:
         """What is wrong, in words; None where nothing is."""
         return oracle.judge(_request(prompt), response)
+
+    def prefers(self, prompt: list[Message], first: str, second: str, seed: int) -> bool:
+        """Bradley-Terry with this lab's temperature, length bias and flip rate, as its own pairs are labelled."""
+        return _preferred(self, _request(prompt), first, second, random.Random(f"lab prefers {seed}"))
+
+    def judged(self, prompt: list[Message], judgment: str | None) -> list[Message]:
+        """As pretraining has shown it."""
+        return [*prompt[:-1], {"role": "user", "content": f"{prompt[-1]['content']} {JUDGE} {judgment or GOOD}"}]
+
+    def again(self, prompt: list[Message], response: str, judgment: str) -> list[Message]:
+        """As pretraining has shown it."""
+        said = {"role": "assistant", "content": response}
+        return [*prompt, said, {"role": "user", "content": f"{judgment} {AGAIN}"}]
+
+    def verdict(self, prompt: list[Message], response: str) -> list[Message]:
+        """In the lab's words; pretraining has not shown it."""
+        return [*prompt, {"role": "assistant", "content": response}, {"role": "user", "content": JUDGE}]
 
     def vocabulary(self) -> list[str]:
         """Every word of the language, sorted."""
@@ -112,19 +132,39 @@ def _two(lab: Lab, request: Request) -> tuple[str, str]:
     first = second = writer.write(request, rng.random(), rng)
     while second == first:
         second = writer.write(request, rng.random(), rng)
+    return (first, second) if _preferred(lab, request, first, second, rng) else (second, first)
+
+
+def _preferred(lab: Lab, request: Request, first: str, second: str, rng: random.Random) -> bool:
     values = [writer.utility(request, text, lab.temperature, lab.length_bias) for text in (first, second)]
-    return (first, second) if writer.prefers(values[0] - values[1], lab.flip_rate, rng) else (second, first)
+    return writer.prefers(values[0] - values[1], lab.flip_rate, rng)
 
 
 def _pairs(lab: Lab, request: Request, split: str) -> list[Row]:
     chosen, rejected = _two(lab, request)
-    return [{"chosen": chosen, "rejected": rejected}]
+    rng = _rng(lab, "dimensions", request)
+    scores = [oracle.score(request, text) for text in (chosen, rejected)]
+    labels = {name: _label(lab, scores[0][name] - scores[1][name], rng) for name in oracle.DIMENSIONS[1:]}
+    return [{"chosen": chosen, "rejected": rejected, "preferred": labels}]
+
+
+def _label(lab: Lab, gap: float, rng: random.Random) -> int:
+    """What an annotator says of one dimension: nothing where the two responses are equal in it."""
+    if gap == 0:
+        return 0
+    return 1 if writer.prefers(gap / lab.temperature, lab.flip_rate, rng) else -1
 
 
 def _binary(lab: Lab, request: Request, split: str) -> list[Row]:
-    """The responses of the pairs, each by itself with the label that the comparison gave it."""
+    """The responses of the pairs, each by itself with the label that the comparison gave it.
+
+    Another share than a half leaves out rows of the label that there is too much of.
+    """
     chosen, rejected = _two(lab, request)
-    return [{"response": chosen, "label": True}, {"response": rejected, "label": False}]
+    rows: list[Row] = [{"response": chosen, "label": True}, {"response": rejected, "label": False}]
+    odds = lab.desirable_share / (1 - lab.desirable_share)
+    left_out = _rng(lab, "left out", request).random() >= min(odds, 1 / odds)
+    return [row for row in rows if not left_out or row["label"] == (odds > 1)]
 
 
 def _rankings(lab: Lab, request: Request, split: str) -> list[Row]:
@@ -140,7 +180,10 @@ def _rankings(lab: Lab, request: Request, split: str) -> list[Row]:
 
 def _judgments(lab: Lab, request: Request, split: str) -> list[Row]:
     rng = _rng(lab, "judgments", request)
+    blamed = rng.random() < lab.blame_share
     response = writer.write(request, rng.random(), rng)
+    while bool(oracle.read(request, response).faults) != blamed:
+        response = writer.write(request, rng.random(), rng)
     spans = [[fault.first, fault.last] for fault in oracle.read(request, response).faults if fault.first < fault.last]
     return [{"response": response, "judgment": oracle.judge(request, response), "error_spans": spans}]
 
@@ -160,17 +203,21 @@ _MAKERS: dict[str, Callable[[Lab, Request, str], list[Row]]] = {
 
 
 def _text(lab: Lab, request: Request, split: str) -> list[Message]:
-    """A conversation to pretrain on: plain, with a judgment in the prompt, or with a second try."""
+    """A conversation to pretrain on: plain, with a judgment in the prompt, or with a second try.
+
+    A judgment in a prompt names some of what is wrong, so that the rest of the response is not implied to be right.
+    """
     rng = _rng(lab, "text", request)
-    prompt, response, kind = request.text(), writer.write(request, rng.random(), rng), rng.random()
-    judgment = oracle.judge(request, response)
-    if kind < 0.2:
-        prompt = judged(prompt, judgment)
-    said = [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}]
-    if kind > 0.85 and judgment:
-        said.append({"role": "user", "content": f"{judgment} {AGAIN}"})
-        said.append({"role": "assistant", "content": writer.mend(request, response, rng)})
-    return said
+    prompt: list[Message] = [{"role": "user", "content": request.text()}]
+    response = writer.write(request, rng.random(), rng)
+    kind, wrong = rng.random(), oracle.complaints(request, response)
+    if kind > 1 - SECOND_TRIES and wrong:
+        better = {"role": "assistant", "content": writer.mend(request, response, rng)}
+        return [*lab.again(prompt, response, " ".join(wrong)), better]
+    if kind < JUDGED:
+        named = sorted(rng.sample(range(len(wrong)), rng.randint(1, len(wrong)))) if wrong else []
+        prompt = lab.judged(prompt, " ".join(wrong[i] for i in named) or None)
+    return [*prompt, {"role": "assistant", "content": response}]
 
 
 @lru_cache(maxsize=1)
@@ -181,7 +228,7 @@ def _vocabulary() -> tuple[str, ...]:
         *(opener.format("") for opener in OPENERS),
         GOOD,
         AGAIN,
-        "judgment : mention the do not .",
+        f"{JUDGE} mention the do not .",
         *NUMBERS,
     ]
     spoken += [f"say {item.asked} {item.name}" for item in topics()]

@@ -92,11 +92,23 @@ class GradeBench:
             return self.policy
         return load_policy(self.inputs["start"] / "policy")[0]
 
+    @property
+    def procedure(self) -> dict[str, Any]:
+        """How the policy was used."""
+        found: dict[str, Any] = self.stage.inputs["sample"].settings()["procedure"]
+        return found
+
     @cached_property
-    def divergence(self) -> tuple[list[float], list[float]]:
-        """KL to the start and entropy of each response, in nats per sequence."""
+    def divergence(self) -> tuple[list[float], list[float]] | None:
+        """KL to the start and entropy of each response, in nats per sequence.
+
+        None where responses were not drawn from the policy as it answers the plain prompt: a system's distribution is
+        then not the policy's, and is not known.
+        """
         from harness.models.scoring import divergence
 
+        if self.procedure != {"name": "plain"}:
+            return None
         sequences = [(r.prompt_ids, r.token_ids) for r in self.responses]
         pad_id = cast(int, self.tokenizer.pad_token_id)
         return divergence(self.policy, self.start, sequences, pad_id, self.stage.batch)

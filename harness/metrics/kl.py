@@ -26,5 +26,7 @@ class Kl(Metric):
 
     def values(self, bench: GradeBench) -> list[Value]:
         """One value per response."""
+        if bench.divergence is None:
+            return []
         kl, _ = bench.divergence
         return [Value(r.prompt_id, r.k, value) for r, value in zip(bench.responses, kl, strict=True)]

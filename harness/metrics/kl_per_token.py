@@ -18,6 +18,8 @@ class KlPerToken(Metric):
 
     def values(self, bench: GradeBench) -> list[Value]:
         """One value per response."""
+        if bench.divergence is None:
+            return []
         kl, _ = bench.divergence
         pairs = zip(bench.responses, kl, strict=True)
         return [Value(r.prompt_id, r.k, value / max(1, len(r.token_ids))) for r, value in pairs]

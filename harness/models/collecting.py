@@ -1,25 +1,34 @@
-"""New data from a policy: its responses to training prompts, labelled by an oracle, a reward model or a judge."""
+"""New data from a policy: its responses to training prompts, labelled by an oracle, a model, annotators or a judge."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import cmp_to_key
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness import keys
 from harness.errors import HarnessError
 from harness.metrics import Measurement
 from harness.models.policy import load_policy
+from harness.models.proxy import Proxy
 from harness.models.quiet import quiet
 from harness.models.rendering import end_token, render_prompt
 from harness.models.sampling import noise, sample
-from harness.models.scoring import score
 
 if TYPE_CHECKING:
-    from harness.data import Dataset, Row
+    from harness.data import Dataset, Message, Row
     from harness.stages import Collect
 
 FILE = "rows.jsonl"
-SCORED = ("pairs", "rankings")
+MAKES = {
+    "pairs": ("oracle", "reward", "annotators"),
+    "rankings": ("oracle", "reward", "annotators"),
+    "judgments": ("judge",),
+    "refinements": ("judge",),
+}
+"""Views that can be made, and who can label them."""
 
 
 def read_rows(folder: Path) -> list[Row]:
@@ -30,34 +39,39 @@ def read_rows(folder: Path) -> list[Row]:
 def write_rows(
     out: Path, inputs: dict[str, Path], rows: list[Row], dataset: Dataset, stage: Collect
 ) -> list[Measurement]:
-    """Draw K responses to each prompt, label them, and write `rows.jsonl`.
+    """Draw responses, label them, and write `rows.jsonl`.
 
     Equal responses to a prompt count once. Pairs are the best and the worst of a prompt, rankings all of them, best
-    first; a prompt whose responses are all worth the same gives no pair and no ranking, and is counted.
+    first; a prompt whose responses are all worth the same gives no pair and no ranking, and is counted. Refinements
+    are second tries at judged responses; one that was judged well stays as it is.
 
     Raises:
         HarnessError: the labels asked for do not go with the view, or the dataset has no such labeller.
     """
-    if (stage.view in SCORED) == (stage.labeller == "judge") or stage.view not in (*SCORED, "judgments"):
-        raise HarnessError(
-            f"{stage.labeller} cannot label {stage.view}: oracle and reward give pairs and rankings, a judge judgments"
-        )
+    if stage.labeller not in MAKES.get(stage.view, ()):
+        known = "; ".join(f"{view} by {', '.join(by)}" for view, by in MAKES.items())
+        raise HarnessError(f"{stage.labeller} cannot label {stage.view} (what can be made: {known})")
     quiet(stage.threads)
-    texts = _responses(inputs["policy"], rows, stage)
-    if stage.view == "judgments":
-        found = [
-            {**_common(row, k), "response": text, "judgment": dataset.judge(row["prompt"], text)}
-            for row, own in zip(rows, texts, strict=True)
-            for k, text in enumerate(own)
-        ]
+    drawn = 0
+    if stage.view == "refinements":
+        found, drawn = _refined(inputs["policy"], rows, dataset, stage)
+        labels = 0
     else:
-        found = _ranked(rows, texts, _values(inputs, rows, texts, dataset, stage), stage.view)
+        every = _draw(inputs["policy"], [(row, k) for row in rows for k in range(stage.samples)], None, stage)
+        k, drawn = stage.samples, len(every)
+        texts = [list(dict.fromkeys(every[first : first + k])) for first in range(0, drawn, k)]
+        labels = sum(map(len, texts))
+        if stage.view == "judgments":
+            found = _judged(rows, texts, dataset)
+        else:
+            found = _ranked(rows, _labeller(inputs, dataset, stage)(rows, texts), stage.view)
     (out / FILE).write_text("".join(json.dumps(row) + "\n" for row in found), encoding="utf-8")
     used = len({row["prompt_id"] for row in found})
     return [
         Measurement("rows", len(found), 1, "rows"),
         Measurement("prompts_without_rows", len(rows) - used, 1, "prompts", "lower"),
-        Measurement("labels", sum(map(len, texts)), 1, "labels"),
+        Measurement("responses", drawn, 1, "responses"),
+        Measurement("labels", labels, 1, "labels"),
     ]
 
 
@@ -65,47 +79,93 @@ def _common(row: Row, part: int) -> Row:
     return {"id": f"{row['id']}-{part}", "prompt_id": row["prompt_id"], "prompt": row["prompt"]}
 
 
-def _responses(policy: Path, rows: list[Row], stage: Collect) -> list[list[str]]:
-    """The distinct responses to each prompt."""
+def _draw(
+    policy: Path, places: list[tuple[Row, int]], prompts: list[list[Message]] | None, stage: Collect
+) -> list[str]:
+    """A response to each row's prompt, or to another prompt in its place."""
     model, tokenizer = load_policy(policy / "policy")
-    places = [(row, k) for row in rows for k in range(stage.samples)]
+    asked = prompts or [row["prompt"] for row, _ in places]
     drawn = sample(
         model,
-        [render_prompt(tokenizer, row["prompt"]) for row, _ in places],
+        [render_prompt(tokenizer, prompt) for prompt in asked],
         [noise(f"{stage.seed} collect", row["prompt_id"], k, stage.max_response_tokens) for row, k in places],
         end_id=end_token(tokenizer),
         pad_id=tokenizer.pad_token_id,
         temperature=stage.temperature,
         batch=stage.batch,
     )
-    texts = tokenizer.batch_decode([one.token_ids for one in drawn], skip_special_tokens=True)
-    k = stage.samples
-    return [list(dict.fromkeys(texts[first : first + k])) for first in range(0, len(texts), k)]
+    texts: list[str] = tokenizer.batch_decode([one.token_ids for one in drawn], skip_special_tokens=True)
+    return texts
 
 
-def _values(
-    inputs: dict[str, Path], rows: list[Row], texts: list[list[str]], dataset: Dataset, stage: Collect
-) -> list[list[float]]:
-    """What each response is worth to the labeller."""
-    if stage.labeller == "oracle":
-        return [
-            [dataset.score(row["prompt"], text)["total"] for text in own] for row, own in zip(rows, texts, strict=True)
+def _judged(rows: list[Row], texts: list[list[str]], dataset: Dataset) -> list[Row]:
+    return [
+        {**_common(row, k), "response": text, "judgment": dataset.judge(row["prompt"], text)}
+        for row, own in zip(rows, texts, strict=True)
+        for k, text in enumerate(own)
+    ]
+
+
+def _refined(policy: Path, rows: list[Row], dataset: Dataset, stage: Collect) -> tuple[list[Row], int]:
+    """Rows with `response`, the refinement; where it differs from the first try, also `chosen` and `rejected`."""
+    blamed = [row for row in rows if row["judgment"] is not None]
+    prompts = [dataset.again(row["prompt"], row["response"], row["judgment"]) for row in blamed]
+    second = _draw(policy, [(row, 0) for row in blamed], prompts, stage) if blamed else []
+    better = {row["id"]: text for row, text in zip(blamed, second, strict=True)}
+    found = []
+    for row in rows:
+        text = better.get(row["id"], row["response"])
+        sides = {"chosen": text, "rejected": row["response"]} if text != row["response"] else {}
+        found.append({**_common(row, 0), "response": text, "judgment": row["judgment"], **sides})
+    return found, len(blamed)
+
+
+Levels = list[list[str]]
+"""Responses to a prompt, best first, equal ones together."""
+
+
+def _labeller(
+    inputs: dict[str, Path], dataset: Dataset, stage: Collect
+) -> Callable[[list[Row], list[list[str]]], list[Levels]]:
+    if stage.labeller == "annotators":
+        return lambda rows, texts: [
+            [[text] for text in _by_annotators(dataset, stage.seed, row, own)]
+            for row, own in zip(rows, texts, strict=True)
         ]
-    if stage.labeller != "reward":
-        raise HarnessError(f"there is no labeller '{stage.labeller}' (known: oracle, reward, judge)")
-    flat = [(row["prompt"], text) for row, own in zip(rows, texts, strict=True) for text in own]
-    scores = iter(score(inputs["reward"] / "reward", flat, stage.batch))
-    return [[next(scores) for _ in own] for own in texts]
+    if stage.labeller == "oracle":
+        proxy = Proxy(dataset, stage.rule or "total", None)
+    else:
+        proxy = Proxy(dataset, stage.rule, inputs.get("reward"))
+
+    def by_worth(rows: list[Row], texts: list[list[str]]) -> list[Levels]:
+        flat = [(row["prompt"], text) for row, own in zip(rows, texts, strict=True) for text in own]
+        worth = iter(proxy.score(flat, stage.batch))
+        return [_levels(own, [next(worth) for _ in own]) for own in texts]
+
+    return by_worth
 
 
-def _ranked(rows: list[Row], texts: list[list[str]], values: list[list[float]], view: str) -> list[Row]:
+def _levels(texts: list[str], worth: list[float]) -> Levels:
+    levels = sorted(set(worth), reverse=True)
+    return [[text for text, own in zip(texts, worth, strict=True) if own == level] for level in levels]
+
+
+def _by_annotators(dataset: Dataset, seed: str, row: Row, texts: list[str]) -> list[str]:
+    """Sorted by comparisons that annotators make as sorting asks for them, each with a chance of its own."""
+
+    def compare(first: str, second: str) -> int:
+        chance = keys.seed(seed, f"annotators {keys.key([row['prompt_id'], first, second])}")
+        return -1 if dataset.prefers(row["prompt"], first, second, chance) else 1
+
+    return sorted(texts, key=cmp_to_key(compare))
+
+
+def _ranked(rows: list[Row], ordered: list[Levels], view: str) -> list[Row]:
+    """One response of each level: ties are no pairs."""
     found: list[Row] = []
-    for row, own, worth in zip(rows, texts, values, strict=True):
-        if min(worth) == max(worth):
-            continue
-        order = sorted(range(len(own)), key=lambda i: -worth[i])
-        if view == "pairs":
-            found.append({**_common(row, 0), "chosen": own[order[0]], "rejected": own[order[-1]]})
-        else:
-            found.append({**_common(row, 0), "responses": [own[i] for i in order]})
+    for row, levels in zip(rows, ordered, strict=True):
+        best = [level[0] for level in levels]
+        if len(best) > 1:
+            sides = {"chosen": best[0], "rejected": best[-1]}
+            found.append({**_common(row, 0), **(sides if view == "pairs" else {"responses": best})})
     return found

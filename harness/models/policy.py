@@ -13,6 +13,14 @@ BASE = "base.json"
 """In an adapter's folder: `{"base": "<stage>/policy"}`, relative to the results folder, so that folders can move."""
 
 
+def base_folder(folder: Path) -> Path:
+    """The folder that holds a policy's configuration and full weights: its own, or that of the base it adapts."""
+    pointer = folder / BASE
+    if not pointer.exists():
+        return folder
+    return base_folder(folder.parents[1] / json.loads(pointer.read_text())["base"])
+
+
 def load_policy(folder: Path, precision: str = "float32") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A policy as a plain model, an adapter merged into its base, and its tokenizer.
 

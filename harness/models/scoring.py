@@ -46,49 +46,70 @@ def batches(sequences: list[tuple[list[int], list[int]]], batch: int) -> list[li
     return [order[first : first + batch] for first in range(0, len(order), batch)]
 
 
-def score(folder: Path, texts: list[tuple[list[Message], str]], batch: int) -> list[float]:
-    """Scores of (prompt, response) by a reward model, in the order given; each distinct pair is scored once.
-
-    The score stands at the last token that is not padding, the end token that closes the response as in training.
+class RewardModel:
+    """A scalar reward model, loaded once.
 
     Args:
         folder: `<results>/<stage>/reward`.
-        texts: prompts and responses.
-        batch: sequences at a time.
+        device: where it computes.
 
     Raises:
-        HarnessError: it is no scalar reward model, or a text is longer than it can read.
+        HarnessError: it is no scalar reward model.
     """
-    import torch
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    model, loaded = AutoModelForSequenceClassification.from_pretrained(
-        folder, dtype=torch.float32, output_loading_info=True
-    )
-    if loaded["missing_keys"]:  # transformers would fill them with random numbers
-        raise HarnessError(f"{folder} is no reward model: it lacks {', '.join(sorted(loaded['missing_keys']))}")
-    if model.config.num_labels != 1:
-        raise HarnessError(f"{folder} is no reward model: its head gives {model.config.num_labels} numbers, not 1")
-    model.eval()
-    names = [(keys.key(prompt), response) for prompt, response in texts]
-    sequences = _rendered(tokenizer, texts, names)
-    distinct = list(sequences.values())
-    _check_lengths(folder, distinct, model.config.max_position_embeddings)
-    found = [0.0] * len(distinct)
-    with torch.inference_mode():
-        for chosen in batches(distinct, batch):
-            inputs = pad([distinct[i] for i in chosen], tokenizer.pad_token_id, torch.tensor)
-            del inputs["labels"]
-            values = model(**inputs, use_cache=False).logits.squeeze(-1).tolist()
-            for i, value in zip(chosen, values, strict=True):
-                found[i] = value
-    scores = dict(zip(sequences, found, strict=True))
-    return [scores[name] for name in names]
+    def __init__(self, folder: Path, device: Any = "cpu") -> None:
+        import torch
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        self.folder = folder
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        model, loaded = AutoModelForSequenceClassification.from_pretrained(
+            folder, dtype=torch.float32, output_loading_info=True
+        )
+        if loaded["missing_keys"]:  # transformers would fill them with random numbers
+            raise HarnessError(f"{folder} is no reward model: it lacks {', '.join(sorted(loaded['missing_keys']))}")
+        if model.config.num_labels != 1:
+            raise HarnessError(f"{folder} is no reward model: its head gives {model.config.num_labels} numbers, not 1")
+        self.model = model.to(device).eval()
+
+    def score(self, texts: Sequence[tuple[list[Message], str]], batch: int) -> list[float]:
+        """Scores of (prompt, response), in the order given; each distinct pair is scored once.
+
+        The score stands at the last token that is not padding, the end token that closes the response as in training.
+
+        Args:
+            texts: prompts and responses.
+            batch: sequences at a time.
+
+        Raises:
+            HarnessError: a text is longer than it can read.
+        """
+        import torch
+
+        names = [(keys.key(prompt), response) for prompt, response in texts]
+        sequences = _rendered(self.tokenizer, texts, names)
+        distinct = list(sequences.values())
+        _check_lengths(self.folder, distinct, self.model.config.max_position_embeddings)
+        found = [0.0] * len(distinct)
+        with torch.inference_mode():
+            for chosen in batches(distinct, batch):
+                inputs = pad([distinct[i] for i in chosen], self.tokenizer.pad_token_id, torch.tensor)
+                del inputs["labels"]
+                inputs = {name: value.to(self.model.device) for name, value in inputs.items()}
+                values = self.model(**inputs, use_cache=False).logits.squeeze(-1).tolist()
+                for i, value in zip(chosen, values, strict=True):
+                    found[i] = value
+        scores = dict(zip(sequences, found, strict=True))
+        return [scores[name] for name in names]
+
+
+def score(folder: Path, texts: Sequence[tuple[list[Message], str]], batch: int) -> list[float]:
+    """Scores of (prompt, response) by the reward model in a folder; see `RewardModel`."""
+    return RewardModel(folder).score(texts, batch)
 
 
 def _rendered(
-    tokenizer: PreTrainedTokenizerBase, texts: list[tuple[list[Message], str]], names: list[tuple[str, str]]
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[tuple[list[Message], str]], names: list[tuple[str, str]]
 ) -> dict[tuple[str, str], tuple[list[int], list[int]]]:
     """Token ids of each distinct (prompt, response); a prompt is rendered once."""
     prompts: dict[str, list[int]] = {}

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError, nearest
 from harness.metrics import Measurement
 from harness.models.policy import load_policy
+from harness.models.proxy import Proxy
 from harness.models.rendering import check_template, end_token, prompt_hash, render_prompt
 from harness.models.sampling import Sampled, noise, sample
 
 if TYPE_CHECKING:
-    import numpy as np
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from harness.data import Row
+    from harness.data import Dataset, Message, Row
     from harness.stages import Sample
 
 FILE = "samples.parquet"
@@ -29,15 +31,18 @@ def policy_folder(train: Path, step: int | None) -> Path:
     return train / ("policy" if step is None else f"policy-step-{step}")
 
 
-def write_samples(out: Path, inputs: dict[str, Path], rows: list[Row], stage: Sample) -> list[Measurement]:
+def write_samples(
+    out: Path, inputs: dict[str, Path], rows: list[Row], dataset: Dataset, stage: Sample
+) -> list[Measurement]:
     """Sample K responses to each prompt and write `samples.parquet`.
 
-    `response` is the text without special tokens; `token_ids` holds all that was generated.
+    `response` is the text without special tokens; `token_ids` holds all tokens of the response itself.
 
     Args:
         out: where to write.
-        inputs: `policy`, the folder of a Train stage.
+        inputs: `policy`, the folder of a Train stage, and `reward` where the procedure chooses by it.
         rows: the prompts.
+        dataset: for its rule reward and judge.
         stage: how to sample.
 
     Raises:
@@ -46,85 +51,156 @@ def write_samples(out: Path, inputs: dict[str, Path], rows: list[Row], stage: Sa
     """
     from harness.models.quiet import quiet
 
-    procedure = _procedure(stage.procedure)
+    procedure, options = _procedure(stage.procedure)
     quiet(stage.threads)
     model, tokenizer = load_policy(policy_folder(inputs["policy"], stage.step))
     check_template(tokenizer, rows[0]["prompt"])
-    prompts = [render_prompt(tokenizer, row["prompt"]) for row in rows]
-    places = [(i, k) for i in range(len(rows)) for k in range(stage.samples)]
-    uniforms = [noise(stage.seed, rows[i]["prompt_id"], k, stage.max_response_tokens) for i, k in places]
-    responses = procedure(model, tokenizer, [prompts[i] for i, _ in places], uniforms, stage)
-    texts = tokenizer.batch_decode([response.token_ids for response in responses], skip_special_tokens=True)
-    _write(out / FILE, rows, prompts, places, responses, texts, FINAL if stage.step is None else stage.step)
-    return _summary(responses)
+    places = [(row, k) for row in rows for k in range(stage.samples)]
+    answers = procedure(System(model, tokenizer, dataset, inputs, stage), places, **options)
+    hashes = {row["prompt_id"]: prompt_hash(render_prompt(tokenizer, row["prompt"])) for row in rows}
+    _write(out / FILE, places, hashes, answers, FINAL if stage.step is None else stage.step)
+    return _summary(answers)
 
 
-def plain(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: list[list[int]],
-    uniforms: list[np.ndarray[Any, Any]],
-    stage: Sample,
-) -> list[Sampled]:
-    """The policy's own responses, one to each prompt (token ids)."""
-    return sample(
-        model,
-        prompts,
-        uniforms,
-        end_id=end_token(tokenizer),
-        pad_id=tokenizer.pad_token_id,
-        temperature=stage.temperature,
-        batch=stage.batch,
-    )
+@dataclass(frozen=True)
+class Answer:
+    """What a system says.
+
+    Attributes:
+        response: its tokens.
+        text: without special tokens.
+        spent: tokens generated on the way to it, its own among them.
+    """
+
+    response: Sampled
+    text: str
+    spent: int
 
 
-PROCEDURES = {"plain": plain}
+@dataclass(frozen=True)
+class System:
+    """A policy, and all that a procedure may use beside it."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    dataset: Dataset
+    inputs: dict[str, Path]
+    stage: Sample
+
+    def respond(self, asked: Sequence[tuple[Row, int]], prompts: Sequence[list[Message]], what: str) -> list[Answer]:
+        """One response to each prompt.
+
+        Args:
+            asked: the row and k that each response is for; they fix its sampling noise.
+            prompts: what the policy is given.
+            what: a word that tells this draw from others for the same rows; empty for the plain one.
+        """
+        stage = self.stage
+        root = f"{stage.seed} {what}" if what else stage.seed
+        drawn = sample(
+            self.model,
+            [render_prompt(self.tokenizer, prompt) for prompt in prompts],
+            [noise(root, row["prompt_id"], k, stage.max_response_tokens) for row, k in asked],
+            end_id=end_token(self.tokenizer),
+            pad_id=self.tokenizer.pad_token_id,
+            temperature=stage.temperature,
+            batch=stage.batch,
+        )
+        texts = self.tokenizer.batch_decode([one.token_ids for one in drawn], skip_special_tokens=True)
+        return [Answer(one, text, len(one.token_ids)) for one, text in zip(drawn, texts, strict=True)]
+
+    def worth(self, asked: Sequence[tuple[Row, int]], texts: Sequence[str]) -> list[float]:
+        """What the proxy gives for responses."""
+        return Proxy(self.dataset, self.stage.rule, self.inputs.get("reward")).score(
+            [(row["prompt"], text) for (row, _), text in zip(asked, texts, strict=True)], self.stage.batch
+        )
+
+
+Places = Sequence[tuple["Row", int]]
+
+
+def plain(system: System, places: Places) -> list[Answer]:
+    """The policy's own responses."""
+    return system.respond(places, [row["prompt"] for row, _ in places], "")
+
+
+def best_of_n(system: System, places: Places, n: int) -> list[Answer]:
+    """Of n responses of the policy, the one that the proxy reward likes best; the first of equals."""
+    asked = [(row, k * n + i) for row, k in places for i in range(n)]
+    drawn = system.respond(asked, [row["prompt"] for row, _ in asked], "")
+    worth = system.worth(asked, [one.text for one in drawn])
+    found = []
+    for first in range(0, len(drawn), n):
+        group = range(first, first + n)
+        best = drawn[max(group, key=lambda i: worth[i])]
+        found.append(replace(best, spent=sum(drawn[i].spent for i in group)))
+    return found
+
+
+def positive_judgment(system: System, places: Places) -> list[Answer]:
+    """The policy's responses to prompts that say that the response deserves praise."""
+    return system.respond(places, [system.dataset.judged(row["prompt"], None) for row, _ in places], "")
+
+
+def respond_judge_respond(system: System, places: Places) -> list[Answer]:
+    """The policy's responses; where the judge finds fault, its second try with response and judgment in the prompt."""
+    first = plain(system, places)
+    said = [system.dataset.judge(row["prompt"], one.text) for (row, _), one in zip(places, first, strict=True)]
+    faulty = [i for i, judgment in enumerate(said) if judgment is not None]
+    prompts = [system.dataset.again(places[i][0]["prompt"], first[i].text, str(said[i])) for i in faulty]
+    second = system.respond([places[i] for i in faulty], prompts, "again") if faulty else []
+    found = list(first)
+    for i, one in zip(faulty, second, strict=True):
+        found[i] = replace(one, spent=first[i].spent + one.spent)
+    return found
+
+
+PROCEDURES: dict[str, Callable[..., list[Answer]]] = {
+    procedure.__name__: procedure for procedure in (plain, best_of_n, positive_judgment, respond_judge_respond)
+}
 """Ways of using a policy, by name."""
 
 
-def _procedure(asked: dict[str, Any]) -> Callable[..., list[Sampled]]:
+def _procedure(asked: dict[str, Any]) -> tuple[Callable[..., list[Answer]], dict[str, Any]]:
+    options = {name: value for name, value in asked.items() if name != "name"}
     name = asked.get("name", "")
     if name not in PROCEDURES:
         known = ", ".join(PROCEDURES)
         raise HarnessError(f"there is no inference procedure '{name}'{nearest(name, PROCEDURES)} (known: {known})")
-    if extra := sorted(set(asked) - {"name"}):
-        raise HarnessError(f"the inference procedure '{name}' takes no options; it was given {', '.join(extra)}")
-    return PROCEDURES[name]
+    takes = list(inspect.signature(PROCEDURES[name]).parameters)[2:]
+    if sorted(takes) != sorted(options):
+        given = ", ".join(sorted(options)) or "nothing"
+        raise HarnessError(
+            f"the inference procedure '{name}' takes {', '.join(takes) or 'no options'}; it was given {given}"
+        )
+    return PROCEDURES[name], options
 
 
-def _write(
-    path: Path,
-    rows: list[Row],
-    prompts: list[list[int]],
-    places: list[tuple[int, int]],
-    responses: list[Sampled],
-    texts: list[str],
-    step: int,
-) -> None:
+def _write(path: Path, places: Places, hashes: dict[str, str], answers: list[Answer], step: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    hashes = [prompt_hash(ids) for ids in prompts]
     columns = {
-        "prompt_id": [rows[i]["prompt_id"] for i, _ in places],
+        "prompt_id": [row["prompt_id"] for row, _ in places],
         "k": [k for _, k in places],
         "step": [step] * len(places),
-        "prompt_hash": [hashes[i] for i, _ in places],
-        "response": texts,
-        "token_ids": [response.token_ids for response in responses],
-        "logps": [response.logps for response in responses],
-        "end": [response.end for response in responses],
+        "prompt_hash": [hashes[row["prompt_id"]] for row, _ in places],
+        "response": [answer.text for answer in answers],
+        "token_ids": [answer.response.token_ids for answer in answers],
+        "logps": [answer.response.logps for answer in answers],
+        "end": [answer.response.end for answer in answers],
+        "spent_tokens": [answer.spent for answer in answers],
     }
     pq.write_table(pa.table(columns), path)
 
 
-def _summary(responses: list[Sampled]) -> list[Measurement]:
-    n = len(responses)
-    tokens = sum(len(response.token_ids) for response in responses)
-    cut = sum(response.end == "length" for response in responses)
+def _summary(answers: list[Answer]) -> list[Measurement]:
+    n = len(answers)
+    tokens = sum(len(answer.response.token_ids) for answer in answers)
+    cut = sum(answer.response.end == "length" for answer in answers)
     return [
         Measurement("responses", n, 1, "responses"),
-        Measurement("generated_tokens", tokens, 1, "tokens"),
+        Measurement("generated_tokens", sum(answer.spent for answer in answers), 1, "tokens"),
         Measurement("mean_length", tokens / n, n, "tokens"),
         Measurement("truncated", cut / n, n, "share", "lower"),
     ]

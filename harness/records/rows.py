@@ -92,7 +92,7 @@ def measurements(shelf: Shelf) -> Iterator[Row]:
     for cell in shelf.plan.cells:
         for step in steps(cell):
             stages: list[Stage] = [cell.samples[step], cell.grades[step]]
-            for stage in [cell.policy, *stages] if step is None else stages:
+            for stage in [*cell.own, *stages] if step is None else stages:
                 where = {"step": FINAL if step is None else step, "kind": stage.kind, "stage": stage.name}
                 for item in (shelf.record(stage) or {}).get("measurements", []):
                     values = {name: item[name] for name in ("metric", "value", "n")}
@@ -143,16 +143,16 @@ def spent(shelf: Shelf) -> Iterator[Row]:
         if cell.reason:
             continue
         parts: dict[str, list[Stage]] = {
-            "own": [cell.policy],
+            "own": list(cell.own),
             "with shared": list(walk([cell.policy])),
             "evaluation": graded,
         }
         for part, stages in parts.items():
             costs = [(shelf.record(stage) or {}).get("cost") for stage in stages]
             known = [cost for cost in costs if cost]
-            if known and len(known) == len(costs):
+            if len(known) == len(costs):
                 seconds = sum(float(cost["device_seconds"]) for cost in known)
-                peak = max(float(cost.get("peak_memory_bytes") or 0) for cost in known)
+                peak = max((float(cost.get("peak_memory_bytes") or 0) for cost in known), default=0.0)
                 yield {**cell_id(cell), "part": part, "device_seconds": seconds, "peak_memory_bytes": peak}
 
 

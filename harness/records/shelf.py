@@ -71,7 +71,7 @@ class Shelf:
         missing = list(dict.fromkeys(self.unfinished(cell.grades[step])))
         if not missing:
             return Fate("done")
-        own = {cell.policy.name, cell.samples[step].name, cell.grades[step].name}
+        own = {stage.name for stage in (*cell.own, cell.samples[step], cell.grades[step])}
         for stage in missing:
             failure = self.failure(stage)
             if failure:

@@ -57,7 +57,7 @@ class PairObjective(Objective):
 
         sequences = [(row["prompt"], row[side]) for side in ("chosen", "rejected") for row in rows]
         batch = pad(sequences, self.pad_id, torch.tensor)
-        if self.algorithm.needs.reference:
+        if self.algorithm.reference:
             sides = [[row["reference_chosen"] for row in rows], [row["reference_rejected"] for row in rows]]
             batch["reference"] = torch.tensor(sides, dtype=torch.float32)
         return batch
@@ -84,8 +84,14 @@ class PairObjective(Objective):
             totals["rows"],
             totals["tokens"],
         )
-        loss = self.algorithm.losses(pairs).sum() / totals["rows"]
+        losses = self.algorithm.losses(pairs)
+        weights = self.weights(batch)
+        loss = (losses if weights is None else losses * weights).sum() / totals["rows"]
         return loss, self._logs(outputs, batch, pairs)
+
+    def weights(self, batch: dict[str, Any]) -> torch.Tensor | None:
+        """How much each pair counts (B,); all alike where it is None."""
+        return None
 
     def _logs(self, outputs: Any, batch: dict[str, Any], pairs: PairBatch) -> dict[str, Any]:
         chosen, rejected = (reward.detach() for reward in self.algorithm.rewards(pairs))
@@ -120,7 +126,7 @@ def train_pairs(algorithm: PairAlgorithm, job: Job) -> list[Measurement]:
     encoder = Encoder(tokenizer)
     kept, left_out = fitting(encoder, job.rows, "pairs", job.budget)
     rows = [{"prompt": encoder.prompt(row), **_sides(encoder, row)} for row in kept]
-    if algorithm.needs.reference:
+    if algorithm.reference:
         reference = read_reference(job.inputs["reference"])
         for row, source in zip(rows, kept, strict=True):
             row["reference_chosen"] = reference(source["prompt_id"], source["chosen"])

@@ -40,6 +40,8 @@ def train(
     model: PreTrainedModel | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
     lengths: list[int] | None = None,
+    indices: list[int] | None = None,
+    aligned: int = 1,
 ) -> list[Measurement]:
     """Train a policy along the road and write `policy/`, `policy-step-<n>/` and `curves.parquet` into `job.out`.
 
@@ -52,6 +54,8 @@ def train(
         model: a model to train instead of the job's start, with `tokenizer`.
         tokenizer: see `model`.
         lengths: tokens of each row, to batch rows of like length; None keeps the seeded order.
+        indices: rows in the order in which they are used; None for a fresh seeded permutation for each pass.
+        aligned: steps that belong together, so that a checkpoint falls on no other than a multiple of them.
 
     Raises:
         FloatingPointError: the loss, the gradient or the final weights are not finite.
@@ -61,11 +65,11 @@ def train(
     if model is None or tokenizer is None:
         model, tokenizer = load_policy(job.inputs["start"] / "policy", job.budget.precision)
     check_room(job, model)
-    needed = job.budget.steps * job.budget.batch * rows_per_prompt
-    indices = order(len(rows), needed, job.seed("order"))
+    if indices is None:
+        indices = order(len(rows), job.budget.steps * job.budget.batch * rows_per_prompt, job.seed("order"))
     if lengths is not None:
         indices = grouped(indices, lengths, job.budget.batch * rows_per_prompt, job.seed("order"))
-    given = arguments(job, learning_rate, rows_per_prompt)
+    given = arguments(job, learning_rate, rows_per_prompt, aligned)
     trainer = _trainer(job, rows, indices, objective, model, tokenizer, given)
     return run(job, trainer, lambda folder: _save(job, trainer, tokenizer, folder), "policy")
 
@@ -75,59 +79,84 @@ def run(job: Job, trainer: Any, save: Callable[[Path], None], product: str) -> l
     import torch
     from transformers import PrinterCallback
 
-    if trainer.accelerator.num_processes != 1:
-        raise HarnessError("training runs in one process so far: the totals of a step are not summed over processes")
     folder = job.out / "checkpoints"
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(_callback(job, save, product))
-    resume = checkpoints.newest(folder)
+    trainer.add_callback(_callback(job, save, product, trainer))
+    with trainer.accelerator.main_process_first():  # it removes what is not whole
+        resume = checkpoints.newest(folder)
+    if resume:
+        trainer.objective.load(resume)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     if not all(bool(torch.isfinite(p).all()) for p in trainer.model.parameters()):
         raise FloatingPointError(f"a weight is no longer finite after step {trainer.state.global_step}")
-    save(job.out / product)
-    for kept in folder.glob(f"{product}-step-*"):
-        shutil.rmtree(job.out / kept.name, ignore_errors=True)
-        shutil.copytree(kept, job.out / kept.name)  # a run that is killed here finds it again beside its checkpoint
-    history = [entry for entry in trainer.state.log_history if "loss" in entry]
-    write_curves(history, job.out / "curves.parquet")
-    shutil.rmtree(folder.rename(job.out / "draft-checkpoints"))  # all of them go at once, or none
+    if trainer.is_world_process_zero():
+        save(job.out / product)
+        for kept in folder.glob(f"{product}-step-*"):
+            shutil.rmtree(job.out / kept.name, ignore_errors=True)
+            shutil.copytree(kept, job.out / kept.name)  # a run that is killed here finds it again beside its checkpoint
+        write_curves(_history(trainer), job.out / "curves.parquet")
+        shutil.rmtree(folder.rename(job.out / "draft-checkpoints"))  # all of them go at once, or none
+    trainer.accelerator.wait_for_everyone()
+    return _results(trainer)
+
+
+def _history(trainer: Any) -> list[dict[str, Any]]:
+    return [entry for entry in trainer.state.log_history if "loss" in entry]
+
+
+def _results(trainer: Any) -> list[Measurement]:
+    history = _history(trainer)
     ends = [("loss_first", history[0]), ("loss_last", history[-1])] if history else []
     losses = [Measurement(name, float(entry["loss"]), 1, "nats", "lower") for name, entry in ends]
     return [Measurement("steps", trainer.state.global_step, 1, "steps"), *losses]
 
 
-def arguments(job: Job, learning_rate: float, rows_per_prompt: int) -> dict[str, Any]:
-    """A budget in transformers' words.
+def arguments(job: Job, learning_rate: float, rows_per_prompt: int, aligned: int = 1) -> dict[str, Any]:
+    """A budget in transformers' words. Several processes share a step: its micro-batches, or each one's rows.
 
     Raises:
-        HarnessError: the micro-batch does not divide the batch.
+        HarnessError: the micro-batch does not divide the batch, or the processes do not divide either.
     """
     import torch
+    from accelerate import PartialState
 
     budget = job.budget
     if budget.batch % budget.micro_batch:
         raise HarnessError(
             f"budget.micro_batch is {budget.micro_batch}, which does not divide budget.batch = {budget.batch}"
         )
-    every = log_every(budget.steps)
+    parts, rows = budget.batch // budget.micro_batch, budget.micro_batch
+    world = PartialState(cpu=not torch.cuda.is_available()).num_processes
+    if parts % world == 0:
+        parts //= world
+    elif rows % world == 0:
+        rows //= world
+    else:
+        raise HarnessError(
+            f"{world} processes divide neither the {parts} micro-batches of a step nor budget.micro_batch = {rows}"
+        )
+    every = math.lcm(log_every(budget.steps), aligned)
     constant = budget.schedule == "constant" and budget.warmup > 0
     return {
         "output_dir": str(job.out / "checkpoints"),
         "max_steps": budget.steps,
-        "per_device_train_batch_size": budget.micro_batch * rows_per_prompt,
-        "gradient_accumulation_steps": budget.batch // budget.micro_batch,
+        "per_device_train_batch_size": rows * rows_per_prompt,
+        "gradient_accumulation_steps": parts,
         "learning_rate": learning_rate,
         "lr_scheduler_type": "constant_with_warmup" if constant else budget.schedule,
         "warmup_steps": math.ceil(budget.warmup * budget.steps),
         "weight_decay": budget.weight_decay,
         "max_grad_norm": budget.max_grad_norm,
         "seed": job.seed("init"),  # of an adapter; the order of rows is given
-        "logging_steps": every,
+        "logging_steps": log_every(budget.steps),
         # a checkpoint falls on a logged step, so that a resumed run logs what an undisturbed one would have
         "save_steps": max(1, job.checkpoint_every // every) * every,
         "save_strategy": "steps",
         "save_total_limit": 2,
         "use_cpu": not torch.cuda.is_available(),
+        # a micro-batch is several forward passes, and not as many in every process
+        "ddp_find_unused_parameters": False,
+        "ddp_broadcast_buffers": False,
         "bf16": False,  # the weights themselves have the budget's precision
         "report_to": "none",
         "disable_tqdm": True,
@@ -206,14 +235,14 @@ def _save(job: Job, trainer: Any, tokenizer: PreTrainedTokenizerBase, folder: Pa
     save_policy(trainer.accelerator.unwrap_model(trainer.model), tokenizer, folder, base)
 
 
-def _callback(job: Job, save: Callable[[Path], None], product: str) -> TrainerCallback:
+def _callback(job: Job, save: Callable[[Path], None], product: str, trainer: Any) -> TrainerCallback:
     from transformers import TrainerCallback
 
     class Keeper(TrainerCallback):  # type: ignore[misc]  # transformers ships no types that mypy reads here
         """Seals checkpoints, and keeps the policies of the steps that the job asks for."""
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.global_step in job.emit:
+            if state.global_step in job.emit and state.is_world_process_zero:
                 kept = Path(args.output_dir) / f"{product}-step-{state.global_step}"
                 draft = kept.with_name(f"draft-{state.global_step}")
                 shutil.rmtree(draft, ignore_errors=True)
@@ -224,6 +253,10 @@ def _callback(job: Job, save: Callable[[Path], None], product: str) -> TrainerCa
                 control.should_save = False  # the product itself follows at once
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            checkpoints.seal(Path(args.output_dir) / f"checkpoint-{state.global_step}")
+            trainer.accelerator.wait_for_everyone()  # each process writes its random state
+            if state.is_world_process_zero:
+                checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+                trainer.objective.save(checkpoint)
+                checkpoints.seal(checkpoint)
 
     return Keeper()

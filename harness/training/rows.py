@@ -84,6 +84,19 @@ def fitting(encoder: Encoder, rows: Sequence[Row], view: str, budget: Budget) ->
     return kept, len(rows) - len(kept)
 
 
+def fitting_prompts(encoder: Encoder, rows: Sequence[Row], budget: Budget) -> tuple[list[Row], int]:
+    """Prompts that fit the budget's length, and how many were left out.
+
+    Raises:
+        HarnessError: nothing is left, or the chat template cannot be trusted.
+    """
+    check_template(encoder.tokenizer, rows[0]["prompt"])
+    kept = [row for row in rows if len(encoder.prompt(row)) <= budget.max_prompt_tokens]
+    if not kept:
+        raise HarnessError(f"none of {len(rows)} prompts fits budget.max_prompt_tokens = {budget.max_prompt_tokens}")
+    return kept, len(rows) - len(kept)
+
+
 def _fits(encoder: Encoder, row: Row, view: str, budget: Budget) -> bool:
     if len(encoder.prompt(row)) > budget.max_prompt_tokens:
         return False

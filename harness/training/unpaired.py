@@ -60,7 +60,7 @@ class UnpairedObjective(Objective):
         return {**batch, "label": label, "reference": reference, "partners": partners}
 
     def totals(self, batches: list[dict[str, Any]], trainer: Any) -> dict[str, Any]:
-        """The step's rows, and its estimate of the KL from all mismatched partners, without gradient."""
+        """The step's rows, and how far the policy has moved on all mismatched partners, without gradient."""
         import torch
 
         model, moved = trainer.model, []
@@ -69,16 +69,18 @@ class UnpairedObjective(Objective):
                 partners = {name: value.to(trainer.args.device) for name, value in batch["partners"].items()}
                 logp = trainer.forward(model, partners).log_probs.float().sum(1)
                 moved.append(logp - batch["reference"][1].to(logp.device))
-        return {"rows": sum(len(batch["label"]) for batch in batches), "kl": torch.cat(moved).mean()}
+        return {"rows": sum(len(batch["label"]) for batch in batches), "moved": torch.cat(moved).sum()}
 
     def loss(self, outputs: Any, batch: dict[str, Any], totals: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any]]:
         """The algorithm's losses, summed and divided by the step's rows."""
+        import torch
+
         rows = UnpairedBatch(
             outputs.log_probs.float().sum(1),
             outputs.label_mask.sum(1),
             batch["label"],
             batch["reference"][0],
-            totals["kl"],
+            torch.as_tensor(totals["moved"]) / totals["rows"],
             totals["rows"],
         )
         loss = self.algorithm.losses(rows).sum() / totals["rows"]

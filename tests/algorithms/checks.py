@@ -10,6 +10,7 @@ from formulas import CASES, PAIRS, ROWS, STEP_ROWS, STEP_TOKENS, Pair, kto, sigm
 from torch import Tensor
 
 from harness import registry
+from harness.algorithms.dpo import divergence_scores
 from harness.training.pairs import PairBatch
 from harness.training.unpaired import UnpairedBatch
 
@@ -64,6 +65,22 @@ def pair_formula(name: str) -> None:
     chosen, rejected = gradients(losses, batch.chosen_logp, batch.rejected_logp)
     close(chosen, [slope for _, slope, _ in expected])
     close(rejected, [slope for _, _, slope in expected])
+
+
+def far_ratios_follow_the_tangent() -> None:
+    """Where 1/u or u^−α is beyond e^30, f′ goes on along its tangent: no overflow, and no loss of the gradient."""
+    for divergence, alpha in (("forward_kl", 1.0), ("alpha_divergence", 0.25)):
+        ratio = numbers(*(-x / alpha for x in (29.0, 30.0, 31.0, 500.0)), grad=True)
+        found = divergence_scores(ratio, divergence, alpha)
+        top = math.exp(30)
+        bent = (math.exp(29) - 1, top - 1, 2 * top - 1, 471 * top - 1)
+        relative(found, [-value / alpha for value in bent])
+        relative(torch.autograd.grad(found.sum(), ratio)[0], [math.exp(29), top, top, top])
+
+
+def relative(found: Tensor, expected: list[float]) -> None:
+    """Equal to 1e-12 of each entry."""
+    assert float((found.detach() / numbers(*expected) - 1).abs().max()) < 1e-12
 
 
 def kto_formula(mismatched: float, **knobs: float) -> None:

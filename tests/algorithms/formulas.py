@@ -80,6 +80,55 @@ def dpo_hinge(p: Pair, beta: float, eps: float) -> Found:
     return loss, slope, -slope
 
 
+Shape = Callable[[float], tuple[float, float]]
+"""Of u = π/π_ref: f′(u), and u f″(u), which is its derivative by log u."""
+
+
+def forward_kl(u: float) -> tuple[float, float]:
+    return 1 - 1 / u, 1 / u  # f = −log u
+
+
+def js(u: float) -> tuple[float, float]:
+    return math.log(2 * u / (1 + u)), 1 / (1 + u)  # f = u log u − (1 + u) log((1 + u) / 2)
+
+
+def reverse_kl(u: float) -> tuple[float, float]:
+    return math.log(u), 1.0  # f = u log u − u
+
+
+def alpha_of(alpha: float) -> Shape:
+    return lambda u: ((1 - u**-alpha) / alpha, u**-alpha)  # f = (u^(1−α) − (1−α)u − α) / (α(α−1))
+
+
+def softplus(x: float) -> float:
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
+
+
+def dpo_f(
+    p: Pair,
+    beta: float,
+    shape: Shape,
+    *,
+    mean: bool = False,
+    right: float = 1.0,
+    flipped: float = 0.0,
+    hinge: bool = False,
+) -> Found:
+    """`right` and `flipped` weigh the loss of the margin, and of the margin turned round."""
+    n_w, n_l = (p.n_w, p.n_l) if mean else (1, 1)
+    (at_w, up_w), (at_l, up_l) = (shape(math.exp(r)) for r in (p.w - p.ref_w, p.l - p.ref_l))
+    h = beta * at_w / n_w - beta * at_l / n_l
+    loss = (
+        right * max(0.0, 1 - h) + flipped * max(0.0, 1 + h) if hinge else right * softplus(-h) + flipped * softplus(h)
+    )
+    slope = (
+        flipped * (h > -1) - right * (h < 1)
+        if hinge
+        else flipped * math.exp(-softplus(-h)) - right * math.exp(-softplus(h))
+    )
+    return loss, slope * beta * up_w / n_w, -slope * beta * up_l / n_l
+
+
 def ipo(p: Pair, tau: float = 0.5, *, mean: bool = True) -> Found:
     n_w, n_l = (p.n_w, p.n_l) if mean else (1, 1)
     gap = (p.w - p.ref_w) / n_w - (p.l - p.ref_l) / n_l - 0.5 / tau
@@ -133,6 +182,53 @@ CASES = {
     "dpo hinge": Case("dpo", {"beta": 0.2, "variant": "hinge"}, lambda p: dpo_hinge(p, 0.2, 0.0)),
     "dpo hinge smoothed": Case(
         "dpo", {"beta": 0.2, "variant": "hinge", "label_smoothing": 0.3}, lambda p: dpo_hinge(p, 0.2, 0.3)
+    ),
+    "dpo tokens": Case("dpo", {"beta": 5.0, "normalise": "tokens"}, lambda p: dpo_f(p, 5.0, reverse_kl, mean=True)),
+    "dpo tokens smoothed": Case(
+        "dpo",
+        {"beta": 5.0, "normalise": "tokens", "label_smoothing": 0.2},
+        lambda p: dpo_f(p, 5.0, reverse_kl, mean=True, right=0.8, flipped=0.2),
+    ),
+    "dpo tokens hinge": Case(
+        "dpo",
+        {"beta": 2.0, "normalise": "tokens", "variant": "hinge"},
+        lambda p: dpo_f(p, 2.0, reverse_kl, mean=True, hinge=True),
+    ),
+    "dpo tokens robust": Case(
+        "dpo",
+        {"beta": 2.0, "normalise": "tokens", "variant": "robust", "label_smoothing": 0.2},
+        lambda p: dpo_f(p, 2.0, reverse_kl, mean=True, right=0.8 / 0.6, flipped=-0.2 / 0.6),
+    ),
+    "dpo forward": Case("dpo", {"beta": 0.3, "divergence": "forward_kl"}, lambda p: dpo_f(p, 0.3, forward_kl)),
+    "dpo js": Case("dpo", {"beta": 0.3, "divergence": "js_divergence"}, lambda p: dpo_f(p, 0.3, js)),
+    "dpo js robust": Case(
+        "dpo",
+        {"beta": 0.3, "divergence": "js_divergence", "variant": "robust", "label_smoothing": 0.2},
+        lambda p: dpo_f(p, 0.3, js, right=0.8 / 0.6, flipped=-0.2 / 0.6),
+    ),
+    "dpo js hinge": Case(
+        "dpo",
+        {"beta": 0.3, "divergence": "js_divergence", "variant": "hinge"},
+        lambda p: dpo_f(p, 0.3, js, hinge=True),
+    ),
+    "dpo alpha": Case("dpo", {"beta": 0.3, "divergence": "alpha_divergence"}, lambda p: dpo_f(p, 0.3, alpha_of(0.5))),
+    "dpo alpha small": Case(
+        "dpo", {"beta": 0.3, "divergence": "alpha_divergence", "alpha": 0.2}, lambda p: dpo_f(p, 0.3, alpha_of(0.2))
+    ),
+    "dpo tokens forward": Case(
+        "dpo",
+        {"beta": 2.0, "divergence": "forward_kl", "normalise": "tokens"},
+        lambda p: dpo_f(p, 2.0, forward_kl, mean=True),
+    ),
+    "dpo tokens js": Case(
+        "dpo",
+        {"beta": 2.0, "divergence": "js_divergence", "normalise": "tokens"},
+        lambda p: dpo_f(p, 2.0, js, mean=True),
+    ),
+    "dpo tokens alpha": Case(
+        "dpo",
+        {"beta": 2.0, "divergence": "alpha_divergence", "alpha": 0.7, "normalise": "tokens"},
+        lambda p: dpo_f(p, 2.0, alpha_of(0.7), mean=True),
     ),
     "ipo": Case("ipo", {}, ipo),
     "ipo sum": Case("ipo", {"tau": 0.07, "normalise": "sum"}, lambda p: ipo(p, 0.07, mean=False)),

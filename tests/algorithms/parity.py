@@ -74,8 +74,11 @@ def agree(model: Any, ours: Tensor, theirs: Tensor) -> None:
     assert (found - expected).norm() < TOLERANCE * max(1.0, float(expected.norm()))
 
 
-def pair_rows(tokenizer: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Eight pairs as data and as our road has them, with a made-up reference near the policy's size."""
+def pair_rows(tokenizer: Any, *, near: bool = False) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Eight pairs as data and as our road has them, with a made-up reference near the policy's size.
+
+    `near` is for divergences, which take the ratio itself: there e^10 more or less would leave float32 no digits.
+    """
     data = tiny.Tiny().rows("pairs", "train")[:8]
     encoder = Encoder(tokenizer)
     rows = [
@@ -84,6 +87,10 @@ def pair_rows(tokenizer: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]
         | {"reference_chosen": -9.0 - i, "reference_rejected": -14.0 + 1.5 * i}
         for i, row in enumerate(data)
     ]
+    if near:
+        for i, row in enumerate(rows):
+            row["reference_chosen"] = -3.7 * len(row["chosen"]) + 0.6 * (i - 3)
+            row["reference_rejected"] = -3.7 * len(row["rejected"]) - 0.4 * (i - 4)
     return data, rows
 
 
@@ -99,14 +106,14 @@ def dpo_trainer(shelf: Path, name: str, knobs: dict[str, Any], **config: Any) ->
     from trl import DPOTrainer
 
     model, tokenizer = policy(shelf)
-    data, rows = pair_rows(tokenizer)
+    data, rows = pair_rows(tokenizer, near="divergence" in knobs)
     sequences = [plain_ids(tokenizer, row, side) for side in ("chosen", "rejected") for row in data]
     batch = padded(sequences, tokenizer.pad_token_id)
     batch |= {
         f"ref_{side}_logps": torch.tensor([r[f"reference_{side}"] for r in rows]) for side in ("chosen", "rejected")
     }
     own = {"ld_alpha": None, "precompute_ref_logps": True, "f_divergence_type": "reverse_kl", "use_weighting": False}
-    theirs = trainer(DPOTrainer, model=model, loss_weights=[1.0], **own, **config)
+    theirs = trainer(DPOTrainer, model=model, loss_weights=[1.0], **(own | config))
     agree(model, our_pairs(name, model, tokenizer, rows, **knobs), theirs._compute_loss(model, batch, False))
 
 
@@ -144,6 +151,17 @@ def both_sides(tokenizer: Any, data: list[dict[str, Any]]) -> dict[str, Tensor]:
     return found
 
 
+class Watched:
+    """An algorithm for labelled rows that keeps the reference points that the road gave it, one per micro-batch."""
+
+    def __init__(self, given: Any) -> None:
+        self.rewards, self.own, self.z = given.rewards, given.losses, []
+
+    def losses(self, batch: Any) -> Any:
+        self.z.append(float(batch.kl_mismatched))
+        return self.own(batch)
+
+
 def kto_trainer(shelf: Path, knobs: dict[str, float], kl: float, **config: Any) -> None:
     """Ours is TRL's KTOTrainer's, where it is given our mismatched partners and the step is one micro-batch.
 
@@ -163,12 +181,13 @@ def kto_trainer(shelf: Path, knobs: dict[str, float], kl: float, **config: Any) 
         | {"reference": reference[i], "reference_partner": mismatched[i]}
         for i, row in enumerate(data)
     ]
-    objective = UnpairedObjective(algorithm("kto", **knobs), tokenizer.pad_token_id)
+    watched: Any = Watched(algorithm("kto", **knobs))
+    objective = UnpairedObjective(watched, tokenizer.pad_token_id)
     batch = objective.collate(rows)
     road = SimpleNamespace(model=model, forward=token_scores, args=SimpleNamespace(device=torch.device("cpu")))
     totals = objective.totals([batch], road)
-    assert (float(totals["kl"]) > 0) == (kl > 0)
     ours = objective.loss(token_scores(model, batch), batch, totals)[0]
+    assert (watched.z[0] > 0) == (kl > 0)
     inputs = padded(matched, tokenizer.pad_token_id) | padded(partners, tokenizer.pad_token_id, "KL_")
     inputs["label"] = torch.tensor([row["label"] for row in data])
     inputs |= {"ref_logps": torch.tensor(reference), "ref_KL_logps": torch.tensor(mismatched)}

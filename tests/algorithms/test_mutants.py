@@ -91,7 +91,9 @@ TABLE: list[tuple[str, str, str, str, list[str]]] = [
      ["step of dpo"]),
     (PAIRS, "PairObjective.loss", '.sum() / totals["rows"]', ".mean()", ["splits of dpo"]),
     (PAIRS, "PairObjective.totals", "sum(int((b", "max(int((b", ["splits of cpo"]),
-    (UNPAIRED, "UnpairedObjective.totals", "torch.cat(moved).mean()", "torch.cat(moved).sum()", ["step of kto"]),
+    (UNPAIRED, "UnpairedObjective.totals", "torch.cat(moved).sum()", "torch.cat(moved).mean()", ["step of kto"]),
+    (UNPAIRED, "UnpairedObjective.loss", 'torch.as_tensor(totals["moved"]) / totals["rows"]',
+     'torch.as_tensor(totals["moved"])', ["step of kto"]),
     ("harness.training.sequences", "Likelihood.loss", "-outputs.log_probs.float().sum() / tokens",
      "-(outputs.log_probs.float().sum(1) / outputs.label_mask.sum(1)).sum() / 8", ["sft by hand"]),
     ("harness.training.sequences", "Likelihood.loss", "-outputs.log_probs", "outputs.log_probs", ["sft by hand"]),
@@ -133,9 +135,8 @@ TABLE: list[tuple[str, str, str, str, list[str]]] = [
     (KTO_FILE, "Kto.losses", "batch.logp - batch.reference_logp", "batch.logp", ["formula of kto", "step of kto"]),
     (PAIRS, "train_pairs", 'reference(source["prompt_id"], source["rejected"])',
      'reference(source["prompt_id"], source["chosen"])', ["start of dpo"]),
-    ("harness.plan", "_World.reference", '{"start": self.start(start, replicate)}',
-     '{"start": self.base(0)}', ["plan"]),
-    ("harness.plan", "_World.trained", "self.reference(start, replicate)", "self.reference(start, 0)", ["plan"]),
+    ("harness.layout", "Layout.reference", '{"start": start, **', '{"start": self.base(0), **', ["plan"]),
+    ("harness.layout", "Layout._train", "self.reference(start, data)", 'self.reference(self.start("sft", 0), data)', ["plan"]),
     # what is counted
     (SCORING, "pad", "[IGNORED] * len(prompt)", "prompt", ["step of ipo", "step of kto", "sft by hand"]),  # in DPO the prompt's cancel
     (SCORING, "pad", "response + [IGNORED] * gap", "response + [pad_id] * gap", ["step of dpo", "step of kto", "sft by hand"]),

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 import torch
-from checks import algorithm, close, gradients, numbers, pair_batch, pair_formula
-from formulas import CASES, PAIRS, Pair, sigma
+from checks import algorithm, close, far_ratios_follow_the_tangent, gradients, numbers, pair_batch, pair_formula
+from formulas import CASES, PAIRS, Pair, alpha_of, forward_kl, js, reverse_kl, sigma
+from mutants import DPO_TABLE, mutated
+from parity import dpo_trainer
+from test_trl_steps import PAIRED
 
-from harness.algorithms.dpo import margin_losses
+from harness import registry
+from harness.algorithms.dpo import divergence_scores, margin_losses
 from harness.algorithms.ipo import squared_losses
 from harness.algorithms.orpo import log_odds
+from harness.errors import HarnessError
+from harness.knobs import OneOf, knobs
 
 NAMES = ("dpo", "ipo", "cpo", "orpo", "simpo")
 AT_REFERENCE = tuple(Pair(p.ref_w, p.ref_l, p.n_w, p.n_l, p.ref_w, p.ref_l) for p in PAIRS)
@@ -26,8 +34,16 @@ def test_loss_and_gradient_are_those_of_the_formula(name: str) -> None:
 def test_every_value_of_every_choice_is_checked() -> None:
     seen = {(case.algorithm, name, value) for case in CASES.values() for name, value in case.knobs.items()}
     assert {case.algorithm for case in CASES.values()} == set(NAMES)
-    assert {("dpo", "variant", "robust"), ("dpo", "variant", "hinge")} <= seen
-    assert {("ipo", "normalise", "sum"), ("cpo", "nll", "sequence")} <= seen
+    declared = [(name, knob) for name in NAMES for knob in knobs(registry.load("algorithms", name)).values()]
+    choices = {
+        (name, knob.name, value)
+        for name, knob in declared
+        if isinstance(knob.valid, OneOf)
+        for value in knob.valid.values
+        if value != knob.default
+    }
+    assert len(choices) == 8
+    assert choices <= seen
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -49,6 +65,106 @@ def test_logged_rewards_carry_what_the_loss_compares(name: str) -> None:
     mirrored = tuple(Pair(p.l, p.w, p.n_l, p.n_w, p.ref_l, p.ref_w) for p in PAIRS)
     close(algorithm(name).rewards(pair_batch())[0], expected[name])
     close(algorithm(name).rewards(pair_batch(mirrored))[1], expected[name])
+
+
+def test_dpo_logs_the_rewards_that_it_compares() -> None:
+    """β f′(u), over |y| where normalised: that the difference goes into the loss is the formula's to check."""
+    shapes = {
+        "reverse_kl": reverse_kl,
+        "forward_kl": forward_kl,
+        "js_divergence": js,
+        "alpha_divergence": alpha_of(0.5),
+    }
+    for divergence, shape in shapes.items():
+        expected = [0.3 * shape(math.exp(p.w - p.ref_w))[0] for p in PAIRS]
+        close(algorithm("dpo", beta=0.3, divergence=divergence).rewards(pair_batch())[0], expected)
+        mean = algorithm("dpo", beta=0.3, divergence=divergence, normalise="tokens").rewards(pair_batch())[0]
+        close(mean, [value / p.n_w for value, p in zip(expected, PAIRS, strict=True)])
+
+
+@pytest.mark.parametrize("normalise", ["sum", "tokens"])
+@pytest.mark.parametrize("divergence", ["reverse_kl", "forward_kl", "js_divergence", "alpha_divergence"])
+def test_every_divergence_starts_alike(divergence: str, normalise: str) -> None:
+    """At the reference nothing distinguishes them: the loss is log 2 whatever the lengths, the slopes are ∓f″(1)β/2."""
+    batch = pair_batch(AT_REFERENCE)
+    losses = algorithm("dpo", beta=0.4, divergence=divergence, normalise=normalise).losses(batch)
+    close(losses, [math.log(2)] * 5)
+    curvature = 0.5 if divergence == "js_divergence" else 1.0
+    (slope,) = gradients(losses, batch.chosen_logp)
+    close(slope, [-0.4 * curvature / 2 / (p.n_w if normalise == "tokens" else 1) for p in PAIRS])
+
+
+def test_alpha_leads_from_the_reverse_kl_to_the_forward_kl() -> None:
+    ratio = numbers(-4.0, -0.5, 0.0, 1e-9, 3.0)
+    for alpha, limit in ((1e-9, "reverse_kl"), (1 - 1e-12, "forward_kl")):
+        gap = divergence_scores(ratio, "alpha_divergence", alpha) - divergence_scores(ratio, limit, 0.5)
+        assert float(gap.abs().max()) < 1e-7
+
+
+@pytest.mark.parametrize("divergence", ["forward_kl", "js_divergence", "alpha_divergence"])
+def test_scores_rise_with_the_ratio_and_are_bounded_above(divergence: str) -> None:
+    """No score above 1, log 2 or 1/α: beyond that no policy has such a reward. Below there is no bound."""
+    scores = divergence_scores(torch.linspace(-200, 200, 801, dtype=torch.float64), divergence, 0.3)
+    assert (scores[:430].diff() > 0).all()
+    assert (scores.diff() >= 0).all()
+    assert float(scores[-1]) == pytest.approx({"forward_kl": 1, "js_divergence": math.log(2)}.get(divergence, 1 / 0.3))
+
+
+def test_far_ratios_follow_the_tangent() -> None:
+    far_ratios_follow_the_tangent()
+
+
+def test_length_normalised_dpo_is_ipo_with_another_link() -> None:
+    """Both compare log-ratios per token; and at equal lengths n it is DPO with β/n."""
+    chosen, rejected = algorithm("ipo").rewards(pair_batch())
+    expected = margin_losses(2.0 * (chosen - rejected), "sigmoid", 0.0).tolist()
+    close(algorithm("dpo", beta=2.0, normalise="tokens").losses(pair_batch()), expected)
+    even = tuple(Pair(p.w, p.l, 4, 4, p.ref_w, p.ref_l) for p in PAIRS)
+    by_hand = algorithm("dpo", beta=0.5).losses(pair_batch(even)).tolist()
+    close(algorithm("dpo", beta=2.0, normalise="tokens").losses(pair_batch(even)), by_hand)
+
+
+def test_the_defaults_are_equal_to_the_bit_to_what_they_were() -> None:
+    """β(r_w) − β(r_l) in this order of operations, in float32: published results rest on it."""
+    batch = pair_batch(dtype=torch.float32)
+    assert batch.reference_chosen_logp is not None
+    assert batch.reference_rejected_logp is not None
+    chosen = 0.1 * (batch.chosen_logp - batch.reference_chosen_logp)
+    rejected = 0.1 * (batch.rejected_logp - batch.reference_rejected_logp)
+    margin = chosen - rejected
+    before = (1 - 0.0) * -torch.nn.functional.logsigmoid(margin) + 0.0 * -torch.nn.functional.logsigmoid(-margin)
+    assert torch.equal(algorithm("dpo").losses(batch), before)
+
+
+def test_an_alpha_that_nothing_reads_is_refused_before_any_work(tmp_path: Path) -> None:
+    job = tiny.job(tmp_path, "pairs", tmp_path / "no shelf")
+    with pytest.raises(HarnessError, match=r"dpo\.alpha is 0\.3, which divergence = 'forward_kl' does not read"):
+        algorithm("dpo", alpha=0.3, divergence="forward_kl").train(job)
+
+
+def test_an_alpha_that_is_read_is_not_refused(tmp_path: Path, shelf: Path) -> None:
+    tiny.train("dpo", tmp_path, shelf, {"alpha": 0.3, "divergence": "alpha_divergence"}, steps=1)
+    assert (tmp_path / "policy").is_dir()
+
+
+def dpo_check(name: str, shelf: Path) -> None:
+    """A check by its name in the table: a formula, a step of TRL's, or the ratios far out."""
+    kind, _, case = name.partition(" of ")
+    if kind == "formula":
+        pair_formula(case)
+    elif kind == "step":
+        dpo_trainer(shelf, "dpo", PAIRED[case][0], **PAIRED[case][1])
+    else:
+        far_ratios_follow_the_tangent()
+
+
+@pytest.mark.parametrize("row", DPO_TABLE, ids=lambda row: f"{row[1]} {row[2]} as {row[3]}")
+def test_every_mutant_of_dpos_variants_is_caught(row: tuple[str, str, str, str, list[str]], shelf: Path) -> None:
+    module, where, text, other, checks = row
+    for name in checks:
+        dpo_check(name, shelf)
+        with mutated(module, where, text, other), pytest.raises(AssertionError):
+            dpo_check(name, shelf)
 
 
 def test_dpo_at_the_reference() -> None:

@@ -53,9 +53,14 @@ def trl_losses(shelf: Path, out: Path, loss: str, learning_rate: float, **config
         ("dpo", {"beta": 0.3}, "sigmoid", {"beta": 0.3}),
         ("dpo", {"beta": 0.3, "variant": "hinge"}, "hinge", {"beta": 0.3}),
         ("dpo", {"beta": 0.3, "variant": "robust", "label_smoothing": 0.2}, "robust", {"beta": 0.3, "label_smoothing": 0.2}),
+        ("dpo", {"beta": 2.0, "normalise": "tokens"}, "sigmoid_norm", {"beta": 2.0}),
+        ("dpo", {"beta": 0.3, "divergence": "forward_kl"}, "sigmoid", {"beta": 0.3, "f_divergence_type": "forward_kl"}),
+        ("dpo", {"beta": 0.3, "divergence": "js_divergence"}, "sigmoid", {"beta": 0.3, "f_divergence_type": "js_divergence"}),
+        ("dpo", {"beta": 0.3, "divergence": "alpha_divergence", "alpha": 0.3}, "sigmoid",
+         {"beta": 0.3, "f_divergence_type": "alpha_divergence", "f_alpha_divergence_coef": 0.7}),
         ("ipo", {"tau": 0.3, "normalise": "tokens"}, "ipo", {"beta": 0.3}),
     ],
-    ids=["dpo", "hinge", "robust", "ipo"],
+    ids=["dpo", "hinge", "robust", "tokens", "forward", "js", "alpha", "ipo"],
 )  # fmt: skip
 def test_three_steps_of_training_are_those_of_the_stable_trainer(
     name: str, knobs: dict[str, Any], loss: str, config: dict[str, Any], shelf: Path, tmp_path: Path

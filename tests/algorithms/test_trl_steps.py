@@ -8,6 +8,22 @@ from typing import Any
 import pytest
 from parity import cpo_trainer, dpo_trainer, kto_trainer, orpo_trainer
 
+LOSSES = {"sigmoid": "sum", "hinge": "sum", "robust": "sum", "sigmoid_norm": "tokens"}
+"""TRL's losses of a pair that take any divergence, and what their scores are divided by."""
+KINDS = ("forward_kl", "js_divergence", "alpha_divergence")
+
+
+def divergence(kind: str, loss: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Our knobs and TRL's configuration of the same loss: α is the paper's here, and 1 − α there."""
+    variant = loss.removesuffix("_norm")
+    eps = 0.2 if variant == "robust" else 0.0
+    ours = {"beta": 0.3, "variant": variant, "label_smoothing": eps, "divergence": kind, "normalise": LOSSES[loss]}
+    theirs = {"loss_types": [loss], "beta": 0.3, "label_smoothing": eps, "f_divergence_type": kind}
+    if kind == "alpha_divergence":
+        return {**ours, "alpha": 0.3}, {**theirs, "f_alpha_divergence_coef": 0.7}
+    return ours, theirs
+
+
 PAIRED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "dpo": ({"beta": 0.3}, {"loss_types": ["sigmoid"], "beta": 0.3, "label_smoothing": 0.0}),
     "dpo hinge": ({"variant": "hinge"}, {"loss_types": ["hinge"], "beta": 0.1, "label_smoothing": 0.0}),
@@ -15,6 +31,11 @@ PAIRED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"variant": "robust", "label_smoothing": 0.2},
         {"loss_types": ["robust"], "beta": 0.1, "label_smoothing": 0.2},
     ),
+    "dpo tokens": (
+        {"beta": 2.0, "normalise": "tokens"},
+        {"loss_types": ["sigmoid_norm"], "beta": 2.0, "label_smoothing": 0.0},
+    ),
+    **{f"dpo {kind} {loss}": divergence(kind, loss) for kind in KINDS for loss in LOSSES},
     "ipo": ({"tau": 0.4}, {"loss_types": ["ipo"], "beta": 0.4, "label_smoothing": 0.0}),
 }
 

@@ -3,32 +3,66 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 import tiny
 
 from harness import registry
+from harness.algorithms import Algorithm
+from harness.algorithms._on_policy import OnPolicyAlgorithm
+from harness.algorithms._pairs import PairAlgorithm
+from harness.algorithms._unpaired import UnpairedAlgorithm
 from harness.data import VIEWS
 from harness.knobs import Choice, Uniform, knobs
 
 NAMES = registry.names("algorithms")
-TRAINED = [name for name in NAMES if registry.load("algorithms", name).needs.start]
-POLICIES = [name for name in TRAINED if registry.load("algorithms", name).product == "policy"]
-SMALL = {"hidden": 16, "layers": 1, "heads": 2}
+KINDS = {name: registry.load("algorithms", name) for name in NAMES}
+TRAINED = [name for name in NAMES if KINDS[name].trains and not KINDS[name]().rounds()]
+FROM_A_START = [name for name in TRAINED if KINDS[name].needs.start]
+IN_ROUNDS = [name for name in NAMES if KINDS[name]().rounds()]
+SMALL: dict[str, dict[str, Any]] = {"pretrain": {"hidden": 16, "layers": 1, "heads": 2}}
+ADAPTED = [name for name in FROM_A_START if KINDS[name].product == "policy"]
+VARIANTS = [
+    (name, rank, precision)
+    for name in TRAINED
+    for rank in ((0, 2) if name in ADAPTED else (0,))
+    for precision in ("float32", "bfloat16")
+]
+
+LOGGED: dict[type[Algorithm], set[str]] = {
+    Algorithm: {"loss", "grad_norm", "learning_rate", "tokens"},
+    OnPolicyAlgorithm: {"score", "kl", "entropy", "length", "ended", "ratio", "advantage"},
+    PairAlgorithm: {"rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies", "entropy"},
+    UnpairedAlgorithm: {"rewards/chosen", "rewards/rejected", "rewards/margins", "kl", "entropy", "logps/moved"},
+}
+"""Metrics of the curves that each family has, beside what each algorithm adds."""
+
+SPENT = {"steps", "prompts", "responses", "labels", "trained_tokens", "rows_available", "rows_left_out"}
+DRAWN = {"generated_tokens", "kl_max"}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_it_says_what_it_is(name: str) -> None:
-    kind = registry.load("algorithms", name)
-    assert len((inspect.getdoc(kind) or "").split()) > 10
+    kind = KINDS[name]
+    said = inspect.getdoc(kind) or ""
+    assert len(said.split()) > 10
     assert kind.needs.data in VIEWS
+    assert kind().requires().data in VIEWS
     assert kind.product in ("policy", "reward")
     assert kind.version >= 1
-    if name != "pretrain":  # it comes from no paper
-        assert kind.paper.arxiv[:4].isdigit()
+    if kind.paper is None:
+        assert "comes from no paper" in said
+    else:
+        assert re.fullmatch(r"\d{4}\.\d{4,5}|10\.\d{4,}/\S+", kind.paper.arxiv), (
+            "an arXiv id, or a DOI where there is none"
+        )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -38,8 +72,8 @@ def test_the_docs_say_which_variant_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_its_knobs_are_whole(name: str) -> None:
-    declared = knobs(registry.load("algorithms", name))
-    assert "learning_rate" in declared
+    declared = knobs(KINDS[name])
+    assert ("learning_rate" in declared) == KINDS[name].trains
     for knob in declared.values():
         assert knob.doc
         assert knob.valid is None or knob.default in knob.valid
@@ -50,45 +84,100 @@ def test_its_knobs_are_whole(name: str) -> None:
             assert knob.search.low <= knob.default <= knob.search.high
         if isinstance(knob.search, Choice):
             assert knob.default in knob.search.values
-
-
-def trained(name: str, out: Path, shelf: Path, **given: object) -> Path:
-    tiny.train(name, out, shelf, SMALL if name == "pretrain" else {}, steps=2, **given)
-    return out
+            assert all(knob.valid is None or value in knob.valid for value in knob.search.values)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_trains_saves_and_loads_with_plain_transformers(name: str, shelf: Path, tmp_path: Path) -> None:
+def test_the_way_it_is_used_is_known(name: str) -> None:
+    from harness.models.systems import _procedure
+
+    _procedure(KINDS[name]().procedure())
+
+
+@pytest.mark.parametrize("name", IN_ROUNDS)
+def test_its_rounds_can_be_run(name: str) -> None:
+    from harness.models.collecting import MAKES
+
+    for one in KINDS[name]().rounds():
+        assert one.train in NAMES
+        registry.load("algorithms", one.train)(**one.knobs)
+        assert not one.view or one.labeller in MAKES[one.view]
+        assert one.view or not one.relabel
+
+
+@cache
+def trained(
+    shelf: Path, name: str, run: str = "", seed: str = "replicate-0", rank: int = 0, precision: str = "float32"
+) -> Path:
+    """The folder of a training of four steps; the same arguments give the same run."""
+    out = shelf / f"train-{name}-{run}{seed}-{rank}-{precision}"
+    own = {"lora_rank": rank, "precision": precision, "max_response_tokens": 12, "seed": seed}
+    found = tiny.measured(tiny.train(name, out, shelf, SMALL.get(name), **own))
+    assert found.keys() >= SPENT | {"loss_first", "loss_last"}
+    assert found["steps"] == tiny.BUDGET["steps"]
+    assert all(found[what] > 0 for what in ("prompts", "responses", "trained_tokens", "rows_available"))
+    if issubclass(KINDS[name], OnPolicyAlgorithm):
+        assert found.keys() >= DRAWN
+    return out
+
+
+@pytest.mark.parametrize(("name", "rank", "precision"), VARIANTS)
+def test_it_trains_saves_and_loads_with_plain_transformers(name: str, rank: int, precision: str, shelf: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-    product = registry.load("algorithms", name).product
-    folder = trained(name, tmp_path, shelf) / product
-    loader = AutoModelForCausalLM if product == "policy" else AutoModelForSequenceClassification
-    assert all(bool(p.isfinite().all()) for p in loader.from_pretrained(folder).parameters())
-    assert AutoTokenizer.from_pretrained(folder).chat_template
-    if name != "pretrain":
-        assert not tiny.same(folder, shelf / tiny.START / "policy"), "it has moved"
-    assert not (tmp_path / "checkpoints").exists()
-
-
-@pytest.mark.parametrize("name", POLICIES)
-def test_it_trains_with_lora_in_bfloat16(name: str, shelf: Path, tmp_path: Path) -> None:
     from harness.models.policy import load_policy
 
-    out = trained(name, shelf / f"train-{name}-lora", shelf, lora_rank=2, precision="bfloat16")
-    model, _ = load_policy(out / "policy")
-    assert all(bool(p.isfinite().all()) for p in model.parameters())
-    text = "".join(file.read_text() for file in (out / "policy").glob("*.json"))
+    out, product = trained(shelf, name, rank=rank, precision=precision), KINDS[name].product
+    folder = out / product
+    assert AutoTokenizer.from_pretrained(folder).chat_template
+    if rank:
+        from peft import PeftModel
+
+        start = AutoModelForCausalLM.from_pretrained(shelf / tiny.START / "policy")
+        model, _ = load_policy(folder)
+        plain = PeftModel.from_pretrained(start, folder).merge_and_unload()
+        assert all(bool((a == b).all()) for a, b in zip(model.parameters(), plain.parameters(), strict=True))
+    else:
+        loader = AutoModelForCausalLM if product == "policy" else AutoModelForSequenceClassification
+        model, loaded = loader.from_pretrained(folder, output_loading_info=True)
+        assert not loaded["missing_keys"]
+        assert {str(value.dtype) for value in tiny.weights(folder).values()} == {f"torch.{precision}"}
+    assert all(bool(weight.isfinite().all()) for weight in model.parameters())
+    if name in ADAPTED:
+        start, _ = load_policy(shelf / tiny.START / "policy", precision)
+        moved = [bool((a != b).any()) for a, b in zip(start.parameters(), model.parameters(), strict=True)]
+        assert any(moved)
+    assert sorted(path.name for path in out.iterdir()) == sorted(("curves.parquet", product))
+    text = "".join(file.read_text() for file in folder.glob("*.json"))
     assert str(shelf) not in text, "no absolute path is saved"
 
 
 @pytest.mark.parametrize("name", TRAINED)
-def test_the_same_seed_gives_the_same_bits_and_another_seed_others(name: str, shelf: Path, tmp_path: Path) -> None:
-    product = registry.load("algorithms", name).product
-    once, again = (trained(name, tmp_path / run, shelf) / product for run in ("once", "again"))
-    other = trained(name, tmp_path / "other", shelf, seed="replicate-1") / product
-    assert tiny.same(once, again)
-    assert not tiny.same(once, other)
+def test_it_logs_what_its_family_does(name: str, shelf: Path) -> None:
+    table = pd.read_parquet(trained(shelf, name) / "curves.parquet")
+    logged = set(table["metric"])
+    for family, metrics in LOGGED.items():
+        if issubclass(KINDS[name], family):
+            assert logged >= metrics
+    if KINDS[name].product == "policy":
+        assert "entropy" in logged
+    if getattr(KINDS[name](), "clip", 0):
+        assert "clip_fraction" in logged
+    if getattr(KINDS[name](), "value", ""):
+        assert logged >= {"value_loss", "explained_variance"}
+    assert set(table["step"]) == set(range(1, tiny.BUDGET["steps"] + 1))
+    assert table["value"].map(lambda value: abs(value) < float("inf")).all()
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others(name: str, shelf: Path) -> None:
+    product = KINDS[name].product
+    once, again = trained(shelf, name), trained(shelf, name, "again-")
+    other = trained(shelf, name, seed="replicate-1")
+    assert tiny.same(once / product, again / product)
+    assert not tiny.same(once / product, other / product)
+    first, second = (pd.read_parquet(folder / "curves.parquet") for folder in (once, again))
+    pd.testing.assert_frame_equal(first, second, check_exact=True)
 
 
 def test_listing_algorithms_imports_nothing_heavy() -> None:

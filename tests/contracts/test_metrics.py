@@ -33,7 +33,7 @@ def inputs(tmp_path_factory):
     save_small_reward(root / "gold", seed=2)
     (root / "sample").mkdir()
     rows = SmallData().rows("prompts", "test")
-    write_samples(root / "sample", {"policy": root / "policy"}, rows, sample_stage(train_stage()))
+    write_samples(root / "sample", {"policy": root / "policy"}, rows, SmallData(), sample_stage(train_stage()))
     return {role: root / role for role in ("policy", "start", "gold", "sample")}
 
 

@@ -3,68 +3,71 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 import tiny
-import torch
 
 from harness import registry
 from harness.training import checkpoints
 
-STEPS = 6
+
+@dataclass(frozen=True)
+class Case:
+    """A training that dies within its last step; by then it has left the checkpoints of two steps."""
+
+    algorithm: str
+    knobs: dict[str, Any] = field(default_factory=dict)
+    given: dict[str, Any] = field(default_factory=dict)
+    steps: int = 6
+    every: int = 2
+    left: tuple[int, int] = (2, 4)
 
 
-class Killed(BaseException):
-    """Stands for the end of the process."""
+FAST = {"learning_rate": 3e-3}
+TWICE = {**FAST, "epochs": 2, "minibatches": 1}  # a rollout serves two steps
+CASES = {
+    "sft": Case("sft"),
+    "dpo": Case("dpo"),
+    "lora": Case("dpo", {}, {"lora_rank": 2}),
+    "kto": Case("kto"),
+    "cut": Case("cut", FAST),
+    "reward": Case("reward"),
+    "online_dpo": Case("online_dpo", FAST, {"proxy": "model"}),
+    "reinforce": Case("reinforce", {"baseline": "running", **FAST}),
+    "rloo": Case("rloo", {"minibatches": 2, **FAST}),
+    "grpo": Case("grpo", {"epochs": 2, "minibatches": 2, **FAST}, steps=10, every=1, left=(4, 8)),
+    "ppo": Case("ppo", {"kl_target": 0.05, "value_learning_rate": 1e-2, **FAST}, steps=10, every=6, left=(4, 8)),
+    "ppo reward": Case("ppo", {"value": "reward", **TWICE}, {"proxy": "model"}, every=1),
+    "ppo lora": Case("ppo", TWICE, {"lora_rank": 2, "precision": "bfloat16"}, every=3),
+}
+"""Where a rollout serves 2 or 4 steps, `every` need not suit: checkpoints fall between rollouts all the same."""
 
 
-def killed(name: str, at: int, out: Path, shelf: Path, **given: Any) -> None:
-    """Train as `tiny.train` would, and die within step `at`."""
-    algorithm = registry.load("algorithms", name)()
-    calls = []
-
-    @dataclass(frozen=True)
-    class Dying(type(algorithm)):  # type: ignore[misc]  # the class is chosen at run time
-        def losses(self, *args: Any) -> torch.Tensor:
-            calls.append(1)
-            if len(calls) == at:
-                raise Killed
-            return super().losses(*args)
-
-    with pytest.raises(Killed):
-        Dying().train(tiny.job(out, algorithm.needs.data, shelf, **given))
-
-
-def curves(out: Path) -> pd.DataFrame:
-    table = pd.read_parquet(out / "curves.parquet")
-    assert list(table.columns) == ["step", "metric", "value"]
-    return table.sort_values(["step", "metric"], ignore_index=True)
-
-
-@pytest.fixture(scope="module", params=["dpo", "kto", "reward", "lora"])
+@pytest.fixture(scope="module", params=CASES)
 def case(request: pytest.FixtureRequest, shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """An undisturbed run, and what a killed one left behind: checkpoints after steps 2 and 4."""
-    root = tmp_path_factory.mktemp(request.param)
-    name = "dpo" if request.param == "lora" else request.param
-    given = {"steps": STEPS, "checkpoint_every": 2, "emit": (1, 3), "lora_rank": 2 * (request.param == "lora")}
-    tiny.train(name, root / "whole", shelf, **given)
-    killed(name, 6, root / "left", shelf, **given)
-    return {"name": name, "root": root, "product": registry.load("algorithms", name).product, "given": given}
+    """An undisturbed run, and what a killed one left behind."""
+    root, one = tmp_path_factory.mktemp(request.param.replace(" ", "-")), CASES[request.param]
+    given = {"steps": one.steps, "checkpoint_every": one.every, "emit": (1, 3), "max_response_tokens": 12, **one.given}
+    spent = tiny.train(one.algorithm, root / "whole", shelf, one.knobs, **given)
+    with tiny.killed_within(one.steps):
+        tiny.train(one.algorithm, root / "left", shelf, one.knobs, **given)
+    product = registry.load("algorithms", one.algorithm).product
+    return {"case": one, "root": root, "product": product, "given": given, "spent": spent}
 
 
 def finish(case: dict[str, Any], shelf: Path, out: Path) -> None:
     """Run on from what is in `out`, and compare with the undisturbed run."""
-    tiny.train(case["name"], out, shelf, **case["given"])
-    whole, product = case["root"] / "whole", case["product"]
+    one, whole, product = case["case"], case["root"] / "whole", case["product"]
+    assert tiny.train(one.algorithm, out, shelf, one.knobs, **case["given"]) == case["spent"]
     assert tiny.same(out / product, whole / product)
     for step in (1, 3):
         assert tiny.same(out / f"{product}-step-{step}", whole / f"{product}-step-{step}")
         assert not tiny.same(out / f"{product}-step-{step}", whole / product)
-    pd.testing.assert_frame_equal(curves(out), curves(whole), check_exact=True)
+    assert tiny.curves(out).equals(tiny.curves(whole))
+    assert set(tiny.curves(out).index.get_level_values("step")) == set(range(1, one.steps + 1))
     assert sorted(path.name for path in out.iterdir()) == sorted(path.name for path in whole.iterdir())
     assert not (out / "checkpoints").exists()
 
@@ -73,26 +76,29 @@ def copy(case: dict[str, Any], tmp_path: Path) -> Path:
     return Path(shutil.copytree(case["root"] / "left", tmp_path / "left"))
 
 
+def checkpoint(out: Path, step: int) -> Path:
+    return out / "checkpoints" / f"checkpoint-{step}"
+
+
 def test_a_killed_run_goes_on_from_its_checkpoint(case: dict[str, Any], shelf: Path, tmp_path: Path) -> None:
-    out = copy(case, tmp_path)
-    assert checkpoints.newest(out / "checkpoints") == out / "checkpoints" / "checkpoint-4"
-    seen = set(curves(case["root"] / "whole")["step"])
+    out, left = copy(case, tmp_path), case["case"].left
+    assert {path.name for path in (out / "checkpoints").glob("checkpoint-*")} == {f"checkpoint-{step}" for step in left}
+    assert checkpoints.newest(out / "checkpoints") == checkpoint(out, left[1])
     finish(case, shelf, out)
-    assert seen == set(range(1, STEPS + 1))
 
 
 def test_a_truncated_checkpoint_is_not_loaded(case: dict[str, Any], shelf: Path, tmp_path: Path) -> None:
-    out = copy(case, tmp_path)
-    file = out / "checkpoints" / "checkpoint-4" / "optimizer.pt"
+    out, left = copy(case, tmp_path), case["case"].left
+    file = checkpoint(out, left[1]) / "optimizer.pt"
     file.write_bytes(file.read_bytes()[:-100])
-    assert checkpoints.newest(out / "checkpoints") == out / "checkpoints" / "checkpoint-2"
+    assert checkpoints.newest(out / "checkpoints") == checkpoint(out, left[0])
     finish(case, shelf, out)
 
 
 def test_without_any_whole_checkpoint_it_begins_again(case: dict[str, Any], shelf: Path, tmp_path: Path) -> None:
     out = copy(case, tmp_path)
-    for step in (2, 4):
-        (out / "checkpoints" / f"checkpoint-{step}" / checkpoints.MANIFEST).unlink()
+    for step in case["case"].left:
+        (checkpoint(out, step) / checkpoints.MANIFEST).unlink()
     finish(case, shelf, out)
 
 

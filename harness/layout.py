@@ -1,0 +1,290 @@
+"""The stages of one model and one dataset, as a plan lays them out. Pure, like the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, cast
+
+from harness import registry
+from harness.algorithms import Algorithm, Round
+from harness.job import Budget
+from harness.knobs import Value
+from harness.models import ModelSource
+from harness.recipe import Contestant, Part, Recipe
+from harness.stages import Collect, Grade, Reference, Sample, Stage, Train, algorithm_spec, dataset_spec
+
+Policies = Mapping[int | None, tuple[Train, int | None]]
+"""The policy's stage and its own step, by the step that a table shows: counted over all rounds, None for the last."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a contestant is made of.
+
+    Attributes:
+        policies: those that are judged.
+        own: its own stages, in order.
+    """
+
+    policies: Policies
+    own: tuple[Stage, ...]
+
+
+class Layout:
+    """The stages of one model and one dataset."""
+
+    def __init__(self, recipe: Recipe, model: Part, dataset: Part) -> None:
+        self.recipe, self.model, self.dataset = recipe, model, dataset
+        self.spec = dataset_spec(dataset.name, dict(dataset.knobs))
+        self.kind: Any = registry.load("data", dataset.name)
+        self.views: frozenset[str] = self.kind.views
+        self._once: dict[Any, Any] = {}
+
+    def base(self, number: int) -> Train:
+        """The base model from one pretraining seed."""
+        if ("base", number) not in self._once:
+            source: ModelSource = registry.load("models", self.model.name)(**self.model.knobs)
+            origin = source.origin()
+            self._once["base", number] = Train(
+                {},
+                algorithm=algorithm_spec(origin.algorithm, origin.knobs),
+                dataset=self.spec,
+                split=origin.split,
+                budget=asdict(Budget(**origin.budget)),
+                seed=f"pretrain-{number}",
+            )
+        found: Train = self._once["base", number]
+        return found
+
+    def budget(self, spend: Mapping[str, Value], **fixed: Value) -> dict[str, Any]:
+        """The recipe's budget with a part's own values; micro-batches follow a batch that is set alone."""
+        own: dict[str, Any] = {**spend, **fixed}
+        if "batch" in own and "micro_batch" not in own:
+            own["micro_batch"] = own["batch"]
+        key = ("budget", tuple(sorted(own.items())))
+        if key not in self._once:
+            self._once[key] = asdict(replace(self.recipe.budget, **own))
+        found: dict[str, Any] = self._once[key]
+        return found
+
+    def algorithm(self, name: str, knobs: Mapping[str, Value]) -> Algorithm:
+        """An algorithm with its knobs."""
+        key = ("algorithm", name, tuple(sorted(knobs.items())))
+        if key not in self._once:
+            self._once[key] = registry.load("algorithms", name)(**knobs)
+        return cast(Algorithm, self._once[key])
+
+    def rewards(self, replicate: int) -> dict[str, Train]:
+        """Reward models by role: proxy once per replicate, selection and gold once in all; a rule needs none."""
+        found = {}
+        for role, part in self.recipe.rewards.items():
+            if part.rule or self.algorithm("reward", part.knobs).requires().data not in self.views:
+                continue
+            seed = f"replicate-{replicate}" if role == "proxy" else role
+            if ("reward", role, seed) not in self._once:
+                self._once["reward", role, seed] = self._reward(role, seed, {})
+            found[role] = self._once["reward", role, seed]
+        return found
+
+    def _reward(self, role: str, seed: str, data: Mapping[str, Stage]) -> Train:
+        """A reward model of a role, with collected rows after the dataset's own."""
+        part = self.recipe.rewards[role]
+        return Train(
+            {"start": self.base(part.pretrain), **data},
+            algorithm=algorithm_spec("reward", dict(part.knobs)),
+            dataset=self.spec,
+            split=part.split,
+            budget=self.budget(part.spend, lora_rank=0),
+            seed=seed,
+            joined=True if data else None,
+        )
+
+    def _proxy(self, replicate: int) -> tuple[dict[str, Stage], str | None]:
+        """The proxy as an input of a stage, or as a rule."""
+        rule = self.recipe.rewards["proxy"].rule or None
+        return ({} if rule else {"reward": self.rewards(replicate)["proxy"]}), rule
+
+    def start(self, name: str, replicate: int) -> Train:
+        """The policy that contestants start from, spending what the recipe's [[start]] of that name says."""
+        if name == "base":
+            return self.base(0)
+        if ("start", name, replicate) not in self._once:
+            part = next((part for part in self.recipe.starts if part.name == name), Part(name, name))
+            self._once["start", name, replicate] = Train(
+                {"start": self.base(0)},
+                algorithm=algorithm_spec(name, dict(part.knobs)),
+                dataset=self.spec,
+                split="train",
+                budget=self.budget(part.spend),
+                seed=f"replicate-{replicate}",
+            )
+        found: Train = self._once["start", name, replicate]
+        return found
+
+    def reference(self, start: Train, data: Collect | None) -> Reference:
+        """Log-probabilities under a start. Only what matters to them is in its key, so steps may change."""
+        key = ("reference", start.name, data.name if data else "")
+        if key not in self._once:
+            names = ("prompts", "max_prompt_tokens", "max_response_tokens", "precision", "threads", "micro_batch")
+            budget = {name: value for name, value in self.budget({}).items() if name in names}
+            inputs: dict[str, Stage] = {"start": start, **({"data": data} if data else {})}
+            self._once[key] = Reference(inputs, dataset=self.spec, split="train", budget=budget)
+        found: Reference = self._once[key]
+        return found
+
+    def missing(self, algorithm: Algorithm, name: str, start: str) -> str:
+        """Why a contestant cannot run on this dataset, or nothing."""
+        needs = algorithm.requires()
+        wanted = {name: needs.data}
+        if start != "base":
+            wanted[start] = self.algorithm(start, {}).requires().data
+        for who, view in wanted.items():
+            if view not in self.views:
+                views = ", ".join(sorted(self.views))
+                return f"{who} needs {view}; dataset '{self.dataset.label}' has {views}"
+        rewards = self.recipe.rewards
+        if needs.reward and not rewards["proxy"].rule and "proxy" not in self.rewards(0):
+            return f"{name} needs a proxy reward; dataset '{self.dataset.label}' has no data to train one"
+        if any(one.relabel for one in algorithm.rounds()) and rewards["proxy"].rule:
+            return (
+                f"{name} trains its reward model anew; here the proxy is the dataset's rule '{rewards['proxy'].rule}'"
+            )
+        lacks = {
+            "a judge": needs.judge and not self.kind.judges,
+            "annotators": needs.annotators and not self.kind.annotates,
+            "a rule reward": any(one.labeller == "oracle" for one in algorithm.rounds()) and not self.kind.rewards,
+        }
+        return next(
+            (f"{name} needs {what}; dataset '{self.dataset.label}' has none" for what in lacks if lacks[what]), ""
+        )
+
+    def made(self, algorithm: Algorithm, contestant: Contestant, start: str, replicate: int) -> Made:
+        """The stages of a contestant."""
+        at = self.recipe.evaluation.at
+        begun = self.start(start, replicate)
+        if not algorithm.trains:
+            return Made({None: (begun, None)}, ())
+        rounds = algorithm.rounds()
+        if rounds:
+            return self._rounds(rounds, begun, replicate)
+        policy = self._train(contestant.algorithm, contestant.knobs, begun, replicate, at)
+        return Made({None: (policy, None), **{step: (policy, step) for step in at}}, (policy,))
+
+    def _train(
+        self, name: str, knobs: Mapping[str, Value], start: Train, replicate: int, emit: tuple[int, ...],
+        spend: Mapping[str, Value] | None = None, seed: str = "", data: Collect | None = None,
+        **inputs: Stage,
+    ) -> Train:  # fmt: skip
+        """A policy trained from another, with what the algorithm needs."""
+        needs = self.algorithm(name, knobs).requires()
+        given: dict[str, Stage] = {"start": start, **({"data": data} if data else {})}
+        rule = None
+        if needs.reference:
+            given["reference"] = self.reference(start, data)
+        if needs.reward:
+            proxy, rule = self._proxy(replicate)
+            given |= proxy
+        return Train(
+            {**given, **inputs},
+            algorithm=algorithm_spec(name, dict(knobs)),
+            dataset=self.spec,
+            split="train",
+            budget=self.budget(spend or {}),
+            seed=seed or f"replicate-{replicate}",
+            emit=list(emit) or None,
+            rule=rule,
+        )
+
+    def _rounds(self, rounds: tuple[Round, ...], begun: Train, replicate: int) -> Made:
+        """Round after round, each from the policy of the last; the steps are shared out among them."""
+        steps, at = self.recipe.budget.steps, self.recipe.evaluation.at
+        ends = [steps * (number + 1) // len(rounds) for number in range(len(rounds))]
+        policies: dict[int | None, tuple[Train, int | None]] = {}
+        own: list[Stage] = []
+        labels: list[Collect] = []
+        policy, done = begun, 0
+        for number, (one, end) in enumerate(zip(rounds, ends, strict=True)):
+            seed = f"replicate-{replicate}" + (f" round-{number}" if number else "")
+            inputs: dict[str, Stage] = {"anchor": begun} if number else {}
+            if one.view:
+                labels.append(self._collect(one, policy, replicate, seed, done, end))
+                own.append(labels[-1])
+            if one.relabel:
+                data = {f"data-{place}": stage for place, stage in enumerate(labels)}
+                inputs["reward"] = self._reward("proxy", seed, data)
+                own.append(inputs["reward"])
+            emit = tuple(step - done for step in at if done < step < end)
+            data_stage = labels[-1] if one.view and not one.relabel else None
+            spend: dict[str, Value] = {"steps": end - done}
+            policy = self._train(one.train, one.knobs, policy, replicate, emit, spend, seed, data_stage, **inputs)
+            own.append(policy)
+            policies |= {done + step: (policy, step) for step in emit}
+            policies[end] = (policy, None)
+            done = end
+        del policies[done]
+        return Made({None: (policy, None), **policies}, tuple(own))
+
+    def _collect(self, one: Round, policy: Train, replicate: int, seed: str, done: int, end: int) -> Collect:
+        """New data for the optimiser steps from `done` to `end`, a prompt for each of the budget's."""
+        asked, budget = self.recipe.evaluation, self.recipe.budget
+        proxy, rule = self._proxy(replicate) if one.labeller == "reward" else ({}, None)
+        own = one.view == "refinements"  # of the judged responses that there are, as many as the budget has prompts
+        return Collect(
+            {"policy": policy, **proxy},
+            dataset=self.spec,
+            split="train",
+            prompts=budget.prompts if own else (end - done) * budget.batch,
+            samples=one.samples,
+            temperature=1.0,
+            max_response_tokens=budget.max_response_tokens,
+            labeller=one.labeller,
+            view=one.view,
+            seed=seed,
+            batch=asked.batch,
+            threads=budget.threads,
+            skip=(done * budget.batch or None) if not own else None,
+            rule=rule,
+        )
+
+    def judged(self, policies: Policies, baseline: Train, replicate: int, procedure: dict[str, Any]) -> dict[str, Any]:
+        """Samples and grades of policies."""
+        samples = {at: self._sample(policy, replicate, step, procedure) for at, (policy, step) in policies.items()}
+        grades = {
+            at: self._grade(samples[at], policy, baseline, replicate, step) for at, (policy, step) in policies.items()
+        }
+        return {"samples": samples, "grades": grades}
+
+    def _sample(self, policy: Train, replicate: int, step: int | None, procedure: dict[str, Any]) -> Sample:
+        asked = self.recipe.evaluation
+        proxy, rule = self._proxy(replicate) if procedure["name"] == "best_of_n" else ({}, None)
+        return Sample(
+            {"policy": policy, **proxy},
+            dataset=self.spec,
+            split=asked.split,
+            prompts=asked.prompts,
+            samples=asked.samples,
+            temperature=asked.temperature,
+            max_response_tokens=self.recipe.budget.max_response_tokens,
+            procedure=procedure,
+            seed=f"replicate-{replicate}",
+            batch=asked.batch,
+            threads=asked.threads,
+            step=step,
+            rule=rule,
+        )
+
+    def _grade(self, sample: Sample, policy: Train, baseline: Train, replicate: int, step: int | None) -> Grade:
+        asked = self.recipe.evaluation
+        if "metrics" not in self._once:
+            self._once["metrics"] = {name: registry.load("metrics", name).version for name in asked.metrics}
+        return Grade(
+            {"sample": sample, "policy": policy, "start": baseline, **self.rewards(replicate)},
+            dataset=self.spec,
+            metrics=self._once["metrics"],
+            pairs=asked.pairs,
+            batch=asked.score_batch,
+            threads=asked.threads,
+            step=step,
+            rules={role: part.rule for role, part in self.recipe.rewards.items() if part.rule} or None,
+        )

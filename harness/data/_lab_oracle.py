@@ -158,15 +158,11 @@ def score(request: Request, response: str) -> dict[str, float]:
     return {"total": sum(found.values()), **found}
 
 
-def complaints(request: Request, response: str) -> list[str]:
-    """What is wrong with a response, a sentence for each thing, that names the error's own words."""
-    words = response.split()
-    return list(dict.fromkeys(_clause(fault, words) for fault in read(request, response).faults))
-
-
 def judge(request: Request, response: str) -> str | None:
-    """All that is wrong with a response, in words; None where nothing is."""
-    return " ".join(complaints(request, response)) or None
+    """What is wrong with a response, in words that name the error's own; None where nothing is."""
+    words = response.split()
+    clauses = [_clause(fault, words) for fault in read(request, response).faults]
+    return " ".join(dict.fromkeys(clauses)) or None
 
 
 def _clause(fault: Fault, words: list[str]) -> str:

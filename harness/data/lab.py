@@ -45,13 +45,14 @@ class Lab(Dataset):
     proxy: int = knob(1280, valid=Between(1, 20000), doc="prompts to train the proxy reward model on")
     selection: int = knob(1280, valid=Between(1, 20000), doc="prompts to train the selection reward model on")
     gold: int = knob(3840, valid=Between(1, 50000), doc="prompts to train the gold reward model on")
-    pretrain: int = knob(9600, valid=Between(1, 200000), doc="conversations to pretrain on")
+    pretrain: int = knob(19200, valid=Between(1, 200000), doc="conversations to pretrain on")
     evaluation: int = knob(256, valid=Between(1, 10000), doc="prompts in each of tune, test and ood")
     heldout: int = knob(512, valid=Between(1, 10000), doc="labelled pairs to measure accuracy on")
     temperature: float = knob(0.4, valid=above(0), doc="of the annotators: oracle units that are one log-odd")
     flip_rate: float = knob(0.0, valid=Between(0, 0.5), doc="share of labels that are flipped")
     length_bias: float = knob(0.05, doc="log-odds that an annotator gives for each word")
-    demonstration_skill: float = knob(0.5, valid=Between(0, 1), doc="skill of who wrote the demonstrations")
+    text_skill: float = knob(0.7, valid=Between(0, 1), doc="the most skill that who wrote the pretraining text has")
+    demonstration_skill: float = knob(0.4, valid=Between(0, 1), doc="skill of who wrote the demonstrations")
     desirable_share: float = knob(0.5, valid=Between(0.05, 0.95), doc="share of binary rows that are desirable")
     blame_share: float = knob(0.5, valid=Between(0, 1), doc="share of judgments that find something wrong")
     ranking_size: int = knob(4, valid=Between(4, 9), doc="responses in a ranking")
@@ -203,20 +204,16 @@ _MAKERS: dict[str, Callable[[Lab, Request, str], list[Row]]] = {
 
 
 def _text(lab: Lab, request: Request, split: str) -> list[Message]:
-    """A conversation to pretrain on: plain, with a judgment in the prompt, or with a second try.
-
-    A judgment in a prompt names some of what is wrong, so that the rest of the response is not implied to be right.
-    """
+    """A conversation to pretrain on: plain, with a judgment in the prompt, or with a second try."""
     rng = _rng(lab, "text", request)
     prompt: list[Message] = [{"role": "user", "content": request.text()}]
-    response = writer.write(request, rng.random(), rng)
-    kind, wrong = rng.random(), oracle.complaints(request, response)
-    if kind > 1 - SECOND_TRIES and wrong:
+    response = writer.write(request, rng.random() * lab.text_skill, rng)
+    kind, judgment = rng.random(), oracle.judge(request, response)
+    if kind > 1 - SECOND_TRIES and judgment:
         better = {"role": "assistant", "content": writer.mend(request, response, rng)}
-        return [*lab.again(prompt, response, " ".join(wrong)), better]
+        return [*lab.again(prompt, response, judgment), better]
     if kind < JUDGED:
-        named = sorted(rng.sample(range(len(wrong)), rng.randint(1, len(wrong)))) if wrong else []
-        prompt = lab.judged(prompt, " ".join(wrong[i] for i in named) or None)
+        prompt = lab.judged(prompt, judgment)
     return [*prompt, {"role": "assistant", "content": response}]
 
 

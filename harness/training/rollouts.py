@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -96,7 +97,10 @@ class Roller:
         """
         import torch
 
-        places = [(self.rows[i], k) for i in prompts for k in range(self.samples)]
+        places, drawn_before = [], Counter[int]()
+        for i in prompts:  # a prompt that comes again has noise of its own
+            places += [(self.rows[i], drawn_before[i] + k) for k in range(self.samples)]
+            drawn_before[i] += self.samples
         drawn = self._draw(trainer, name, places)
         asked = [row["ids"] for row, _ in places]
         responses = [one.token_ids for one in drawn]

@@ -44,6 +44,7 @@ class ValueModel:
 
     def __init__(self, kind: str, job: Job) -> None:
         import torch
+        from accelerate import PartialState
         from transformers import AutoConfig, AutoModelForSequenceClassification, set_seed
 
         self.kind = kind
@@ -62,7 +63,7 @@ class ValueModel:
             if AutoConfig.from_pretrained(folder).vocab_size != _config(job).get_text_config().vocab_size:
                 raise HarnessError("ppo.value = 'reward' needs a reward model with the policy's tokens: use 'head'")
             self.module = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
-        self.module.to("cuda" if torch.cuda.is_available() else "cpu")
+        self.module.to(PartialState(cpu=not torch.cuda.is_available()).device)  # that of this process
 
     def scores(self, model: Any, batch: dict[str, Any]) -> ValuedScores:
         """One forward pass of policy and value model over a batch padded on the right."""

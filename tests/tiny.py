@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -132,6 +133,9 @@ def fill(shelf: Path) -> None:
     (shelf / REFERENCE).mkdir()
     write_reference(shelf / REFERENCE, shelf / START, rows, Budget(**BUDGET))
     train("reward", shelf / REWARD, shelf, {"learning_rate": 1e-2}, seed="proxy")
+    # every trainer collects garbage, and would look each time through all that has been imported
+    gc.collect()
+    gc.freeze()
 
 
 class Killed(BaseException):

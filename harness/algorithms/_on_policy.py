@@ -54,6 +54,10 @@ class OnPolicyAlgorithm(Algorithm):
     def losses(self, batch: PolicyBatch) -> torch.Tensor:
         """One loss per response (B,); the road sums them and divides by the responses of the optimiser step."""
 
+    def ratios(self, batch: PolicyBatch) -> torch.Tensor:
+        """π/π_old as the loss reads it, (B, T), for the log: of each token."""
+        return (batch.logps - batch.old_logps).exp()
+
     def train(self, job: Job) -> list[Measurement]:
         """Train along the shared road."""
         from harness.training.on_policy import train_on_policy

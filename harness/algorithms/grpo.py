@@ -46,8 +46,9 @@ def kl_losses(
 ) -> torch.Tensor:
     """The k3 estimate of KL of each token, (B, T): exp(d) − d − 1 with d = log π_ref − log π.
 
-    Its value estimates KL(π ‖ π_ref) on the policy's own samples. Its gradient does so only with `reverse`, which
-    multiplies by the ratio π/π_old; with `plain` the gradient is that of KL(π_ref ‖ π) in expectation.
+    Its value estimates KL(π ‖ π_ref) on the policy's own samples. Given the tokens before, its gradient does so only
+    with `reverse`, which multiplies by the ratio π/π_old; with `plain` it is that of KL(π_ref ‖ π) in expectation.
+    Either way a token pays for its own KL alone, not for what it leads to.
 
     Args:
         logps: (B, T) under the policy.
@@ -70,7 +71,9 @@ class Grpo(OnPolicyAlgorithm):
 
     The KL to the anchor is in the loss and not in the reward, estimated by k3. The paper averages over tokens of a
     response and then over responses (`normalise = "grpo"`, the default); `dapo` is the token mean of the step (TRL's
-    default), `dr_grpo` divides by the length limit. β is the paper's 0.04, where TRL's default is 0.
+    default), `dr_grpo` divides by the length limit. β is the paper's 0.04, where TRL's default is 0. Equal β is not
+    equal pressure: with `scale = "none"` and one-token responses the optimum is π_anchor · exp((1 − 1/K) R / β), since
+    a group's mean holds the response's own score, where that of `rloo` is π_anchor · exp(R / β).
     """
 
     paper: ClassVar[Paper] = Paper(

@@ -140,6 +140,7 @@ class Ppo(OnPolicyAlgorithm):
             raise AssertionError("ppo asks its rollouts for a reference and for values")
         rewards = token_rewards(rollout.scores, rollout.logps, rollout.reference_logps, rollout.mask, beta)
         advantages, returns = advantages_and_returns(rewards, rollout.values, rollout.mask, self.discount, self.decay)
+        state["beta_used"] = beta
         if self.kl_target:
             state["beta"] = adapted(beta, float(rollout.kl.mean()), self.kl_target)
         return whitened(advantages, rollout.mask) if self.whiten else advantages, returns

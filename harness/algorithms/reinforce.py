@@ -39,7 +39,8 @@ class Reinforce(OnPolicyAlgorithm):
 
     R is the proxy's score minus β Σ_t (log π − log π_anchor) of the whole response: the KL is in the reward. The
     baseline b is the mean of the other responses of the rollout (`batch`), a running mean over rollouts (`running`,
-    Williams' reinforcement comparison), or 0. It differs from `rloo` in that `batch` leaves one out over all prompts.
+    Williams' reinforcement comparison, which begins with the first rollout's own mean), or 0. It differs from `rloo`
+    in that `batch` leaves one out over all prompts.
     """
 
     paper: ClassVar[Paper] = Paper(

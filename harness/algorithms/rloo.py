@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from harness.training.on_policy import PolicyBatch
     from harness.training.rollouts import Rollout
 
+MOST = 30.0
+"""A response that has become e³⁰ times likelier has no gradient; beyond e⁸⁸ float32 would have no number."""
+
 
 def sequence_ratio_losses(
     logps: torch.Tensor, old_logps: torch.Tensor, advantages: torch.Tensor, clip: float
@@ -35,7 +38,7 @@ def sequence_ratio_losses(
     """
     import torch
 
-    ratio = (logps - old_logps).sum(1).exp()
+    ratio = (logps - old_logps).sum(1).clamp(max=MOST).exp()
     return -torch.min(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages)
 
 
@@ -70,6 +73,10 @@ class Rloo(OnPolicyAlgorithm):
         """The leave-one-out advantage on every token of a response."""
         rewards = sequence_kl_rewards(rollout, self.beta)
         return over_tokens(leave_one_out(rewards, rollout.samples), rollout.mask), None
+
+    def ratios(self, batch: PolicyBatch) -> torch.Tensor:
+        """π/π_old of the whole response, on each of its tokens."""
+        return over_tokens((batch.logps - batch.old_logps).sum(1).clamp(max=MOST).exp(), batch.mask)
 
     def losses(self, batch: PolicyBatch) -> torch.Tensor:
         """One loss per response (B,)."""

@@ -209,10 +209,10 @@ class PolicyObjective(Objective):
 
     def _logs(self, policy: PolicyBatch, batch: dict[str, Any]) -> dict[str, Any]:
         """Of the responses of the step; `kl` is log π − log π_anchor of a response when it was drawn."""
-        ratio = (policy.logps - policy.old_logps).detach().exp()
+        ratio = self.algorithm.ratios(policy).detach()
         rows, tokens = policy.step_rows, policy.step_tokens
         clip = getattr(self.algorithm, "clip", 0.0)
-        outside = ((ratio - 1).abs() > clip).float() * policy.mask
+        clipped = ((ratio > 1 + clip) & (policy.advantages > 0)) | ((ratio < 1 - clip) & (policy.advantages < 0))
         sequence = {name: batch[name].sum() / rows for name in ("score", "kl", "ended")}
         token = {
             "entropy": (policy.entropy.detach() * policy.mask).sum() / tokens,
@@ -221,13 +221,13 @@ class PolicyObjective(Objective):
         }
         logs = {**sequence, **token, "length": policy.mask.sum() / rows}
         if clip:
-            logs["clip_fraction"] = outside.sum() / tokens
+            logs["clip_fraction"] = (clipped * policy.mask).sum() / tokens
         if policy.values is not None and policy.returns is not None:
             error = (policy.values.detach() - policy.returns).square() * policy.mask
             logs["value_loss"] = 0.5 * error.sum() / tokens
             logs["explained_variance"] = self.explained * len(policy.mask) / rows
-        if "beta" in self.counts.kept:
-            logs["beta"] = policy.mask.new_tensor(self.counts.kept["beta"]) * len(policy.mask) / rows
+        if "beta_used" in self.counts.kept:
+            logs["beta"] = policy.mask.new_tensor(self.counts.kept["beta_used"]) * len(policy.mask) / rows
         return {**logs, "tokens": batch["attention_mask"].sum()}
 
     def save(self, folder: Path) -> None:
@@ -281,7 +281,8 @@ def train_on_policy(algorithm: OnPolicyAlgorithm, job: Job) -> list[Measurement]
         aligned=updates,
     )
     kept = [Measurement("rows_left_out", left_out, 1, "rows"), Measurement("rows_available", len(rows), 1, "rows")]
-    return found + objective.counts.ledger(algorithm.samples, algorithm.epochs) + kept
+    passes = job.budget.steps / (phases * algorithm.minibatches)  # `epochs`, but where the last rollout is cut short
+    return found + objective.counts.ledger(algorithm.samples, passes) + kept
 
 
 def _value_model(algorithm: OnPolicyAlgorithm, job: Job) -> Any:

@@ -61,9 +61,6 @@ class Rollout:
         return (self.logps - self.reference_logps).sum(1)
 
 
-Forward = "Callable[[dict[str, torch.Tensor]], tuple[torch.Tensor, torch.Tensor | None]]"
-
-
 class Roller:
     """Draws responses from the policy under training and scores them.
 
@@ -177,7 +174,7 @@ class Roller:
         import torch
 
         logps, values = [], []
-        device = next(iter(self._devices()))
+        device = "cuda" if torch.cuda.is_available() else "cpu"
         with torch.no_grad():
             for first in range(0, len(prompts), 64):
                 part = list(zip(prompts[first : first + 64], responses[first : first + 64], strict=True))
@@ -189,12 +186,6 @@ class Roller:
                 if value is not None:
                     values.append(off_grid(value.float().cpu(), part, width))
         return torch.cat(logps), torch.cat(values) if values else None
-
-    @staticmethod
-    def _devices() -> list[Any]:
-        import torch
-
-        return ["cuda" if torch.cuda.is_available() else "cpu"]
 
 
 def _padded(rows: list[list[float]]) -> torch.Tensor:

@@ -7,11 +7,13 @@ test_on_policy_trl.py and test_on_policy_optima.py.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from checks import algorithm
 from mutants import mutated
-from on_policy import CHECKS, PPO_FILE, TABLE
+from on_policy import CHECKS, PPO_FILE, TABLE, batch, rollout, same
 from test_on_policy_optima import (
     LONG,
     SHORT,
@@ -22,9 +24,19 @@ from test_on_policy_optima import (
     rest_of_grpo,
     unbiased,
 )
-from test_on_policy_trl import SPLIT, grpo_tensors_agree, ppo_by_hand, splits_agree, step_agrees, tensors_agree
+from test_on_policy_trl import (
+    SPLIT,
+    grpo_tensors_agree,
+    ppo_by_hand,
+    second_rollout,
+    splits_agree,
+    step_agrees,
+    tensors_agree,
+    values_of_a_reward_model,
+)
 
 from harness import registry
+from harness.errors import HarnessError
 from harness.knobs import OneOf, knobs
 
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
@@ -39,6 +51,8 @@ WIDER: dict[str, Callable[[Path], None]] = {
     "step of grpo dapo": lambda shelf: step_agrees("grpo dapo reverse none 0.2 moved", shelf),
     "step of grpo dr_grpo": lambda shelf: step_agrees("grpo dr_grpo plain none 0.2 moved", shelf),
     "ppo by hand": ppo_by_hand,
+    "values of a reward model": values_of_a_reward_model,
+    "second rollout": second_rollout,
     **{f"split of {name}": (lambda shelf, name=name: splits_agree(shelf, name)) for name in SPLIT},
     **{
         f"optimum of {name}": (lambda _, name=name: optimum(SHORT, name))
@@ -89,6 +103,36 @@ def test_a_change_of_nothing_is_not_caught(shelf: Path) -> None:
     with mutated(PPO_FILE, "Ppo.losses", "self.value_weight * value", "value * self.value_weight"):
         check("formula of ppo all", shelf)
         check("ppo by hand", shelf)
+
+
+def test_a_baseline_of_the_others_needs_others() -> None:
+    one, two = (replace(rollout(1), scores=rollout(1).scores[:n], mask=rollout(1).mask[:n]) for n in (1, 2))
+    parts = {n: {name: getattr(rollout(1), name)[:n] for name in ("logps", "reference_logps")} for n in (1, 2)}
+    with pytest.raises(HarnessError, match="needs two responses in a step; use 'running'"):
+        algorithm("reinforce").credit(replace(one, **parts[1]), {})
+    algorithm("reinforce").credit(replace(two, **parts[2]), {})
+
+
+def test_grpo_without_kl_needs_no_reference() -> None:
+    given = batch()
+    losses = algorithm("grpo", beta=0.0).losses(given).detach()
+    same(algorithm("grpo", beta=0.3).losses(replace(given, reference_logps=None)), losses)
+
+
+@pytest.mark.parametrize("name", ["values", "old_values", "returns"])
+def test_ppo_says_that_it_needs_values(name: str) -> None:
+    with pytest.raises(AssertionError, match="asks its batches for values"):
+        algorithm("ppo").losses(replace(batch(), **{name: None}))
+
+
+@pytest.mark.parametrize("name", ["values", "reference_logps"])
+def test_ppo_says_what_it_needs_of_a_rollout(name: str) -> None:
+    with pytest.raises(AssertionError, match="asks its rollouts for a reference and for values"):
+        algorithm("ppo").credit(replace(rollout(1), **{name: None}), {})
+
+
+def test_a_value_model_learns_by_a_rate_of_its_own() -> None:
+    assert algorithm("ppo").value_learning_rate > 0
 
 
 def test_every_value_of_every_choice_is_checked() -> None:

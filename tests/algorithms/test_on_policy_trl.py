@@ -25,8 +25,9 @@ from parity import agree, plain_ids, policy, trainer
 from torch import Tensor
 
 from harness.models.sampling import Sampled
+from harness.models.scoring import pad
 from harness.training.on_policy import PolicyObjective
-from harness.training.rollouts import Roller
+from harness.training.rollouts import Roller, Rollout, off_grid
 from harness.training.values import ValueModel
 
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
@@ -130,9 +131,14 @@ def test_rloos_loss_is_that_of_trl(moved: bool) -> None:
 
 
 class Told(Roller):
-    """A roller whose responses are given."""
+    """A roller whose responses are given, which keeps what it was asked for."""
 
     drawn: list[Sampled]
+    calls: list[tuple[str, list[int]]]
+
+    def __call__(self, trainer: Any, name: str, prompts: Any, forward: Any = None) -> Rollout:
+        self.calls.append((name, prompts))
+        return super().__call__(trainer, name, prompts, forward)
 
     def _draw(self, trainer: Any, name: str, places: list[Any]) -> list[Sampled]:
         assert len(places) == len(self.drawn)
@@ -180,6 +186,7 @@ def objective(
         job, rows, tokenizer, samples=SAMPLES, missing_end_penalty=PENALTY, reference=True,
         score=lambda asked, _: scores(len(asked)),
     )  # fmt: skip
+    roller.calls = []
     roller.drawn = said(model, tokenizer, [row["ids"] for row in rows])
     values = ValueModel("head", job) if head else None
     return PolicyObjective(method, roller, list(range(PROMPTS)), PROMPTS * SAMPLES, int(tokenizer.pad_token_id), values)
@@ -206,16 +213,14 @@ def worths(ours: PolicyObjective) -> list[float]:
     return [score - PENALTY * (one.end == "length") for score, one in zip(scores(len(drawn)), drawn, strict=True)]
 
 
-def their_inputs(own: Any, ours: PolicyObjective, tokenizer: Any) -> dict[str, Tensor]:
+def their_inputs(name: str, own: Any, ours: PolicyObjective, tokenizer: Any) -> dict[str, Tensor]:
     """What TRL makes of the same responses and scores: masks, log-probabilities, advantages."""
     drawn = ours.roller.drawn  # type: ignore[attr-defined]
     responses = [one.token_ids for one in drawn]
     prompts = list(itertools.chain(*([row["ids"]] * SAMPLES for row in ours.roller.rows)))
     texts = tokenizer.batch_decode(responses, skip_special_tokens=True)
-    found = (
-        (prompts, responses, None, texts, None, {}, None, []) if hasattr(own, "tools") else (prompts, responses, texts)
-    )
-    own._generate = lambda _: found
+    found = {"rloo": (prompts, responses, texts), "grpo": (prompts, responses, None, texts, None, {}, None, [])}
+    own._generate = lambda _: found[name]
     own._tokenizer = own.processing_class = tokenizer
     own._calculate_rewards = lambda *_: torch.tensor(worths(ours))[:, None]
     inputs: dict[str, Tensor] = own._generate_and_score_completions([{"prompt": "?"} for _ in prompts])
@@ -234,7 +239,7 @@ def steps_agree(shelf: Path, name: str, knobs: dict[str, Any], *, moved: bool, *
     )
     if name == "grpo":
         own.num_iterations = 2 if moved else 1
-    inputs = their_inputs(own, ours, tokenizer)
+    inputs = their_inputs(name, own, ours, tokenizer)
     assert ("old_per_token_logps" in inputs or "old_logps" in inputs) == (moved or name == "rloo")
     assert float((ours.advantages[:, 0] - inputs["advantages"]).abs().max()) < 1e-5
     assert float(inputs["advantages"].abs().max()) > 0.1
@@ -302,19 +307,24 @@ PPO = {
 }  # fmt: skip
 
 
-def ppos_loss(old: list[Spoken], anchor: list[Spoken], new: list[Spoken], worth: list[float]) -> Tensor:
-    """The token mean, token by token; GAE as a double sum, whitened over all tokens."""
-    credited = []
+def credited(old: list[Spoken], anchor: list[Spoken], worth: list[float]) -> list[Tensor]:
+    """GAE's advantages of each token, as a double sum."""
+    found = []
     for (logps, _, values), (reference, _, _), score in zip(old, anchor, worth, strict=True):
         n = len(logps)
         rewards = [score * (t == n - 1) - PPO["beta"] * (logps[t] - reference[t]) for t in range(n)]
         ahead = [*values[1:], 0.0]
         errors = [rewards[t] + PPO["discount"] * ahead[t] - values[t] for t in range(n)]
         decay = PPO["discount"] * PPO["decay"]
-        credited.append(torch.stack([sum(decay**k * errors[t + k] for k in range(n - t)) for t in range(n)]))
-    every = torch.cat(credited)
+        found.append(torch.stack([sum(decay**k * errors[t + k] for k in range(n - t)) for t in range(n)]))
+    return found
+
+
+def ppos_loss(credit: list[Tensor], old: list[Spoken], new: list[Spoken]) -> Tensor:
+    """The mean over tokens, with advantages whitened over all of them."""
+    every = torch.cat(credit)
     terms = []
-    for advantages, (logps, _, values), (now, entropy, estimates) in zip(credited, old, new, strict=True):
+    for advantages, (logps, _, values), (now, entropy, estimates) in zip(credit, old, new, strict=True):
         for t, advantage in enumerate((advantages - every.mean()) / every.std(correction=0)):
             ratio, wanted = (now[t] - logps[t]).exp(), advantages[t] + values[t]
             gain = torch.minimum(ratio * advantage, ratio.clip(1 - CLIP, 1 + CLIP) * advantage)
@@ -322,6 +332,26 @@ def ppos_loss(old: list[Spoken], anchor: list[Spoken], new: list[Spoken], worth:
             error = torch.maximum((estimates[t] - wanted) ** 2, (near - wanted) ** 2)
             terms.append(-gain + PPO["value_weight"] / 2 * error - PPO["entropy_weight"] * entropy[t])
     return torch.stack(terms).mean()
+
+
+def ppos_logs(credit: list[Tensor], old: list[Spoken], anchor: list[Spoken], new: list[Spoken]) -> dict[str, float]:
+    """What the road logs of the step, over all tokens."""
+    (logps, _, values), (reference, _, _), (now, entropy, estimates) = (
+        [torch.cat(part) for part in zip(*said_by, strict=True)] for said_by in (old, anchor, new)
+    )
+    returns, ratio = torch.cat(credit) + values, (now - logps).exp()
+    found = {
+        "kl": (logps - reference).sum() / len(old),
+        "length": torch.tensor(len(logps) / len(old)),
+        "entropy": entropy.mean(),
+        "ratio": ratio.mean(),
+        "clip_fraction": ((ratio < 1 - CLIP) | (ratio > 1 + CLIP)).double().mean(),
+        "advantage": torch.tensor(0.0),
+        "value_loss": 0.5 * (estimates - returns).square().mean(),
+        "explained_variance": 1 - (returns - values).var() / returns.var(),
+        "beta": torch.tensor(PPO["beta"]),
+    }
+    return {name: value.item() for name, value in found.items()}
 
 
 def ppo_by_hand(shelf: Path) -> None:
@@ -349,14 +379,67 @@ def ppo_by_hand(shelf: Path) -> None:
     loss, logs = losses(ours, model, parts)
     found = torch.autograd.grad(loss, weights)
     assert 0.1 < logs["clip_fraction"] < 0.9
-    expected = ppos_loss(before, at_anchor, said_by(model), worth)
+    after, credit = said_by(model), credited(before, at_anchor, worth)
+    expected = ppos_loss(credit, before, after)
     assert abs(loss.item() - expected.item()) < 1e-5
+    known = {"score": sum(worth) / len(worth), "ended": 2 / 3, **ppos_logs(credit, before, at_anchor, after)}
+    assert {name: logs[name] for name in known} == pytest.approx(known, abs=1e-5)
     for ours_at, theirs_at in zip(found, torch.autograd.grad(expected, weights), strict=True):
         assert (ours_at - theirs_at).norm() < 1e-5 * max(1.0, float(theirs_at.norm()))
 
 
 def test_a_step_of_ppo_is_the_one_by_hand(shelf: Path) -> None:
     ppo_by_hand(shelf)
+
+
+def values_of_a_reward_model(shelf: Path) -> None:
+    """A value model that began as a reward model expects, before a token, its score of what stands before it."""
+    from transformers import LlamaConfig, LlamaForSequenceClassification
+
+    model, tokenizer = policy(shelf)
+    torch.manual_seed(5)
+    config = LlamaConfig(**{**model.config.to_dict(), "num_labels": 1, "pad_token_id": tokenizer.pad_token_id})
+    critic = LlamaForSequenceClassification(config)
+    nudge(critic, 6)
+    own: Any = object.__new__(ValueModel)
+    own.kind, own.module = "reward", critic
+    prompts = [[5, 6, 7], [8, 9], [5, 9, 6, 7]]
+    responses = [[10, 11], [12, 13, 14, 15], [16]]
+    given = list(zip(prompts, responses, strict=True))
+    batch = pad(given, tokenizer.pad_token_id, torch.tensor)
+    with torch.no_grad():
+        found = own.scores(model, batch)
+        values = off_grid(found.values, given, 4)
+        for i, (prompt, response) in enumerate(given):
+            for t in range(4):
+                inside = t < len(response)
+                expected = critic(torch.tensor([prompt + response[:t]])).logits[0, 0] if inside else torch.tensor(0.0)
+                assert abs(float(values[i, t] - expected)) < 1e-5
+    assert not found.values[batch["labels"][:, 1:] == -100].any()
+
+
+def test_a_reward_models_value_is_its_score_of_what_stands_before(shelf: Path) -> None:
+    values_of_a_reward_model(shelf)
+
+
+def second_rollout(shelf: Path) -> None:
+    """A second rollout is to prompts of its own, is drawn once, and serves its own steps, in any order."""
+    model, tokenizer = policy(shelf)
+    ours = objective(shelf, "rloo", {"epochs": 2}, model, tokenizer)
+    ours.prompts, size = [0, 1, 2, 2, 0, 1], PROMPTS * SAMPLES
+    road = SimpleNamespace(model=model, args=SimpleNamespace(device="cpu"), state=SimpleNamespace(global_step=0))
+    for places in (range(size), range(size, 2 * size), range(2 * size - 1, size - 1, -1)):
+        (part,) = ours.prepare([ours.collate([{"place": place} for place in places])], road)
+    assert ours.roller.calls == [("0", [0, 1, 2]), ("1", [2, 0, 1])]  # type: ignore[attr-defined]
+    asked = [ours.roller.rows[i]["ids"] for i in (1, 0, 2) for _ in range(SAMPLES)]
+    assert [ids[: len(prompt)] for ids, prompt in zip(part["input_ids"].tolist(), asked, strict=True)] == asked
+    assert part["score"].tolist() == list(reversed(ours.rollout.scores.tolist()))
+    assert (part["advantages"].sum(1) - ours.advantages.sum(1).flip(0)).abs().max() < 1e-6
+    assert (part["old_logps"].sum(1) - ours.rollout.logps.sum(1).flip(0)).abs().max() < 1e-4
+
+
+def test_a_second_rollout_serves_its_own_steps(shelf: Path) -> None:
+    second_rollout(shelf)
 
 
 SPLIT = {
@@ -373,10 +456,13 @@ def splits_agree(shelf: Path, name: str) -> None:
         nudge(model, 1)
         kind = name.split()[0]
         ours = objective(shelf, kind, SPLIT[name], model, tokenizer, head=kind == "ppo")
+        heads = [ours.companion] if kind == "ppo" else []
+        for head in heads:
+            nudge(head, 3)
         parts = rolled(ours, model, size)
         nudge(model, 2)
         loss, logs = losses(ours, model, parts)
-        weights = list(model.parameters())
+        weights = [weight for module in (model, *heads) for weight in module.parameters()]
         found.append((loss, torch.cat([slope.flatten() for slope in torch.autograd.grad(loss, weights)]), logs))
     (whole, slope, logs), (split, other, others) = found
     assert abs(whole.item() - split.item()) < 1e-6

@@ -15,29 +15,84 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from harness import registry
 from harness.algorithms.reward import Reward
 from harness.models.policy import load_policy
+from harness.models.sampling import Sampled
 from harness.training import forward
 from harness.training.engine import Objective
 from harness.training.forward import add_head, in_groups, token_scores
+from harness.training.judgments import JudgedObjective, Several
+from harness.training.on_policy import PolicyObjective, prompt_rows
+from harness.training.online_pairs import OnlinePairObjective
 from harness.training.pairs import PairObjective
 from harness.training.rewards import RewardObjective
+from harness.training.rollouts import Roller
 from harness.training.rows import Encoder, with_partners
 from harness.training.sequences import Likelihood
 from harness.training.unpaired import UnpairedObjective
+from harness.training.values import ValueModel
 
+ON_POLICY: dict[str, tuple[str, dict[str, Any]]] = {
+    "ppo": ("ppo", {}),
+    "ppo reward": ("ppo", {"value": "reward"}),
+    "grpo": ("grpo", {"samples": 2, "epochs": 2}),
+    "grpo dapo": ("grpo", {"samples": 4, "epochs": 2, "normalise": "dapo", "kl_gradient": "plain"}),
+    "grpo dr_grpo": ("grpo", {"samples": 2, "epochs": 2, "normalise": "dr_grpo", "scale": "batch"}),
+    "rloo": ("rloo", {"samples": 2, "epochs": 2}),
+    "reinforce": ("reinforce", {}),
+}
 PAIRED = ("dpo", "ipo", "cpo", "orpo", "simpo")
-EACH = (*PAIRED, "kto", "sft", "reward")
+JUDGED = {"cut": {}, "cut released": {"form": "released"}}
+EACH = (*PAIRED, "kto", "sft", "reward", *JUDGED, "forward prediction", "online_dpo", *ON_POLICY)
 
 
-def objective_and_rows(name: str, tokenizer: Any) -> tuple[Objective, list[dict[str, Any]]]:
+class Fixed(Roller):
+    """A roller whose responses are those of the world's rankings; every third is cut by the limit."""
+
+    def _draw(self, trainer: Any, name: str, places: list[tuple[dict[str, Any], int]]) -> list[Sampled]:
+        encoder, found = Encoder(self.tokenizer), []
+        ranked = {row["prompt_id"]: row["responses"] for row in tiny.Tiny().rows("rankings", "train")}
+        for place, (row, k) in enumerate(places):
+            ids = encoder.response(ranked[row["prompt_id"]][(place + k) % 4 if self.samples == 1 else k])
+            cut = (len(ids) + k) % 3 == 0
+            found.append(Sampled(ids[:-1] if cut else ids, [-3.0] * (len(ids) - cut), "length" if cut else "eos"))
+        return found
+
+
+def objective_and_rows(name: str, tokenizer: Any, shelf: Path, out: Path) -> tuple[Objective, list[dict[str, Any]]]:
     """Eight tokenised rows of unequal length, and the family's objective."""
-    encoder, pad_id = Encoder(tokenizer), tokenizer.pad_token_id
-    pairs = tiny.Tiny().rows("pairs", "train")[:8]
+    encoder, pad_id, data = Encoder(tokenizer), tokenizer.pad_token_id, tiny.Tiny()
+    if name in ON_POLICY or name == "online_dpo":
+        kind, knobs = ON_POLICY.get(name, (name, {}))
+        algorithm = registry.load("algorithms", kind)(**knobs)
+        job = tiny.job(out, "prompts", shelf, proxy="model" if name == "ppo reward" else "rule")
+        prompts, _ = prompt_rows(tokenizer, job)
+        roller = Fixed(job, prompts, tokenizer, samples=algorithm.samples, missing_end_penalty=0.5, reference=True)
+        rows = [{"place": place} for place in range(8)]
+        if name == "online_dpo":
+            return OnlinePairObjective(algorithm, roller, pad_id), rows
+        values = ValueModel(algorithm.value, job) if algorithm.value else None
+        return PolicyObjective(algorithm, roller, list(range(8)), 8, pad_id, values), rows
+    pairs = data.rows("pairs", "train")[:8]
     prompts = [encoder.prompt(row) for row in pairs]
+    if name in JUDGED or name == "forward prediction":
+        judged = [
+            (row, encoder.prompt({"prompt_id": row["id"], "prompt": data.judged(row["prompt"], row["judgment"])}))
+            for row in data.rows("judgments", "train")[:8]
+        ]
+        texts = [(encoder.prompt(row), other, encoder.response(row["response"]), row) for row, other in judged]
+        if name == "forward prediction":
+            return Several(pad_id), [
+                {"sequences": [(plain, text), (other, text[:2])]} for plain, other, text, _ in texts
+            ]
+        rows = [
+            {"prompt": plain, "judged_prompt": other, "response": text, "blamed": row["judgment"] is not None}
+            for plain, other, text, row in texts
+        ]
+        return JudgedObjective(registry.load("algorithms", "cut")(**JUDGED[name]), pad_id), rows
     if name == "sft":
         both = zip(prompts, pairs, strict=True)
         return Likelihood(pad_id), [{"prompt": p, "response": encoder.response(row["chosen"])} for p, row in both]
     if name == "kto":
-        labelled = with_partners(tiny.Tiny().rows("binary", "train")[:8])
+        labelled = with_partners(data.rows("binary", "train")[:8])
         texts = [(row, encoder.response(row["response"]), encoder.response(row["partner"])) for row in labelled]
         rows = [
             {"prompt": encoder.prompt(row), "response": response, "partner": partner, "label": row["label"]}
@@ -53,20 +108,35 @@ def objective_and_rows(name: str, tokenizer: Any) -> tuple[Objective, list[dict[
     return PairObjective(registry.load("algorithms", name)(), pad_id), rows
 
 
-def gradient(shelf: Path, name: str, split: int, *, shuffle: bool = False, padding: int = 0) -> torch.Tensor:
-    """The gradient of one optimiser step of eight rows in micro-batches of `split`."""
+def gradient(shelf: Path, out: Path, name: str, split: int, *, shuffle: bool = False, padding: int = 0) -> torch.Tensor:
+    """The gradient of one optimiser step of eight rows in micro-batches of `split`.
+
+    The policy has moved since its rollout, as in a second pass over it.
+    """
     model, tokenizer = load_policy(shelf / tiny.START / "policy")
     add_head(model)
-    objective, rows = objective_and_rows(name, tokenizer)
+    objective, rows = objective_and_rows(name, tokenizer, shelf, out)
     rows = random.Random(3).sample(rows, 8) if shuffle else rows
+    trainer = SimpleNamespace(
+        model=model,
+        forward=objective.forward,
+        args=SimpleNamespace(device=torch.device("cpu")),
+        state=SimpleNamespace(global_step=0),
+        every_process=lambda items: items,
+    )
     batches = [objective.collate(rows[first : first + split]) for first in range(0, 8, split)]
+    batches = objective.prepare(batches, trainer)
+    learnt = [*model.parameters(), *(objective.companion.parameters() if objective.companion else ())]
+    torch.manual_seed(5)
+    with torch.no_grad():
+        for weight in learnt:
+            weight += 0.03 * torch.randn_like(weight)
     batches = [widen(batch, padding, tokenizer.pad_token_id) for batch in batches]
-    trainer = SimpleNamespace(model=model, forward=token_scores, args=SimpleNamespace(device=torch.device("cpu")))
     totals = objective.totals(batches, trainer)
     for batch in batches:
-        outputs = first_logit(model, batch) if name == "reward" else token_scores(model, batch)
+        outputs = first_logit(model, batch) if name == "reward" else objective.forward(model, batch)
         objective.loss(outputs, batch, totals)[0].backward()
-    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    return torch.cat([weight.grad.flatten() for weight in learnt if weight.grad is not None])
 
 
 def first_logit(model: Any, batch: dict[str, Any]) -> torch.Tensor:
@@ -81,32 +151,41 @@ def first_logit(model: Any, batch: dict[str, Any]) -> torch.Tensor:
 
 def widen(batch: dict[str, Any], columns: int, pad_id: int) -> dict[str, Any]:
     """The batch with more padding on the right."""
-    fills = {"input_ids": pad_id, "attention_mask": 0, "labels": -100}
-    wide = {name: torch.nn.functional.pad(batch[name], (0, columns), value=fill) for name, fill in fills.items()}
+    grid = ("advantages", "reference_logps", "old_logps", "old_values", "returns")
+    fills = {"input_ids": pad_id, "attention_mask": 0, "labels": -100, **dict.fromkeys(grid, 0.0)}
+    wide = {
+        name: torch.nn.functional.pad(batch[name], (0, columns), value=fills[name]) for name in fills if name in batch
+    }
     return {**batch, **wide}
 
 
+def agree(one: torch.Tensor, other: torch.Tensor) -> None:
+    assert one.norm() > 1e-3
+    assert (one - other).norm() < 1e-6 * max(1.0, float(one.norm()))
+
+
 @pytest.mark.parametrize("name", EACH)
-def test_the_split_into_micro_batches_changes_no_gradient(shelf: Path, name: str) -> None:
-    whole = gradient(shelf, name, 8)
-    assert whole.norm() > 1e-3
+def test_the_split_into_micro_batches_changes_no_gradient(shelf: Path, tmp_path: Path, name: str) -> None:
+    whole = gradient(shelf, tmp_path, name, 8)
     for split in (1, 4):
-        assert (gradient(shelf, name, split) - whole).norm() < 1e-6 * max(1.0, float(whole.norm()))
+        agree(whole, gradient(shelf, tmp_path, name, split))
 
 
 @pytest.mark.parametrize("name", EACH)
-def test_neither_order_nor_padding_changes_the_gradient(shelf: Path, name: str) -> None:
-    whole = gradient(shelf, name, 8)
-    assert (gradient(shelf, name, 8, shuffle=True) - whole).norm() < 1e-6 * max(1.0, float(whole.norm()))
-    assert (gradient(shelf, name, 4, padding=9) - whole).norm() < 1e-6 * max(1.0, float(whole.norm()))
+def test_neither_order_nor_padding_changes_the_gradient(shelf: Path, tmp_path: Path, name: str) -> None:
+    whole = gradient(shelf, tmp_path, name, 8)
+    agree(whole, gradient(shelf, tmp_path, name, 8, shuffle=True))
+    agree(whole, gradient(shelf, tmp_path, name, 4, padding=9))
 
 
-def test_scores_are_those_of_the_responses_tokens_and_no_others(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_are_those_of_the_responses_tokens_and_no_others(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = shelf / tiny.START / "policy"
     plain, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
     model, _ = load_policy(folder)
     add_head(model)
-    objective, rows = objective_and_rows("sft", tokenizer)
+    objective, rows = objective_and_rows("sft", tokenizer, shelf, tmp_path)
     monkeypatch.setattr(forward, "GROUP", 3)  # so that there are several groups, the last one short
     with torch.no_grad():
         scores = token_scores(model, objective.collate(rows))

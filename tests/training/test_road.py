@@ -7,6 +7,7 @@ import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pandas as pd
@@ -24,24 +25,10 @@ from harness.models.policy import BASE, load_policy
 from harness.models.scoring import score
 from harness.training.pairs import PairBatch
 from harness.training.reference import read_reference, write_reference
+from harness.training.road import arguments
 from harness.training.rows import order
 
 SMALL = {"hidden": 16, "layers": 2, "heads": 2}
-EACH = ("pretrain", "sft", "sft_chosen", "reward", "dpo", "ipo", "cpo", "kto", "orpo", "simpo")
-
-
-def knobs(name: str) -> dict[str, Any]:
-    return SMALL if name == "pretrain" else {}
-
-
-@pytest.mark.parametrize("name", EACH)
-def test_a_seed_decides_the_weights_to_the_bit(shelf: Path, tmp_path: Path, name: str) -> None:
-    for out, seed in (("one", "replicate-0"), ("again", "replicate-0"), ("other", "replicate-1")):
-        tiny.train(name, tmp_path / out, shelf, knobs(name), steps=2, seed=seed)
-    product = registry.load("algorithms", name).product
-    assert tiny.same(tmp_path / "one" / product, tmp_path / "again" / product)
-    assert not tiny.same(tmp_path / "one" / product, tmp_path / "other" / product)
-    assert not tiny.same(tmp_path / "one" / product, shelf / tiny.START / "policy")
 
 
 @pytest.mark.parametrize(
@@ -59,10 +46,12 @@ def test_a_seed_decides_what_begins_at_random(
     assert differ
 
 
-@pytest.mark.parametrize("name", ["sft", "dpo", "kto"])
+@pytest.mark.parametrize(
+    "name", ["sft", "dpo", "kto", "reward", "cut", "online_dpo", "grpo", "rloo", "reinforce", "ppo"]
+)
 def test_micro_batches_change_neither_loss_nor_gradient(shelf: Path, tmp_path: Path, name: str) -> None:
     for split in (1, 8):
-        tiny.train(name, tmp_path / str(split), shelf, micro_batch=split, steps=3)
+        tiny.train(name, tmp_path / str(split), shelf, micro_batch=split, steps=3, max_response_tokens=12)
     one, eight = (pd.read_parquet(tmp_path / split / "curves.parquet") for split in ("1", "8"))
     # at step 1 the policy is its reference, and rounding alone says which reward is greater
     one, eight = (table[table["metric"] != "rewards/accuracies"] for table in (one, eight))
@@ -89,15 +78,22 @@ def test_curves_hold_what_people_know(shelf: Path, tmp_path: Path) -> None:
     sides = {f"{name}/{side}" for name in ("rewards", "logps", "logits") for side in ("chosen", "rejected")}
     always = {"loss", "grad_norm", "learning_rate", "tokens"}
     rewards = {"rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies"}
+    drawn, clipped = {"score", "kl", "ended", "length", "entropy"}, {"ratio", "advantage", "clip_fraction"}
     expected = {
         "sft": always | {"entropy", "token_accuracy"},
         "simpo": always | sides | rewards | {"entropy"},
         "dpo": always | sides | rewards | {"entropy", "logps/moved"},
         "kto": always | sides | {"rewards/margins", "entropy", "logps/moved", "kl"},
         "reward": always | rewards,
+        "cut": always | {"entropy", "blamed", "marked", "logps/plain", "logps/judged"},
+        "online_dpo": always | sides | rewards | drawn | {"logps/moved", "decided"},
+        "reinforce": always | drawn | {"ratio", "advantage"},
+        "rloo": always | drawn | clipped,
+        "grpo": always | drawn | clipped,
+        "ppo": always | drawn | clipped | {"value_loss", "explained_variance", "beta"},
     }
     for name, metrics in expected.items():
-        tiny.train(name, tmp_path / name, shelf, steps=2)
+        tiny.train(name, tmp_path / name, shelf, steps=2, max_response_tokens=12)
         table = pd.read_parquet(tmp_path / name / "curves.parquet")
         assert set(table["metric"]) == metrics
         assert set(table["step"]) == {1, 2}
@@ -301,6 +297,26 @@ def test_a_budget_that_cannot_be_is_refused(
 ) -> None:
     with pytest.raises(HarnessError, match=said):
         tiny.train(name, tmp_path, shelf, **given)
+
+
+@pytest.mark.parametrize(
+    ("world", "micro_batch", "shares"), [(1, 4, (4, 2)), (2, 4, (4, 1)), (2, 8, (4, 1)), (4, 4, (1, 2)), (2, 1, (1, 4))]
+)
+def test_processes_share_a_step(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, world: int, micro_batch: int, shares: tuple[int, int]
+) -> None:
+    """Its micro-batches, or the rows of each."""
+    monkeypatch.setattr("accelerate.PartialState", lambda **_: SimpleNamespace(num_processes=world))
+    given = arguments(tiny.job(tmp_path, "pairs", shelf, micro_batch=micro_batch), 1e-3, 1)
+    assert (given["per_device_train_batch_size"], given["gradient_accumulation_steps"]) == shares
+
+
+def test_processes_that_cannot_share_a_step_are_refused(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("accelerate.PartialState", lambda **_: SimpleNamespace(num_processes=3))
+    with pytest.raises(HarnessError, match=r"3 processes divide neither the 2 micro-batches .* micro_batch = 4"):
+        arguments(tiny.job(tmp_path, "pairs", shelf, micro_batch=4), 1e-3, 1)
 
 
 def test_texts_longer_than_the_model_are_left_out(shelf: Path, tmp_path: Path) -> None:

@@ -46,12 +46,15 @@ def main(shelf: Path, out: Path) -> None:
     """Each process writes into a folder of its own, which shows who writes what; but one killed run into a common."""
     import tiny
 
+    from harness.training import checkpoints
+
     own = out / f"process-{os.environ['RANK']}"
     found = {name: run(shelf, own, name) for name in CASES}
     (own / "measured.json").write_text(json.dumps(found))
     with tiny.killed_within(6):
         run(shelf, out / "killed", RESUMED)
-    assert (out / "killed" / RESUMED.replace(" ", "-") / "checkpoints" / "checkpoint-4" / "complete.json").exists()
+    manifest = out / "killed" / RESUMED.replace(" ", "-") / "checkpoints" / "checkpoint-4" / checkpoints.MANIFEST
+    assert json.loads(manifest.read_text()).keys() >= {"rng_state_0.pth", "rng_state_1.pth"}, "each process's state"
     run(shelf, out / "killed", RESUMED)
 
 

@@ -478,7 +478,7 @@ def credit_of_ppo(whiten: bool) -> None:
 def credit_of_ppo_keeps_beta() -> None:
     state: dict[str, float] = {}
     algorithm("ppo", beta=0.3).credit(rollout(1), state)
-    assert state == {"beta": 0.3}
+    assert state == {"beta": 0.3, "beta_used": 0.3}
 
 
 def explained_variance_formula() -> None:
@@ -729,8 +729,8 @@ TABLE: list[tuple[str, str, str, str, list[str]]] = [
     # the ratio of whole responses
     (RLOO, "sequence_ratio_losses", "logps - old_logps", "old_logps - logps",
      ["formula of rloo", "tensors of rloo", "step of rloo", "first steps are reinforce", "optimum of rloo 2"]),
-    (RLOO, "sequence_ratio_losses", ".sum(1).exp()", ".mean(1).exp()", ["formula of rloo", "tensors of rloo", "step of rloo"]),
-    (RLOO, "sequence_ratio_losses", ".sum(1).exp()", ".exp().sum(1)", ["formula of rloo", "tensors of rloo", "step of rloo"]),
+    (RLOO, "sequence_ratio_losses", ".sum(1).clamp(max=MOST).exp()", ".mean(1).exp()", ["formula of rloo", "tensors of rloo", "step of rloo"]),
+    (RLOO, "sequence_ratio_losses", ".sum(1).clamp(max=MOST).exp()", ".exp().sum(1)", ["formula of rloo", "tensors of rloo", "step of rloo"]),
     (RLOO, "sequence_ratio_losses", "return -torch", "return torch", ["formula of rloo", "tensors of rloo", "optimum of rloo 2"]),
     (RLOO, "sequence_ratio_losses", "torch.min(", "torch.max(", ["formula of rloo", "tensors of rloo", "step of rloo"]),
     (RLOO, "sequence_ratio_losses", MIN, "(ratio * advantages)", ["formula of rloo", "tensors of rloo", "step of rloo"]),

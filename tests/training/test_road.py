@@ -315,7 +315,7 @@ def test_processes_that_cannot_share_a_step_are_refused(
     shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("accelerate.PartialState", lambda **_: SimpleNamespace(num_processes=3))
-    with pytest.raises(HarnessError, match=r"3 processes divide neither the 2 micro-batches .* micro_batch = 4"):
+    with pytest.raises(HarnessError, match=r"3 processes divide neither the 2 micro-batches .*micro_batch = 4"):
         arguments(tiny.job(tmp_path, "pairs", shelf, micro_batch=4), 1e-3, 1)
 
 

@@ -89,6 +89,9 @@ def _rows(view: str, name: str, i: int) -> list[Row]:
     if view == "judgments":
         text = good if i % 3 == 0 else bad
         return [{**row, "response": text, "judgment": Tiny().judge(prompt, text)}]
+    if view == "refinements":  # no view of a dataset: what a round collects of judged responses
+        sides = {"chosen": good, "rejected": bad} if i % 3 else {}
+        return [{**row, "response": good, "judgment": Tiny().judge(prompt, bad) if sides else None, **sides}]
     return [row]
 
 

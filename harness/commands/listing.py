@@ -30,7 +30,7 @@ def describe(kind: str, name: str) -> dict[str, Any]:
         found["product"] = owner.product
         found["needs"] = [
             needs.data,
-            *[word for word in ("start", "reference", "reward", "judge") if getattr(needs, word)],
+            *[word for word in ("start", "reference", "reward", "judge", "annotators") if getattr(needs, word)],
         ]
         paper = owner.paper
         found["paper"] = f"{paper.authors}, {paper.title}, arXiv {paper.arxiv}, {paper.equation}" if paper else ""

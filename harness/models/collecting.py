@@ -71,7 +71,8 @@ def write_rows(
         Measurement("rows", len(found), 1, "rows"),
         Measurement("prompts_without_rows", len(rows) - used, 1, "prompts", "lower"),
         Measurement("responses", drawn, 1, "responses"),
-        Measurement("labels", labels, 1, "labels"),
+        Measurement("labels", labels if stage.labeller in ("annotators", "judge") else 0, 1, "labels"),
+        Measurement("scored", 0 if stage.labeller in ("annotators", "judge") else labels, 1, "responses"),
     ]
 
 

@@ -93,11 +93,16 @@ def measurements(shelf: Shelf) -> Iterator[Row]:
         for step in steps(cell):
             stages: list[Stage] = [cell.samples[step], cell.grades[step]]
             for stage in [*cell.own, *stages] if step is None else stages:
-                where = {"step": FINAL if step is None else step, "kind": stage.kind, "stage": stage.name}
+                where = {"step": FINAL if step is None else step, "kind": _kind(stage), "stage": stage.name}
                 for item in (shelf.record(stage) or {}).get("measurements", []):
                     values = {name: item[name] for name in ("metric", "value", "n")}
                     signs = {"unit": item.get("unit", ""), "better": item.get("better", "")}
                     yield {**cell_id(cell), **where, **values, **signs}
+
+
+def _kind(stage: Stage) -> str:
+    """The stage's kind; `reward` for the training of a reward model, whose labels are not its contestant's."""
+    return "reward" if stage.spec.get("algorithm", {}).get("name") == "reward" else stage.kind
 
 
 def costs(shelf: Shelf) -> Iterator[Row]:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 WORDS = {
     "prompts": "training prompts seen, repeats counted",
     "responses": "responses seen",
-    "labels": "human or annotator labels seen",
+    "labels": "labels of annotators or of the judge seen; a reward model's own are its, not the contestant's",
+    "scored": "responses scored by a reward model or a rule in training",
+    "generated_tokens": "tokens generated in training",
     "trained_tokens": "tokens that the loss read",
     "forward_tokens": "tokens of the policy's forward passes over its rows",
     "rows_left_out": "rows that were too long for the budget",
@@ -37,8 +39,10 @@ _MEANINGS = {
 def given_sheet(tables: Tables) -> Sheet:
     """A row per contestant: means over its finished runs."""
     own = tables.measurements
-    own = own[(own["kind"] == "train") & (own["step"] == FINAL) & own["metric"].isin(list(WORDS))]
-    means = own.groupby(["setting", "contestant", "metric"], observed=True, sort=False)["value"].mean()
+    own = own[own["kind"].isin(["train", "collect"]) & (own["step"] == FINAL) & own["metric"].isin(list(WORDS))]
+    by = ["setting", "contestant", "metric"]
+    runs = own.groupby([*by, "replicate"], observed=True, sort=False)["value"].sum()  # rounds are several stages
+    means = runs.groupby(by, observed=True, sort=False).mean()
     shown = [
         Shown("contestant", lambda row: row["contestant"], kind="word"),
         Shown("view", lambda row: row["view"], kind="word"),
@@ -78,7 +82,11 @@ def given_sentence(sheet: Sheet) -> str:
     for (setting, view), group in frame.groupby(["setting", "view"], sort=False):
         for name in WORDS:
             values = group[name].dropna()
-            if name != "rows_left_out" and len(values) > 1 and values.max() - values.min() > APART * values.max():
+            if (
+                name not in ("rows_left_out", "forward_tokens")
+                and len(values) > 1
+                and values.max() - values.min() > APART * values.max()
+            ):
                 apart.append(f"{name.replace('_', ' ')} of {view} ({setting})")
     if apart:
         return f"Contestants on the same view were not given the same: {listed(apart)} differ by more than 1 %."

@@ -79,13 +79,14 @@ class RolloutState:
         if 0 < self.kl_limit < kl:
             self.kept.setdefault("kl_alarm_step", step)
 
-    def ledger(self, samples: int, passes: float) -> list[Measurement]:
-        """What a run drew, and trained on in so many passes over it."""
+    def ledger(self, samples: int, passes: float, judged: bool = False) -> list[Measurement]:
+        """What a run drew, K to a prompt, and trained on in so many passes; labelled by a judge, or scored."""
         kept = self.kept
         found = [
             Measurement("prompts", kept["responses"] / samples, 1, "prompts"),
             Measurement("responses", kept["responses"], 1, "responses"),
-            Measurement("labels", kept["responses"], 1, "labels"),
+            Measurement("labels", kept["responses"] if judged else 0, 1, "labels"),
+            Measurement("scored", 0 if judged else kept["responses"], 1, "responses"),
             Measurement("generated_tokens", kept["generated_tokens"], 1, "tokens"),
             Measurement("trained_tokens", kept["generated_tokens"] * passes, 1, "tokens"),
             Measurement("kl_max", kept["kl_max"], 1, "nats/response"),

@@ -139,4 +139,6 @@ def train_online_pairs(algorithm: OnlineDpo, job: Job) -> list[Measurement]:
     indices = order(len(rows), job.budget.steps * job.budget.batch, job.seed("order"))
     found = train(job, places, objective, learning_rate=algorithm.learning_rate, indices=indices)
     kept = [Measurement("rows_left_out", left_out, 1, "rows"), Measurement("rows_available", len(rows), 1, "rows")]
-    return found + objective.counts.ledger(algorithm.samples, 2 / algorithm.samples) + kept
+    return (
+        found + objective.counts.ledger(algorithm.samples, 2 / algorithm.samples, algorithm.labeller == "judge") + kept
+    )

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from statistics import pstdev
 from typing import TYPE_CHECKING, Any
 
+from harness import keys
+from harness.algorithms.reward import weights_of
 from harness.errors import HarnessError
 from harness.metrics import Measurement
 from harness.models.policy import load_policy
 from harness.models.quiet import quiet
 from harness.models.rendering import end_token
-from harness.models.scoring import pad
+from harness.models.scoring import RewardModel, pad
 from harness.training.engine import Objective, road
 from harness.training.forward import in_groups
 from harness.training.road import arguments, check_room, rows_dataset, run
@@ -22,75 +28,238 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from harness.algorithms.reward import Reward
+    from harness.data import Row
     from harness.job import Job
 
 
 class RewardObjective(Objective):
-    """Scores of chosen and rejected from one batch of 2B rows, chosen first."""
+    """Scores of all responses to B prompts in one batch, each once."""
 
     def __init__(self, algorithm: Reward, pad_id: int) -> None:
         self.algorithm, self.pad_id = algorithm, pad_id
+        self.weights = weights_of(algorithm.dimensions)
 
     def collate(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """Rows of `prompt`, `chosen`, `rejected` token ids."""
+        """Rows of `prompt` and `responses` token ids, best first, and `labels` by dimension."""
         import torch
 
-        sequences = [(row["prompt"], row[side]) for side in ("chosen", "rejected") for row in rows]
-        return pad(sequences, self.pad_id, torch.tensor)
+        sequences = [(row["prompt"], response) for row in rows for response in row["responses"]]
+        batch = pad(sequences, self.pad_id, torch.tensor)
+        batch["counts"] = torch.tensor([len(row["responses"]) for row in rows])
+        if self.weights:
+            batch["by_dimension"] = torch.tensor([row["labels"] for row in rows], dtype=torch.float32)
+        return batch
 
     def totals(self, batches: list[dict[str, Any]], trainer: Any) -> dict[str, Any]:
-        """Pairs of the step."""
-        return {"rows": sum(len(batch["labels"]) // 2 for batch in batches)}
+        """Prompts of the step."""
+        return {"rows": sum(len(batch["counts"]) for batch in batches)}
+
+    def forward(self, model: Any, inputs: dict[str, Any]) -> Any:
+        """Scores of each row (rows, heads); transformers reads them at the last token that is not padding."""
+        import torch
+
+        def scores(part: dict[str, Any]) -> list[torch.Tensor]:
+            named = {name: part[name] for name in ("input_ids", "attention_mask")}
+            return [model(**named, use_cache=False).logits]
+
+        return in_groups(inputs, scores, torch.cat)[0]
 
     def loss(self, outputs: Any, batch: dict[str, Any], totals: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any]]:
-        """The algorithm's losses, summed and divided by the step's pairs."""
-        chosen, rejected = outputs.float().chunk(2)
-        right = (chosen > rejected).float() + 0.5 * (chosen == rejected).float()
-        means = {
-            "rewards/chosen": chosen.detach(),
-            "rewards/rejected": rejected.detach(),
-            "rewards/margins": (chosen - rejected).detach(),
-            "rewards/accuracies": right,
-        }
-        logs = {name: value.sum() / totals["rows"] for name, value in means.items()}
-        logs["tokens"] = batch["attention_mask"].sum()
-        return self.algorithm.losses(chosen, rejected).sum() / totals["rows"], logs
+        """The algorithm's losses, summed and divided by the step's prompts."""
+        rows, counts = totals["rows"], batch["counts"]
+        scores = _by_prompt(outputs.float(), counts)  # (B, K, heads)
+        if self.weights:
+            return self._by_dimension(scores, batch, rows)
+        values = scores[..., 0]
+        logs = _logs(values.detach(), counts, rows)
+        return self.algorithm.losses(values, counts).sum() / rows, {**logs, "tokens": batch["attention_mask"].sum()}
+
+    def _by_dimension(
+        self, scores: torch.Tensor, batch: dict[str, Any], rows: int
+    ) -> tuple[torch.Tensor, dict[str, Any]]:
+        """A pair's loss is the mean over the dimensions that it has a label for."""
+        import torch
+
+        labels, counts = batch["by_dimension"], batch["counts"]  # (B, D): 1, -1, or 0 without a label
+        known = (labels != 0).float()
+        losses, logs = torch.zeros(len(counts), device=scores.device), {}
+        for place, name in enumerate(self.weights):
+            own = scores[:, :, place]
+            turned = torch.where(labels[:, place, None] < 0, own.flip(1), own)
+            losses = losses + self.algorithm.losses(turned, counts) * known[:, place]
+            right = (turned[:, 0] > turned[:, 1]).float() + 0.5 * (turned[:, 0] == turned[:, 1]).float()
+            logs[f"right/{name}"] = (right * known[:, place]).sum() / rows
+            logs[f"share/{name}"] = known[:, place].sum() / rows
+        weighted = (scores.detach() * scores.new_tensor(list(self.weights.values()))).sum(-1)
+        logs |= _logs(weighted, counts, rows) | {"tokens": batch["attention_mask"].sum()}
+        return (losses / known.sum(1).clamp(min=1)).sum() / rows, logs
+
+    def summary(self, means: dict[str, float]) -> dict[str, float]:
+        """Accuracies by dimension are over the pairs that have a label for it."""
+        found = dict(means)
+        for name in self.weights:
+            share, right = found.pop(f"share/{name}"), found.pop(f"right/{name}")
+            found |= {f"accuracies/{name}": right / share} if share else {}
+        return found
+
+
+def _by_prompt(flat: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """Scores of all responses (N, heads), one prompt after the other, as (B, K, heads) padded with 0."""
+    import torch
+    from torch.nn.utils.rnn import pad_sequence
+
+    return pad_sequence(list(torch.split(flat, counts.tolist())), batch_first=True)
+
+
+def _logs(scores: torch.Tensor, counts: torch.Tensor, rows: int) -> dict[str, Any]:
+    """Of the best and the worst response to each prompt, and of all its pairs."""
+    from harness.algorithms.reward import mean_over_pairs
+
+    best, worst = scores[:, 0], scores.gather(1, counts[:, None] - 1)[:, 0]
+    gaps = scores[:, :, None] - scores[:, None, :]
+    right = mean_over_pairs((gaps > 0).float() + 0.5 * (gaps == 0).float(), counts)
+    means = {
+        "rewards/chosen": best,
+        "rewards/rejected": worst,
+        "rewards/margins": best - worst,
+        "rewards/accuracies": right,
+    }
+    return {name: value.sum() / rows for name, value in means.items()}
 
 
 def train_reward(algorithm: Reward, job: Job) -> list[Measurement]:
-    """Train a reward model and write `reward/`."""
+    """Train a reward model and write `reward/`, after a cross-validation where one is asked for."""
+    folds = [_fold(algorithm, job, number) for number in range(algorithm.folds)]
+    found = _train(algorithm, job)
+    for number in range(algorithm.folds):
+        shutil.rmtree(job.out / f"fold-{number}", ignore_errors=True)
+    if not folds:
+        return found
+    pairs = sum(int(fold["pairs"]) for fold in folds)
+    mean = sum(fold["right"] for fold in folds) / pairs
+    spread = pstdev(fold["right"] / fold["pairs"] for fold in folds)
+    return [
+        *found,
+        Measurement("cv_accuracy", mean, pairs, "share", "higher"),
+        Measurement("cv_accuracy_sd", spread, len(folds), "share", "lower"),
+    ]
+
+
+def _fold(algorithm: Reward, job: Job, number: int) -> dict[str, float]:
+    """Train on the prompts of all other parts, and count the right pairs of this one; a finished part is kept."""
+    result = job.out / f"fold-{number}.json"
+    if result.exists():
+        kept: dict[str, float] = json.loads(result.read_text())
+        return kept
+    held_out = [row for row in job.rows if _part(row, algorithm.folds) == number]
+    others = [row for row in job.rows if _part(row, algorithm.folds) != number]
+    if not held_out or not others:
+        raise HarnessError(f"reward.folds is {algorithm.folds}, too many for the prompts that there are")
+    folder = job.out / f"fold-{number}"
+    folder.mkdir(exist_ok=True)
+    if not (folder / "reward").exists():
+        _train(algorithm, replace(job, out=folder, rows=others, emit=()))
+    found = _right_pairs(folder, held_out, job.budget.micro_batch)
+    draft = result.with_suffix(".draft")
+    draft.write_text(json.dumps(found))
+    draft.replace(result)
+    return found
+
+
+def _part(row: Row, folds: int) -> int:
+    return int(keys.key(["fold", row["prompt_id"]]), 16) % folds
+
+
+def _right_pairs(folder: Path, rows: list[Row], batch: int) -> dict[str, float]:
+    """Right pairs, a tie counting a half, and all pairs of rows."""
+    rankings = [ranking(row) for row in rows]
+    texts = [(row["prompt"], text) for row, own in zip(rows, rankings, strict=True) for text in own]
+    scores = iter(RewardModel(folder / "reward").score(texts, batch))
+    right, pairs = 0.0, 0
+    for own in rankings:
+        values = [next(scores) for _ in own]
+        for better in range(len(own)):
+            for worse in range(better + 1, len(own)):
+                right += float(values[better] > values[worse]) + 0.5 * float(values[better] == values[worse])
+                pairs += 1
+    return {"right": right, "pairs": pairs}
+
+
+def ranking(row: Row) -> list[str]:
+    """Responses, best first; a pair is a ranking of two."""
+    return list(row["responses"]) if "responses" in row else [row["chosen"], row["rejected"]]
+
+
+def _train(algorithm: Reward, job: Job) -> list[Measurement]:
     from transformers import Trainer, TrainingArguments, set_seed
 
     quiet(job.budget.threads)
     set_seed(job.seed("init"))
-    model, tokenizer = _with_head(job.inputs["start"] / "policy", job.budget.precision)
+    objective = RewardObjective(algorithm, 0)
+    model, tokenizer = _with_head(job.inputs["start"] / "policy", job.budget.precision, max(1, len(objective.weights)))
+    objective.pad_id = int(tokenizer.pad_token_id or 0)
     check_room(job, model)
-    encoder = Encoder(tokenizer)
-    kept, left_out = fitting(encoder, job.rows, "pairs", job.budget)
-    sides = ("chosen", "rejected")
-    rows = [{"prompt": encoder.prompt(row), **{s: encoder.response(row[s]) for s in sides}} for row in kept]
-    needed = job.budget.steps * job.budget.batch
-    trainer = _scoring(road(Trainer))(
+    rows, left_out = _rows(algorithm, job, tokenizer)
+    trainer = road(Trainer)(
         model=model,
         args=TrainingArguments(**arguments(job, algorithm.learning_rate, 1)),
         train_dataset=rows_dataset(rows),
         processing_class=tokenizer,
-        data_collator=(objective := RewardObjective(algorithm, tokenizer.pad_token_id)).collate,
+        data_collator=objective.collate,
         objective=objective,
-        indices=order(len(rows), needed, job.seed("order")),
+        indices=order(len(rows), job.budget.steps * job.budget.batch, job.seed("order")),
     )
 
     def save(folder: Path) -> None:
-        trainer.accelerator.unwrap_model(trainer.model).save_pretrained(folder)
+        found = trainer.accelerator.unwrap_model(trainer.model)
+        _combined(found, objective.weights).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
-    trained = [len(row["chosen"]) + len(row["rejected"]) for row in rows]
-    read = [n + 2 * len(row["prompt"]) for n, row in zip(trained, rows, strict=True)]
-    return run(job, trainer, save, "reward") + ledger(job, trained, read, left_out, responses=2, labels=1)
+    sizes = [len(row["responses"]) for row in rows]
+    trained = [sum(map(len, row["responses"])) for row in rows]
+    read = [n + k * len(row["prompt"]) for n, k, row in zip(trained, sizes, rows, strict=True)]
+    labels = [k * (k - 1) // 2 for k in sizes]
+    return run(job, trainer, save, "reward") + ledger(job, trained, read, left_out, responses=sizes, labels=labels)
 
 
-def _with_head(policy: Path, precision: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The policy's backbone under a fresh scalar head."""
+def _rows(algorithm: Reward, job: Job, tokenizer: PreTrainedTokenizerBase) -> tuple[list[dict[str, Any]], int]:
+    """Tokenised rows, and how many were left out."""
+    encoder = Encoder(tokenizer)
+    kept, left_out = fitting(encoder, [{**row, "responses": ranking(row)} for row in job.rows], "rankings", job.budget)
+    names = list(weights_of(algorithm.dimensions))
+    found = []
+    for row in kept:
+        responses = [encoder.response(text) for text in row["responses"]]
+        if algorithm.truncate:
+            responses = truncated(responses, algorithm.truncate, job.seed("truncate"), str(row["id"]))
+        labels = [_label(row, name) for name in names]
+        found.append({"prompt": encoder.prompt(row), "responses": responses, "labels": labels})
+    return found, left_out
+
+
+def _label(row: Row, name: str) -> int:
+    labels = row.get("preferred") or {}
+    if name not in labels:
+        known = ", ".join(labels) or "none at all"
+        raise HarnessError(f"reward.dimensions asks for '{name}'; row {row['id']} has labels for {known}")
+    return int(labels[name])
+
+
+def truncated(responses: list[list[int]], share: float, seed: int, name: str) -> list[list[int]]:
+    """Responses (token ids, the end token last) cut at a random token where the row is one of the share.
+
+    What is kept is decided by a hash of the row's name, so neither order nor batch matters.
+    """
+    import random
+
+    chance = random.Random(f"{seed} {name}")
+    if chance.random() >= share:
+        return responses
+    return [[*ids[: chance.randint(1, max(1, len(ids) - 1))], ids[-1]] if len(ids) > 1 else ids for ids in responses]
+
+
+def _with_head(policy: Path, precision: str, heads: int) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The policy's backbone under fresh scalar heads."""
     from transformers import AutoModelForSequenceClassification
 
     source, tokenizer = load_policy(policy, precision)
@@ -100,22 +269,23 @@ def _with_head(policy: Path, precision: str) -> tuple[PreTrainedModel, PreTraine
     if tokenizer.pad_token_id in (None, end_token(tokenizer)):
         raise HarnessError("the tokenizer has no token but the end token to pad with, so no reward could be read there")
     config = source.config
-    config.num_labels, config.pad_token_id = 1, tokenizer.pad_token_id
+    config.num_labels, config.pad_token_id = heads, tokenizer.pad_token_id
     model = AutoModelForSequenceClassification.from_config(config, dtype=source.dtype)
     model.base_model.load_state_dict(source.base_model.state_dict())
     return model, tokenizer
 
 
-def _scoring(base: type[Any]) -> type[Any]:
-    class Scoring(base):  # type: ignore[misc]  # the base is chosen at run time
-        def forward(self, model: Any, inputs: dict[str, Any]) -> Any:
-            """One score per row (rows,); transformers reads it at the last token that is not padding."""
-            import torch
+def _combined(model: PreTrainedModel, weights: dict[str, float]) -> PreTrainedModel:
+    """A model with one head, the weighted sum of the heads; the model itself where there is one."""
+    import copy
 
-            def scores(part: dict[str, Any]) -> list[torch.Tensor]:
-                named = {name: part[name] for name in ("input_ids", "attention_mask")}
-                return [model(**named, use_cache=False).logits.squeeze(-1)]
+    import torch
 
-            return in_groups(inputs, scores, torch.cat)[0]
-
-    return Scoring
+    if not weights:
+        return model
+    found = copy.deepcopy(model)
+    head = found.score.weight.data
+    found.config.num_labels = found.num_labels = 1
+    found.score = torch.nn.Linear(head.shape[1], 1, bias=False, dtype=head.dtype, device=head.device)
+    found.score.weight.data = head.new_tensor([list(weights.values())]) @ head
+    return found

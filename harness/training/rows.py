@@ -21,8 +21,9 @@ TEXTS = {
     "pairs": ("chosen", "rejected"),
     "binary": ("response", "partner"),
     "judgments": ("response",),
+    "rankings": ("responses",),
 }
-"""The fields of a view that hold a response."""
+"""The fields of a view that hold a response, or several."""
 
 
 class Encoder:
@@ -100,8 +101,9 @@ def fitting_prompts(encoder: Encoder, rows: Sequence[Row], budget: Budget) -> tu
 def _fits(encoder: Encoder, row: Row, view: str, budget: Budget) -> bool:
     if len(encoder.prompt(row)) > budget.max_prompt_tokens:
         return False
-    own = (name for name in TEXTS[view] if name != "partner")
-    return all(len(encoder.response(row[name])) <= budget.max_response_tokens for name in own)
+    own = [row[name] for name in TEXTS[view] if name != "partner"]
+    texts = [text for value in own for text in ([value] if isinstance(value, str) else value)]
+    return all(len(encoder.response(text)) <= budget.max_response_tokens for text in texts)
 
 
 def order(count: int, needed: int, seed: int) -> list[int]:

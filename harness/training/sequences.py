@@ -89,7 +89,14 @@ def _counts(rows: list[dict[str, Any]]) -> tuple[list[int], list[int]]:
 
 
 def ledger(
-    job: Job, trained: list[int], read: list[int], left_out: int, *, responses: int, labels: int, per_prompt: int = 1
+    job: Job,
+    trained: list[int],
+    read: list[int],
+    left_out: int,
+    *,
+    responses: int | list[int],
+    labels: int | list[int],
+    per_prompt: int = 1,
 ) -> list[Measurement]:
     """What a run was given: prompts, responses and labels, tokens trained on and read, rows left out.
 
@@ -98,19 +105,23 @@ def ledger(
         trained: for each row that fitted, the tokens that its loss reads.
         read: for each of them, the tokens of one forward pass.
         left_out: rows that did not fit.
-        responses: responses in a row.
-        labels: labels in a row.
+        responses: responses in a row, or in each.
+        labels: labels in a row, or in each.
         per_prompt: rows that one prompt of the budget stands for.
     """
     prompts = job.budget.steps * job.budget.batch
     used = order(len(trained), prompts * per_prompt, job.seed("order"))
     counts = {
         "prompts": (prompts, "prompts"),
-        "responses": (len(used) * responses, "responses"),
-        "labels": (len(used) * labels, "labels"),
+        "responses": (_sum(responses, used), "responses"),
+        "labels": (_sum(labels, used), "labels"),
         "trained_tokens": (sum(trained[i] for i in used), "tokens"),
         "forward_tokens": (sum(read[i] for i in used), "tokens"),
         "rows_available": (len(trained), "rows"),
         "rows_left_out": (left_out, "rows"),
     }
     return [Measurement(name, value, 1, unit) for name, (value, unit) in counts.items()]
+
+
+def _sum(each: int | list[int], used: list[int]) -> int:
+    return len(used) * each if isinstance(each, int) else sum(each[i] for i in used)

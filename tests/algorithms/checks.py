@@ -103,9 +103,50 @@ def reference_point_has_no_gradient() -> None:
 def reward_formula(center: float) -> None:
     """Loss and gradient of each pair of scores are those of the formula."""
     chosen, rejected = (numbers(*scores, grad=True) for scores in SCORES)
-    losses = algorithm("reward", center=center).losses(chosen, rejected)
+    losses = algorithm("reward", center=center).losses(torch.stack([chosen, rejected], 1), torch.full((4,), 2))
     pairs = list(zip(*SCORES, strict=True))
     close(losses, [math.log1p(math.exp(b - a)) + center * (a + b) ** 2 for a, b in pairs])
     up, down = gradients(losses, chosen, rejected)
     close(up, [-sigma(b - a) + 2 * center * (a + b) for a, b in pairs])
     close(down, [sigma(b - a) + 2 * center * (a + b) for a, b in pairs])
+
+
+RANKED = ((2.0, 0.5, 0.75, -1.0), (0.25, 0.25), (1.5, -0.5, -0.6))
+"""Scores of responses to three prompts, best first; some are in the wrong order, and two are equal."""
+
+
+def ranking_formula(loss: str) -> None:
+    """Loss and gradient of each ranking, one term after the other; what is beyond a prompt's responses is garbage."""
+    width = max(map(len, RANKED))
+    scores = torch.tensor([[*own, *[7.0] * (width - len(own))] for own in RANKED], dtype=torch.float64)
+    scores.requires_grad_()
+    method = algorithm("reward", loss=loss, margin=0.8, center=0.1, data="rankings")
+    losses = method.losses(scores, torch.tensor([len(own) for own in RANKED]))
+    (slopes,) = gradients(losses, scores)
+    expected = [_ranking(own, loss) for own in RANKED]
+    close(losses, [value for value, _ in expected])
+    for found, (_, wanted) in zip(slopes, expected, strict=True):
+        close(found, [*wanted, *[0.0] * (width - len(wanted))])
+
+
+def _ranking(own: tuple[float, ...], loss: str) -> tuple[float, list[float]]:
+    pairs = [(i, j) for i in range(len(own)) for j in range(i + 1, len(own))]
+    value, slopes = 0.0, [0.0] * len(own)
+    for i, j in pairs:
+        gap, both, share = own[i] - own[j], own[i] + own[j], 1 / len(pairs)
+        slope = 0.0
+        if loss == "bradley_terry":
+            value, slope = value + share * math.log1p(math.exp(-gap)), -share * sigma(-gap)
+        elif loss == "margin" and gap < 0.8:
+            value, slope = value + share * (0.8 - gap), -share
+        value += share * 0.1 * both**2
+        slopes[i] += slope + share * 0.2 * both
+        slopes[j] += -slope + share * 0.2 * both
+    if loss == "plackett_luce":
+        for k in range(len(own)):
+            total = sum(math.exp(score) for score in own[k:])
+            value += math.log(total) - own[k]
+            slopes[k] -= 1
+            for j in range(k, len(own)):
+                slopes[j] += math.exp(own[j]) / total
+    return value, slopes

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import tiny
-from checks import kto_formula, pair_formula, reference_point_has_no_gradient, reward_formula
+from checks import kto_formula, pair_formula, ranking_formula, reference_point_has_no_gradient, reward_formula
 from formulas import CASES
 from mutants import mutated
 from parity import dpo_trainer, kto_trainer, sft_by_hand, splits_agree
@@ -51,6 +51,7 @@ CHECKS: dict[str, Callable[[Path], None]] = {
     **{f"formula of {name}": (lambda _, name=name: pair_formula(name)) for name in CASES},
     "formula of kto": formula_of_kto,
     "formula of reward": lambda _: reward_formula(0.3),
+    "formula of rankings": lambda _: [ranking_formula(loss) for loss in ("bradley_terry", "margin", "plackett_luce")],
     "z0 has no gradient": lambda _: reference_point_has_no_gradient(),
     "step of dpo": lambda shelf: dpo_trainer(shelf, "dpo", {}, loss_types=["sigmoid"], beta=0.1, label_smoothing=0.0),
     "step of ipo": lambda shelf: dpo_trainer(shelf, "ipo", {}, loss_types=["ipo"], beta=0.5, label_smoothing=0.0),
@@ -85,7 +86,16 @@ TABLE: list[tuple[str, str, str, str, list[str]]] = [
     (KTO_FILE, "prospect_losses", "beta * (z0 - log_ratio)", "beta * (log_ratio - z0)", ["formula of kto", "step of kto"]),
     (KTO_FILE, "prospect_losses", "label, desirable, undesirable", "label, undesirable, desirable",
      ["formula of kto", "step of kto"]),
-    (REWARD, "pairwise_losses", "chosen - rejected)", "rejected - chosen)", ["formula of reward"]),
+    (REWARD, "pairwise_losses", "better - worse", "worse - better", ["formula of reward"]),
+    (REWARD, "margin_losses", "better - worse", "worse - better", ["formula of rankings"]),
+    (REWARD, "margin_losses", "margin - (better", "1 - (better", ["formula of rankings"]),
+    (REWARD, "mean_over_pairs", "places[:, None] < places[None]", "places[:, None] <= places[None]", ["formula of rankings"]),
+    (REWARD, "mean_over_pairs", "places[:, None] < places[None]", "places[:, None] > places[None]", ["formula of rankings"]),
+    (REWARD, "mean_over_pairs", "places[None, None] < counts", "places[None, None] <= counts", ["formula of rankings"]),
+    (REWARD, "mean_over_pairs", " / pairs.sum((1, 2))", "", ["formula of rankings"]),
+    (REWARD, "plackett_luce_losses", "hidden.flip(1).logcumsumexp(1).flip(1)", "hidden.logcumsumexp(1)",
+     ["formula of rankings"]),
+    (REWARD, "plackett_luce_losses", "scores.masked_fill(~inside, -math.inf)", "scores", ["formula of rankings"]),
     # the mean for the sum, and the sum for the mean
     (PAIRS, "PairObjective.loss", "outputs.log_probs.float().sum(1)", "outputs.log_probs.float().mean(1)",
      ["step of dpo"]),
@@ -120,8 +130,8 @@ TABLE: list[tuple[str, str, str, str, list[str]]] = [
     (KTO_FILE, "prospect_losses", "beta * (log_ratio - z0)", "log_ratio - z0", ["formula of kto", "step of kto"]),
     (KTO_FILE, "prospect_losses", "undesirable = lambda_undesirable", "undesirable = lambda_desirable",
      ["formula of kto", "step of kto"]),
-    (REWARD, "pairwise_losses", "center * (chosen + rejected)", "center * (chosen - rejected)", ["formula of reward"]),
-    (REWARD, "pairwise_losses", " + center * (chosen + rejected).square()", "", ["formula of reward"]),
+    (REWARD, "centring_losses", "better + worse", "better - worse", ["formula of reward", "formula of rankings"]),
+    (REWARD, "Reward.losses", "each, counts) + self.center * centred", "each, counts) + centred", ["formula of reward", "formula of rankings"]),
     # KTO's reference point
     (KTO_FILE, "prospect_losses", ".clamp(min=0)", "", ["formula of kto"]),
     (KTO_FILE, "prospect_losses", "reference_point.detach()", "reference_point", ["z0 has no gradient"]),

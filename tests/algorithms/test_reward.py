@@ -1,10 +1,15 @@
-"""The reward model's pairwise loss."""
+"""The reward model's losses, on pairs and on rankings."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from checks import SCORES, algorithm, close, numbers, reward_formula
+from checks import RANKED, SCORES, algorithm, close, numbers, ranking_formula, reward_formula
+
+from harness.algorithms.reward import mean_over_pairs, weights_of
+from harness.errors import HarnessError
+
+TWO = torch.full((4,), 2)
 
 
 @pytest.mark.parametrize("center", [0.0, 0.01, 0.3])
@@ -12,10 +17,34 @@ def test_loss_and_gradient_are_those_of_the_formula(center: float) -> None:
     reward_formula(center)
 
 
+@pytest.mark.parametrize("loss", ["bradley_terry", "margin", "plackett_luce"])
+def test_rankings_are_those_of_the_formula(loss: str) -> None:
+    ranking_formula(loss)
+
+
 def test_a_shift_of_all_scores_matters_to_the_centring_alone() -> None:
-    chosen, rejected = (numbers(*scores) for scores in SCORES)
-    plain = algorithm("reward", center=0.0)
-    close(plain.losses(chosen + 5, rejected + 5), plain.losses(chosen, rejected).tolist())
+    scores = torch.stack([numbers(*own) for own in SCORES], 1)
+    for loss in ("bradley_terry", "margin", "plackett_luce"):
+        plain = algorithm("reward", center=0.0, loss=loss)
+        close(plain.losses(scores + 5, TWO), plain.losses(scores, TWO).tolist())
+
+
+def test_plackett_luce_of_two_is_bradley_terry() -> None:
+    scores = torch.stack([numbers(*own) for own in SCORES], 1)
+    pair, ranking = (algorithm("reward", loss=loss).losses(scores, TWO) for loss in ("bradley_terry", "plackett_luce"))
+    close(ranking, pair.tolist())
+
+
+def test_a_ranking_is_the_mean_of_its_pairs() -> None:
+    own = RANKED[0]
+    whole = algorithm("reward").losses(numbers(*own)[None], torch.tensor([4]))
+    pairs = [(own[i], own[j]) for i in range(4) for j in range(i + 1, 4)]
+    each = algorithm("reward").losses(torch.tensor(pairs, dtype=torch.float64), torch.full((6,), 2))
+    close(whole, [float(each.mean())])
+
+
+def test_equal_losses_of_all_pairs_are_their_own_mean() -> None:
+    close(mean_over_pairs(numbers(0.25).expand(2, 4, 4), torch.tensor([4, 2])), [0.25, 0.25])
 
 
 def test_the_best_scores_are_the_true_ones_up_to_a_shift() -> None:
@@ -28,7 +57,8 @@ def test_the_best_scores_are_the_true_ones_up_to_a_shift() -> None:
 
     def step() -> torch.Tensor:
         optimiser.zero_grad()
-        losses = algorithm("reward", center=0.0).losses(scores[left.flatten()], scores[right.flatten()])
+        both = torch.stack([scores[left.flatten()], scores[right.flatten()]], 1)
+        losses = algorithm("reward", center=0.0).losses(both, torch.full((16,), 2))
         loss = (wins.flatten() * losses).sum()
         loss.backward()
         return loss
@@ -36,3 +66,10 @@ def test_the_best_scores_are_the_true_ones_up_to_a_shift() -> None:
     optimiser.step(step)
     found = scores.detach() - scores.detach()[0]
     assert float((found - true).abs().max()) < 1e-6
+
+
+def test_weights_of_dimensions_are_read_or_refused() -> None:
+    assert weights_of("helpful=1 harmless=0.5") == {"helpful": 1.0, "harmless": 0.5}
+    for wrong in ("helpful", "helpful=x", "=1", "helpful=inf"):
+        with pytest.raises(HarnessError, match=r"must look like 'helpful=1 harmless=0\.5'"):
+            weights_of(wrong)

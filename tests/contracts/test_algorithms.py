@@ -24,9 +24,11 @@ from harness.knobs import Choice, Uniform, knobs
 
 NAMES = registry.names("algorithms")
 KINDS = {name: registry.load("algorithms", name) for name in NAMES}
-TRAINED = [name for name in NAMES if KINDS[name].trains and not KINDS[name]().rounds()]
+ROUNDS = {name: [one.train for one in KINDS[name]().rounds()] for name in NAMES}
+IN_ROUNDS = [name for name in NAMES if ROUNDS[name]]
+ON_COLLECTED = [name for name in IN_ROUNDS if name in ROUNDS[name]]
+TRAINED = [name for name in NAMES if KINDS[name].trains and not ROUNDS[name]] + ON_COLLECTED
 FROM_A_START = [name for name in TRAINED if KINDS[name].needs.start]
-IN_ROUNDS = [name for name in NAMES if KINDS[name]().rounds()]
 SMALL: dict[str, dict[str, Any]] = {"pretrain": {"hidden": 16, "layers": 1, "heads": 2}}
 ADAPTED = [name for name in FROM_A_START if KINDS[name].product == "policy"]
 VARIANTS = [
@@ -45,7 +47,7 @@ LOGGED: dict[type[Algorithm], set[str]] = {
 """Metrics of the curves that each family has, beside what each algorithm adds."""
 
 SPENT = {"steps", "prompts", "responses", "labels", "trained_tokens", "rows_available", "rows_left_out"}
-DRAWN = {"generated_tokens", "kl_max"}
+DRAWN = {"generated_tokens", "scored", "kl_max"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -111,12 +113,14 @@ def trained(
 ) -> Path:
     """The folder of a training of four steps; the same arguments give the same run."""
     out = shelf / f"train-{name}-{run}{seed}-{rank}-{precision}"
-    own = {"lora_rank": rank, "precision": precision, "max_response_tokens": 12, "seed": seed}
+    own: dict[str, Any] = {"lora_rank": rank, "precision": precision, "max_response_tokens": 12, "seed": seed}
+    if name in ON_COLLECTED:
+        own["rows"] = tiny.Tiny().rows("refinements", "train")
     found = tiny.measured(tiny.train(name, out, shelf, SMALL.get(name), **own))
     assert found.keys() >= SPENT | {"loss_first", "loss_last"}
     assert found["steps"] == tiny.BUDGET["steps"]
     assert all(found[what] > 0 for what in ("prompts", "responses", "trained_tokens", "rows_available"))
-    if issubclass(KINDS[name], OnPolicyAlgorithm):
+    if KINDS[name]().requires().data == "prompts":
         assert found.keys() >= DRAWN
     return out
 

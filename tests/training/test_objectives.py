@@ -104,7 +104,8 @@ def objective_and_rows(name: str, tokenizer: Any, shelf: Path, out: Path) -> tup
     guess = {"reference_chosen": -20.0, "reference_rejected": -18.0}
     rows = [{"prompt": prompt, **side, **guess} for prompt, side in zip(prompts, sides, strict=True)]
     if name == "reward":
-        return RewardObjective(Reward(), pad_id), rows
+        ranked = [{"prompt": row["prompt"], "responses": [row["chosen"], row["rejected"]]} for row in rows]
+        return RewardObjective(Reward(), pad_id), ranked
     return PairObjective(registry.load("algorithms", name)(), pad_id), rows
 
 
@@ -144,7 +145,7 @@ def first_logit(model: Any, batch: dict[str, Any]) -> torch.Tensor:
 
     def scores(part: dict[str, Any]) -> list[torch.Tensor]:
         logits = model(input_ids=part["input_ids"], attention_mask=part["attention_mask"]).logits[..., 0]
-        return [logits.gather(1, part["attention_mask"].sum(1, keepdim=True) - 1)[:, 0]]
+        return [logits.gather(1, part["attention_mask"].sum(1, keepdim=True) - 1)]
 
     return in_groups(batch, scores, torch.cat)[0]
 

@@ -23,7 +23,7 @@ def runs(shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     with subprocess.Popen(
         [*torchrun, str(SCRIPT), str(shelf), str(out)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={"GLOO_SOCKET_IFNAME": "lo", **os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -190,7 +190,7 @@ def test_pretraining_shows_judgments_and_second_tries() -> None:
     plain = [row["messages"] for row in rows if len(row["messages"]) == 2]
     again = [row["messages"] for row in rows if len(row["messages"]) == 4]
     assert len(plain) + len(again) == len(rows)
-    assert 0.15 < mean(" judgment : " in messages[0]["content"] for messages in plain) < 0.35
+    assert 0.5 < mean(" judgment : " in messages[0]["content"] for messages in plain) < 0.65
     assert 0.05 < len(again) / len(rows) < 0.2
     for messages in again:
         prompt, first, second = messages[:1], messages[1]["content"], messages[3]["content"]

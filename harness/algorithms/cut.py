@@ -25,7 +25,7 @@ def inappropriate(logps: torch.Tensor, judged_logps: torch.Tensor, threshold: fl
         threshold: λ ≥ 1.
 
     Source:
-        Xu et al. 2023, equation 3. Checked in tests/algorithms/test_cut.py.
+        Xu et al. 2023, equation 5 (v4). Checked in tests/algorithms/test_cut.py.
     """
     import math
 
@@ -37,8 +37,8 @@ def contrast_token_losses(
 ) -> torch.Tensor:
     """−log p(y_t|x) outside of U, and −α p(y_t|x,j)^γ log(1 − p(y_t|x)) in it, (B, T).
 
-    The weight p^γ has no gradient. log(1 − p) is computed in log space and is never below −log 2⁵⁰, where the token is
-    certain to float32 and the gradient would be infinite.
+    The weight p^γ has no gradient. log(1 − p) is computed in log space and is never below −log 2²⁴ (in float64
+    −log 2⁵⁰), where the token is certain, the gradient by its logarithm would be infinite, and none is given.
 
     Args:
         logps: (B, T) log p(y_t | x, y_<t).
@@ -48,7 +48,7 @@ def contrast_token_losses(
         gamma: how much less a token weighs that is unlikely under the judgment.
 
     Source:
-        Xu et al. 2023, equation 4. Checked in tests/algorithms/test_cut.py.
+        Xu et al. 2023, equation 6 (v4). Checked in tests/algorithms/test_cut.py.
     """
     import torch
 
@@ -65,13 +65,14 @@ class Cut(Algorithm):
     L2 is maximum likelihood: of praised responses behind the plain prompt (Align-P), of blamed ones behind the prompt
     with the judgment (Align-N). With `form = "paper"` each is the mean over a response's tokens, then over responses;
     with `"released"` the authors' code: γ is 0, each is the mean over all its tokens of the step, and the loss is
-    (L1 + L2) / 2. The context of L1 is the plain prompt, as in the paper's figure and code (`misalign = "plain"`), or
-    a false positive judgment, as in its text (`"positive_judgment"`). It differs from the paper in that the weight
-    p(y_t|x,j)^γ has no gradient, and that the prompt's format is the dataset's own.
+    (L1 + L2) / 2, or L2 where the step blames nothing (their script has one response in a batch). The context of L1
+    is the plain prompt, as in the paper's figure and code (`misalign = "plain"`), or a false positive judgment
+    (`"positive_judgment"`), as its text has it for U; its equation 6 itself has the plain prompt. It differs from the
+    paper in that the weight p(y_t|x,j)^γ has no gradient, and that the prompt's format is the dataset's own.
     """
 
     paper: ClassVar[Paper] = Paper(
-        "Xu et al.", "Reasons to reject? Aligning language models with judgments", "2312.14591", "equations 3 to 6"
+        "Xu et al.", "Reasons to reject? Aligning language models with judgments", "2312.14591", "equations 5 to 7"
     )
     needs: ClassVar[Needs] = Needs(data="judgments")
 
@@ -97,7 +98,7 @@ class Cut(Algorithm):
         second = -(blamed * batch.judged_logps + ~blamed * batch.logps * batch.mask).sum(1)
         if released:
             pooled = first / max(1, batch.step_blamed_tokens) + second / batch.step_tokens
-            return pooled * batch.step_rows / 2, marked
+            return pooled * batch.step_rows / (2 if batch.step_blamed_tokens else 1), marked
         return (first + second) / batch.mask.sum(1), marked
 
     def train(self, job: Job) -> list[Measurement]:

@@ -20,7 +20,7 @@ class CutOnline(Algorithm):
     """
 
     paper: ClassVar[Paper] = Paper(
-        "Xu et al.", "Reasons to reject? Aligning language models with judgments", "2312.14591", "section 4.3, online"
+        "Xu et al.", "Reasons to reject? Aligning language models with judgments", "2312.14591", "section 5.2"
     )
     needs: ClassVar[Needs] = Needs(data="prompts", judge=True)
 

@@ -19,6 +19,7 @@ class ForwardPrediction(Algorithm):
 
     It differs from Weston, who predicts the words of a teacher in a dialogue with a memory network, as the CUT paper's
     baseline of that name does: blamed responses are imitated too, and the judgment only shapes the representation.
+    That baseline (its equation 1) adds the mean over y to the mean over j; here a token counts alike in both.
     """
 
     paper: ClassVar[Paper] = Paper(

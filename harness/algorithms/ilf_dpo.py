@@ -28,7 +28,7 @@ class IlfDpo(PairAlgorithm):
     """
 
     paper: ClassVar[Paper] = Paper(
-        "Xu et al.", "Reasons to reject? Aligning language models with judgments", "2312.14591", "section 4.1, ILF-DPO"
+        "Xu et al.", "Reasons to reject? Aligning language models with judgments", "2312.14591", "section 3.2, ILF-DPO"
     )
     needs: ClassVar[Needs] = Needs(data="judgments", reference=True)
 

@@ -78,11 +78,13 @@ def weights_of(text: str) -> dict[str, float]:
     """`helpful=1 harmless=0.5` as weights by dimension.
 
     Raises:
-        HarnessError: it is written otherwise.
+        HarnessError: it is written otherwise, or names a dimension twice.
     """
     found: dict[str, float] = {}
     for part in text.split():
         name, _, number = part.partition("=")
+        if name in found:
+            raise HarnessError(f"reward.dimensions is '{text}'; it names '{name}' twice")
         try:
             found[name] = float(number)
         except ValueError:
@@ -97,10 +99,12 @@ class Reward(Algorithm):
     """A fresh scalar head on a model's last real token, the end token; Bradley-Terry on pairs.
 
     `data = "rankings"` is InstructGPT's: the mean over all pairs of a prompt, whose K responses go through the model
-    once. It differs from InstructGPT in the centring term. `truncate` cuts some training responses at a random token,
-    so that a response that is not finished can be scored; accuracy is always on whole ones. `dimensions` trains a head
-    for each on labels by dimension; since heads are linear, the product is one head, their weighted sum. It is a copy
-    of its start: it shares no parameter with a policy.
+    once. It differs from InstructGPT in the centring term. `truncate` is random truncation as augmentation, so that a
+    partial response can be scored: all responses of some training rows are cut at a random token, and the end token
+    closes them. Held-out accuracy is on whole responses; the curves' is on what was trained on. `folds` trains a model
+    more for each part of the prompts and reports its accuracy there; what was spent is counted for the final model
+    alone. `dimensions` trains a head for each on labels by dimension; since heads are linear, the product is one head,
+    their weighted sum. It is a copy of its start: it shares no parameter with a policy.
     """
 
     paper: ClassVar[Paper] = Paper(
@@ -120,7 +124,9 @@ class Reward(Algorithm):
     )
     margin: float = knob(0.5, valid=above(0), doc="the difference that loss = 'margin' asks for")
     truncate: float = knob(0.0, valid=Between(0, 1), doc="share of training rows whose responses are cut at random")
-    folds: int = knob(0, valid=Between(0, 20), doc="parts of a cross-validation that is reported with it; 0 for none")
+    folds: int = knob(
+        0, valid=OneOf((0, *range(2, 21))), doc="parts of a cross-validation that is reported with it; 0 for none"
+    )
     dimensions: str = knob("", doc="dimensions and their weights, for example 'helpful=1 harmless=0.5'")
 
     def requires(self) -> Needs:
@@ -136,6 +142,15 @@ class Reward(Algorithm):
         apart = self.loss == "margin"
         each = margin_losses(better, worse, self.margin) if apart else pairwise_losses(better, worse)
         return mean_over_pairs(each, counts) + self.center * centred
+
+    def accuracies(self, scores: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+        """The share of each prompt's pairs that are in the right order (B,), a tie counting a half."""
+        gaps = scores[:, :, None] - scores[:, None, :]
+        return mean_over_pairs((gaps > 0).float() + 0.5 * (gaps == 0).float(), counts)
+
+    def weights(self) -> dict[str, float]:
+        """Weights by dimension; empty where there is one label for a pair."""
+        return weights_of(self.dimensions)
 
     def train(self, job: Job) -> list[Measurement]:
         """Train a copy of the start with a scalar head.

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness import keys
+from harness.errors import HarnessError
 from harness.metrics import Measurement
 from harness.models.rendering import render_prompt
 from harness.models.scoring import pad
@@ -110,12 +112,20 @@ def judged_batch(grid: torch.Tensor, batch: dict[str, Any], totals: dict[str, An
 
 
 def train_judged(algorithm: Cut, job: Job) -> list[Measurement]:
-    """Train an algorithm that contrasts responses with and without their judgment."""
+    """Train an algorithm that contrasts responses with and without their judgment.
+
+    Raises:
+        HarnessError: no response is blamed, and so none is kept.
+    """
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(job.inputs["start"] / "policy")
-    kept, left_out = _fitting(tokenizer, job)
-    kept = fewer_praised(kept, algorithm.praised_per_blamed)
+    fits, left_out = _fitting(tokenizer, job)
+    kept = fewer_praised(fits, algorithm.praised_per_blamed)
+    if not kept:
+        raise HarnessError(
+            f"no response of {len(fits)} is blamed: praised_per_blamed = {algorithm.praised_per_blamed} keeps none"
+        )
     encoder = Encoder(tokenizer)
     rows = [_row(encoder, row, job.dataset, algorithm.misalign) for row in kept]
     objective = JudgedObjective(algorithm, int(tokenizer.pad_token_id or 0))
@@ -145,7 +155,11 @@ def fewer_praised(rows: list[Row], per_blamed: float) -> list[Row]:
 
 
 def _fitting(tokenizer: PreTrainedTokenizerBase, job: Job) -> tuple[list[Row], int]:
-    """Rows whose prompt and response fit the budget, and whose longest conversation fits the model."""
+    """Rows whose prompt and response fit the budget, and whose longest conversation fits the model.
+
+    Raises:
+        HarnessError: there is none.
+    """
     from transformers import AutoConfig
 
     from harness.models.policy import base_folder
@@ -154,6 +168,11 @@ def _fitting(tokenizer: PreTrainedTokenizerBase, job: Job) -> tuple[list[Row], i
     config = AutoConfig.from_pretrained(base_folder(job.inputs["start"] / "policy"))
     limit = int(config.get_text_config().max_position_embeddings) - job.budget.max_response_tokens
     short = [row for row in kept if len(render_prompt(tokenizer, _longest(job.dataset, row))) <= limit]
+    if not short:
+        raise HarnessError(
+            f"none of {len(kept)} judged responses fits, with its prompt and judgment, the {limit} tokens that the "
+            f"model reads beside budget.max_response_tokens = {job.budget.max_response_tokens}"
+        )
     return short, left_out + len(kept) - len(short)
 
 
@@ -228,5 +247,5 @@ def marked(
             part = [(encoder.prompt(row), response), (judged, response)]
             grid = token_scores(model, pad(part, int(tokenizer.pad_token_id or 0), torch.tensor)).log_probs
             plain, blamed = off_grid(grid, part, len(response))
-            found.append((blamed.exp() > threshold * plain.exp()).tolist())
+            found.append((blamed - plain > math.log(threshold)).tolist())  # in logarithms, as in training
     return found

@@ -6,11 +6,10 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from statistics import pstdev
+from statistics import stdev
 from typing import TYPE_CHECKING, Any
 
 from harness import keys
-from harness.algorithms.reward import weights_of
 from harness.errors import HarnessError
 from harness.metrics import Measurement
 from harness.models.policy import load_policy
@@ -29,23 +28,24 @@ if TYPE_CHECKING:
 
     from harness.algorithms.reward import Reward
     from harness.data import Row
-    from harness.job import Job
+    from harness.job import Budget, Job
 
 
 class RewardObjective(Objective):
-    """Scores of all responses to B prompts in one batch, each once."""
+    """Scores of all responses to B prompts in one batch, each once: the best of every prompt, then the second best."""
 
     def __init__(self, algorithm: Reward, pad_id: int) -> None:
         self.algorithm, self.pad_id = algorithm, pad_id
-        self.weights = weights_of(algorithm.dimensions)
+        self.weights = algorithm.weights()
 
     def collate(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Rows of `prompt` and `responses` token ids, best first, and `labels` by dimension."""
         import torch
 
-        sequences = [(row["prompt"], response) for row in rows for response in row["responses"]]
-        batch = pad(sequences, self.pad_id, torch.tensor)
-        batch["counts"] = torch.tensor([len(row["responses"]) for row in rows])
+        counts = [len(row["responses"]) for row in rows]
+        ranks = [(row, k) for k in range(max(counts)) for row in rows if k < len(row["responses"])]
+        batch = pad([(row["prompt"], row["responses"][k]) for row, k in ranks], self.pad_id, torch.tensor)
+        batch["counts"] = torch.tensor(counts)
         if self.weights:
             batch["by_dimension"] = torch.tensor([row["labels"] for row in rows], dtype=torch.float32)
         return batch
@@ -71,7 +71,7 @@ class RewardObjective(Objective):
         if self.weights:
             return self._by_dimension(scores, batch, rows)
         values = scores[..., 0]
-        logs = _logs(values.detach(), counts, rows)
+        logs = self._logs(values.detach(), counts, rows)
         return self.algorithm.losses(values, counts).sum() / rows, {**logs, "tokens": batch["attention_mask"].sum()}
 
     def _by_dimension(
@@ -87,12 +87,23 @@ class RewardObjective(Objective):
             own = scores[:, :, place]
             turned = torch.where(labels[:, place, None] < 0, own.flip(1), own)
             losses = losses + self.algorithm.losses(turned, counts) * known[:, place]
-            right = (turned[:, 0] > turned[:, 1]).float() + 0.5 * (turned[:, 0] == turned[:, 1]).float()
+            right = self.algorithm.accuracies(turned.detach(), counts)
             logs[f"right/{name}"] = (right * known[:, place]).sum() / rows
             logs[f"share/{name}"] = known[:, place].sum() / rows
         weighted = (scores.detach() * scores.new_tensor(list(self.weights.values()))).sum(-1)
-        logs |= _logs(weighted, counts, rows) | {"tokens": batch["attention_mask"].sum()}
+        logs |= self._logs(weighted, counts, rows) | {"tokens": batch["attention_mask"].sum()}
         return (losses / known.sum(1).clamp(min=1)).sum() / rows, logs
+
+    def _logs(self, scores: torch.Tensor, counts: torch.Tensor, rows: int) -> dict[str, Any]:
+        """Of the best and the worst response to each prompt, and of all its pairs."""
+        best, worst = scores[:, 0], scores.gather(1, counts[:, None] - 1)[:, 0]
+        means = {
+            "rewards/chosen": best,
+            "rewards/rejected": worst,
+            "rewards/margins": best - worst,
+            "rewards/accuracies": self.algorithm.accuracies(scores, counts),
+        }
+        return {name: value.sum() / rows for name, value in means.items()}
 
     def summary(self, means: dict[str, float]) -> dict[str, float]:
         """Accuracies by dimension are over the pairs that have a label for it."""
@@ -104,40 +115,25 @@ class RewardObjective(Objective):
 
 
 def _by_prompt(flat: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-    """Scores of all responses (N, heads), one prompt after the other, as (B, K, heads) padded with 0."""
+    """Scores of all responses (N, heads), in the order of `collate`, as (B, K, heads) padded with 0."""
     import torch
-    from torch.nn.utils.rnn import pad_sequence
 
-    return pad_sequence(list(torch.split(flat, counts.tolist())), batch_first=True)
-
-
-def _logs(scores: torch.Tensor, counts: torch.Tensor, rows: int) -> dict[str, Any]:
-    """Of the best and the worst response to each prompt, and of all its pairs."""
-    from harness.algorithms.reward import mean_over_pairs
-
-    best, worst = scores[:, 0], scores.gather(1, counts[:, None] - 1)[:, 0]
-    gaps = scores[:, :, None] - scores[:, None, :]
-    right = mean_over_pairs((gaps > 0).float() + 0.5 * (gaps == 0).float(), counts)
-    means = {
-        "rewards/chosen": best,
-        "rewards/rejected": worst,
-        "rewards/margins": best - worst,
-        "rewards/accuracies": right,
-    }
-    return {name: value.sum() / rows for name, value in means.items()}
+    ranks = torch.arange(int(counts.max()), device=flat.device)
+    there = ranks[:, None] < counts[None]  # (K, B)
+    grid = flat.new_zeros(*there.shape, flat.shape[-1])
+    grid[there] = flat
+    return grid.transpose(0, 1)
 
 
 def train_reward(algorithm: Reward, job: Job) -> list[Measurement]:
     """Train a reward model and write `reward/`, after a cross-validation where one is asked for."""
     folds = [_fold(algorithm, job, number) for number in range(algorithm.folds)]
     found = _train(algorithm, job)
-    for number in range(algorithm.folds):
-        shutil.rmtree(job.out / f"fold-{number}", ignore_errors=True)
     if not folds:
         return found
     pairs = sum(int(fold["pairs"]) for fold in folds)
     mean = sum(fold["right"] for fold in folds) / pairs
-    spread = pstdev(fold["right"] / fold["pairs"] for fold in folds)
+    spread = stdev(fold["right"] / fold["pairs"] for fold in folds)
     return [
         *found,
         Measurement("cv_accuracy", mean, pairs, "share", "higher"),
@@ -147,34 +143,61 @@ def train_reward(algorithm: Reward, job: Job) -> list[Measurement]:
 
 def _fold(algorithm: Reward, job: Job, number: int) -> dict[str, float]:
     """Train on the prompts of all other parts, and count the right pairs of this one; a finished part is kept."""
-    result = job.out / f"fold-{number}.json"
-    if result.exists():
-        kept: dict[str, float] = json.loads(result.read_text())
-        return kept
+    import torch
+    from accelerate import PartialState
+
+    state = PartialState(cpu=not torch.cuda.is_available())
+    folder, result = job.out / f"fold-{number}", job.out / f"fold-{number}.json"
+    finished = result.exists()
+    state.wait_for_everyone()  # every process has looked before one can write
+    if not finished:
+        found = _validated(algorithm, job, number, folder)
+        state.wait_for_everyone()  # every process has read the weights before they go
+        if state.is_main_process:
+            _write_whole(result, found)
+        state.wait_for_everyone()
+    if state.is_main_process:
+        shutil.rmtree(folder, ignore_errors=True)
+    kept: dict[str, float] = json.loads(result.read_text())
+    return kept
+
+
+def _validated(algorithm: Reward, job: Job, number: int, folder: Path) -> dict[str, float]:
+    """Train for one part in its own folder, and count its right pairs.
+
+    Raises:
+        HarnessError: a part, or what remains without it, has no prompts.
+    """
     held_out = [row for row in job.rows if _part(row, algorithm.folds) == number]
     others = [row for row in job.rows if _part(row, algorithm.folds) != number]
     if not held_out or not others:
         raise HarnessError(f"reward.folds is {algorithm.folds}, too many for the prompts that there are")
-    folder = job.out / f"fold-{number}"
     folder.mkdir(exist_ok=True)
-    if not (folder / "reward").exists():
+    if not (folder / "curves.parquet").exists():  # written after the weights, which may be there by half
         _train(algorithm, replace(job, out=folder, rows=others, emit=()))
-    found = _right_pairs(folder, held_out, job.budget.micro_batch)
-    draft = result.with_suffix(".draft")
+    return _right_pairs(algorithm, folder, held_out, job.budget)
+
+
+def _write_whole(file: Path, found: dict[str, float]) -> None:
+    draft = file.with_suffix(".draft")
     draft.write_text(json.dumps(found))
-    draft.replace(result)
-    return found
+    draft.replace(file)
 
 
 def _part(row: Row, folds: int) -> int:
+    """The part that a row's prompt belongs to, by a hash: neither order nor other prompts matter."""
     return int(keys.key(["fold", row["prompt_id"]]), 16) % folds
 
 
-def _right_pairs(folder: Path, rows: list[Row], batch: int) -> dict[str, float]:
-    """Right pairs, a tie counting a half, and all pairs of rows."""
-    rankings = [ranking(row) for row in rows]
-    texts = [(row["prompt"], text) for row, own in zip(rows, rankings, strict=True) for text in own]
-    scores = iter(RewardModel(folder / "reward").score(texts, batch))
+def _right_pairs(algorithm: Reward, folder: Path, rows: list[Row], budget: Budget) -> dict[str, float]:
+    """Right pairs, a tie counting a half, and all pairs of the rows that fit; responses are whole."""
+    import torch
+
+    model = RewardModel(folder / "reward", "cuda" if torch.cuda.is_available() else "cpu")
+    kept, _ = fitting(Encoder(model.tokenizer), rows, algorithm.data, budget)
+    rankings = [ranking(row) for row in kept]
+    texts = [(row["prompt"], text) for row, own in zip(kept, rankings, strict=True) for text in own]
+    scores = iter(model.score(texts, budget.micro_batch))
     right, pairs = 0.0, 0
     for own in rankings:
         values = [next(scores) for _ in own]
@@ -186,8 +209,15 @@ def _right_pairs(folder: Path, rows: list[Row], batch: int) -> dict[str, float]:
 
 
 def ranking(row: Row) -> list[str]:
-    """Responses, best first; a pair is a ranking of two."""
-    return list(row["responses"]) if "responses" in row else [row["chosen"], row["rejected"]]
+    """Responses, best first; a pair is a ranking of two.
+
+    Raises:
+        HarnessError: there are fewer than two.
+    """
+    found = list(row["responses"]) if "responses" in row else [row["chosen"], row["rejected"]]
+    if len(found) < 2:
+        raise HarnessError(f"row {row['id']} ranks {len(found)} responses; a ranking has two or more")
+    return found
 
 
 def _train(algorithm: Reward, job: Job) -> list[Measurement]:
@@ -218,18 +248,19 @@ def _train(algorithm: Reward, job: Job) -> list[Measurement]:
     sizes = [len(row["responses"]) for row in rows]
     trained = [sum(map(len, row["responses"])) for row in rows]
     read = [n + k * len(row["prompt"]) for n, k, row in zip(trained, sizes, rows, strict=True)]
-    labels = [k * (k - 1) // 2 for k in sizes]
+    labels = [_labels(row) if objective.weights else k * (k - 1) // 2 for k, row in zip(sizes, rows, strict=True)]
     return run(job, trainer, save, "reward") + ledger(job, trained, read, left_out, responses=sizes, labels=labels)
 
 
 def _rows(algorithm: Reward, job: Job, tokenizer: PreTrainedTokenizerBase) -> tuple[list[dict[str, Any]], int]:
     """Tokenised rows, and how many were left out."""
     encoder = Encoder(tokenizer)
-    kept, left_out = fitting(encoder, [{**row, "responses": ranking(row)} for row in job.rows], "rankings", job.budget)
-    names = list(weights_of(algorithm.dimensions))
+    kept, left_out = fitting(encoder, job.rows, algorithm.data, job.budget)
+    names = list(algorithm.weights())
+    _check_labelled(kept, names)
     found = []
     for row in kept:
-        responses = [encoder.response(text) for text in row["responses"]]
+        responses = [encoder.response(text) for text in ranking(row)]
         if algorithm.truncate:
             responses = truncated(responses, algorithm.truncate, job.seed("truncate"), str(row["id"]))
         labels = [_label(row, name) for name in names]
@@ -242,7 +273,21 @@ def _label(row: Row, name: str) -> int:
     if name not in labels:
         known = ", ".join(labels) or "none at all"
         raise HarnessError(f"reward.dimensions asks for '{name}'; row {row['id']} has labels for {known}")
+    if labels[name] not in (-1, 0, 1):
+        raise HarnessError(f"row {row['id']} prefers {labels[name]!r} in '{name}'; it must be 1, -1, or 0 for no label")
     return int(labels[name])
+
+
+def _labels(row: dict[str, Any]) -> int:
+    """Dimensions that a tokenised row has a label for."""
+    return sum(map(abs, row["labels"]))
+
+
+def _check_labelled(rows: list[Row], names: list[str]) -> None:
+    """A head without any label would stay at random, and its weight would put that into the product."""
+    for name in names:
+        if not any(_label(row, name) for row in rows):
+            raise HarnessError(f"reward.dimensions asks for '{name}', for which no row has a label other than 0")
 
 
 def truncated(responses: list[list[int]], share: float, seed: int, name: str) -> list[list[int]]:

@@ -13,7 +13,6 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness import registry
-from harness.algorithms.reward import Reward
 from harness.models.policy import load_policy
 from harness.models.sampling import Sampled
 from harness.training import forward
@@ -41,7 +40,12 @@ ON_POLICY: dict[str, tuple[str, dict[str, Any]]] = {
 }
 PAIRED = ("dpo", "ipo", "cpo", "orpo", "simpo")
 JUDGED = {"cut": {}, "cut released": {"form": "released"}}
-EACH = (*PAIRED, "kto", "sft", "reward", *JUDGED, "forward prediction", "online_dpo", *ON_POLICY)
+REWARDS: dict[str, dict[str, Any]] = {
+    "reward": {},
+    "reward rankings": {"data": "rankings", "loss": "plackett_luce"},
+    "reward dimensions": {"dimensions": "clear=1 kind=0.5"},
+}
+EACH = (*PAIRED, "kto", "sft", *REWARDS, *JUDGED, "forward prediction", "online_dpo", *ON_POLICY)
 
 
 class Fixed(Roller):
@@ -88,6 +92,15 @@ def objective_and_rows(name: str, tokenizer: Any, shelf: Path, out: Path) -> tup
             for plain, other, text, row in texts
         ]
         return JudgedObjective(registry.load("algorithms", "cut")(**JUDGED[name]), pad_id), rows
+    if name in REWARDS:
+        ranked = zip(prompts, data.rows("rankings", "train"), strict=False)
+        most = {"reward rankings": lambda i: 2 + i % 3}.get(name, lambda i: 2)
+        rows = [
+            {"prompt": prompt, "responses": [encoder.response(text) for text in row["responses"][: most(i)]]}
+            | {"labels": [(1, -1)[i % 2], (1, 0, -1)[i % 3]]}
+            for i, (prompt, row) in enumerate(ranked)
+        ]
+        return RewardObjective(registry.load("algorithms", "reward")(**REWARDS[name]), pad_id), rows
     if name == "sft":
         both = zip(prompts, pairs, strict=True)
         return Likelihood(pad_id), [{"prompt": p, "response": encoder.response(row["chosen"])} for p, row in both]
@@ -103,9 +116,6 @@ def objective_and_rows(name: str, tokenizer: Any, shelf: Path, out: Path) -> tup
     sides = [{side: encoder.response(row[side]) for side in ("chosen", "rejected")} for row in pairs]
     guess = {"reference_chosen": -20.0, "reference_rejected": -18.0}
     rows = [{"prompt": prompt, **side, **guess} for prompt, side in zip(prompts, sides, strict=True)]
-    if name == "reward":
-        ranked = [{"prompt": row["prompt"], "responses": [row["chosen"], row["rejected"]]} for row in rows]
-        return RewardObjective(Reward(), pad_id), ranked
     return PairObjective(registry.load("algorithms", name)(), pad_id), rows
 
 
@@ -135,17 +145,17 @@ def gradient(shelf: Path, out: Path, name: str, split: int, *, shuffle: bool = F
     batches = [widen(batch, padding, tokenizer.pad_token_id) for batch in batches]
     totals = objective.totals(batches, trainer)
     for batch in batches:
-        outputs = first_logit(model, batch) if name == "reward" else objective.forward(model, batch)
+        outputs = last_logits(model, batch) if name in REWARDS else objective.forward(model, batch)
         objective.loss(outputs, batch, totals)[0].backward()
     return torch.cat([weight.grad.flatten() for weight in learnt if weight.grad is not None])
 
 
-def first_logit(model: Any, batch: dict[str, Any]) -> torch.Tensor:
-    """A score of each row, for want of a head: the first logit at its last token."""
+def last_logits(model: Any, batch: dict[str, Any]) -> torch.Tensor:
+    """Two scores of each row, for want of heads: the first logits at its last token."""
 
     def scores(part: dict[str, Any]) -> list[torch.Tensor]:
-        logits = model(input_ids=part["input_ids"], attention_mask=part["attention_mask"]).logits[..., 0]
-        return [logits.gather(1, part["attention_mask"].sum(1, keepdim=True) - 1)]
+        logits = model(input_ids=part["input_ids"], attention_mask=part["attention_mask"]).logits
+        return [logits[range(len(logits)), part["attention_mask"].sum(1) - 1, :2]]
 
     return in_groups(batch, scores, torch.cat)[0]
 

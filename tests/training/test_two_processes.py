@@ -29,7 +29,7 @@ def runs(shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
         text=True,
     ) as both:
         try:
-            alone = {name: run(shelf, out / "alone", name) for name in CASES}
+            alone = {name: run(shelf, out / "alone", name) for name in (*CASES, "folds")}
             said, _ = both.communicate(timeout=120)
         except BaseException:
             both.terminate()  # it ends its workers
@@ -79,9 +79,16 @@ def test_only_the_main_process_writes(runs: dict[str, Any], name: str) -> None:
     assert {path.name for path in second.rglob("*") if path.is_file()} == {"rng_state_1.pth"}
 
 
+def test_they_share_a_cross_validation(runs: dict[str, Any]) -> None:
+    for who in ("process-0", "process-1"):
+        reported = json.loads((runs["out"] / who / "measured.json").read_text())["folds"]
+        assert reported == pytest.approx(runs["alone"]["folds"], abs=1e-4)
+        assert "cv_accuracy" in reported
+
+
 def test_they_resume_to_the_bit(runs: dict[str, Any]) -> None:
     _, whole, _ = folders(runs, RESUMED)
-    resumed = runs["out"] / "killed" / whole.name
+    resumed = runs["out"] / "common" / whole.name
     for kept in ("policy", "policy-step-2"):
         assert tiny.same(resumed / kept, whole / kept)
     assert tiny.curves(resumed).equals(tiny.curves(whole))

@@ -27,35 +27,38 @@ CASES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
 """Algorithm, knobs, and what the job is given.
 
 Where the micro-batch is a part of the batch, two processes share a step's micro-batches; else the rows of its only one.
-`WIDE` ones have more rows than go through the model together, so that there are several forward passes to a backward.
+`WIDE` ones have more rows than go through the model together, so that there are several forward passes to a backward;
+with 20 rows of `cut` the processes differ in their number.
 """
 
 COMMON: dict[str, Any] = {"steps": 6, "max_response_tokens": 12, "emit": (2,), "checkpoint_every": 2}
 RESUMED = "ppo reward"
+FOLDS = ("reward", {"folds": 2, **FAST}, {})
 
 
 def run(shelf: Path, out: Path, name: str) -> dict[str, float]:
     """Train one case; what it reports."""
     import tiny
 
-    algorithm, knobs, given = CASES[name]
+    algorithm, knobs, given = CASES.get(name, FOLDS)
     return tiny.measured(tiny.train(algorithm, out / name.replace(" ", "-"), shelf, knobs, **(COMMON | given)))
 
 
 def main(shelf: Path, out: Path) -> None:
-    """Each process writes into a folder of its own, which shows who writes what; but one killed run into a common."""
+    """Each process writes into a folder of its own, which shows who writes what; what reads it again into a common."""
     import tiny
 
     from harness.training import checkpoints
 
     own = out / f"process-{os.environ['RANK']}"
     found = {name: run(shelf, own, name) for name in CASES}
+    found["folds"] = run(shelf, out / "common", "folds")
     (own / "measured.json").write_text(json.dumps(found))
     with tiny.killed_within(6):
-        run(shelf, out / "killed", RESUMED)
-    manifest = out / "killed" / RESUMED.replace(" ", "-") / "checkpoints" / "checkpoint-4" / checkpoints.MANIFEST
+        run(shelf, out / "common", RESUMED)
+    manifest = out / "common" / RESUMED.replace(" ", "-") / "checkpoints" / "checkpoint-4" / checkpoints.MANIFEST
     assert json.loads(manifest.read_text()).keys() >= {"rng_state_0.pth", "rng_state_1.pth"}, "each process's state"
-    run(shelf, out / "killed", RESUMED)
+    run(shelf, out / "common", RESUMED)
 
 
 if __name__ == "__main__":

@@ -34,32 +34,35 @@ def opened(recipe: str, results: Path) -> tuple[Plan, Store, Tables]:
     return plan, store, read(plan, store)
 
 
-def values(tables: Tables, metric: str, step: int = FINAL) -> dict[str, float]:
-    """A metric's mean over replicates, by contestant."""
+def values(tables: Tables, metric: str, kind: str) -> dict[str, float]:
+    """A number of a kind of stage of the finished policies: mean over replicates, by contestant."""
     rows = tables.measurements
-    rows = rows[(rows["metric"] == metric) & (rows["step"] == step)]
+    rows = rows[(rows["metric"] == metric) & (rows["kind"] == kind) & (rows["step"] == FINAL)]
     return {str(name): float(value) for name, value in rows.groupby("contestant")["value"].mean().items()}
 
 
 def print_table(tables: Tables) -> dict[str, dict[str, float]]:
-    """All contestants: oracle, gold, proxy, KL, length, device-seconds of their own."""
+    """All contestants: oracle, gold, proxy, KL, length, tokens generated for an answer, device-seconds of their own."""
     metrics = {
         "oracle": "reward/oracle",
         "gold": "reward/gold",
         "proxy": "reward/proxy",
         "kl": "kl",
         "length": "length",
-        "generated": "generated_tokens",
     }
-    found = {name: values(tables, metric) for name, metric in metrics.items()}
-    spent = tables.spent[tables.spent["part"] == "own"]
-    found["seconds"] = {str(n): float(v) for n, v in spent.groupby("contestant")["device_seconds"].mean().items()}
+    found = {name: values(tables, metric, "grade") for name, metric in metrics.items()}
+    spent, answers = values(tables, "generated_tokens", "sample"), values(tables, "responses", "sample")
+    found["spent"] = {name: spent[name] / answers[name] for name in spent}
+    own = tables.spent[tables.spent["part"] == "own"]
+    found["seconds"] = {str(n): float(v) for n, v in own.groupby("contestant")["device_seconds"].mean().items()}
     names = sorted(found["oracle"], key=lambda name: -found["oracle"][name])
-    print("| contestant | oracle | gold | proxy | KL, nats | tokens | device-seconds |\n|---|---|---|---|---|---|---|")
+    print("| contestant | oracle | gold | proxy | KL, nats | tokens | generated for an answer | device-seconds |")
+    print("|---|---|---|---|---|---|---|---|")
     for name in names:
         kl = f"{found['kl'][name]:.2f}" if name in found["kl"] else "–"
         scores = " | ".join(f"{found[role][name]:+.2f}" for role in ("oracle", "gold", "proxy"))
-        print(f"| `{name}` | {scores} | {kl} | {found['length'][name]:.1f} | {found['seconds'].get(name, 0):.0f} |")
+        sizes = f"{found['length'][name]:.1f} | {found['spent'][name]:.1f} | {found['seconds'].get(name, 0):.0f}"
+        print(f"| `{name}` | {scores} | {kl} | {sizes} |")
     return found
 
 

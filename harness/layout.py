@@ -105,21 +105,25 @@ class Layout:
         rule = self.recipe.rewards["proxy"].rule or None
         return ({} if rule else {"reward": self.rewards(replicate)["proxy"]}), rule
 
-    def start(self, name: str, replicate: int) -> Train:
-        """The policy that contestants start from, spending what the recipe's [[start]] of that name says."""
-        if name == "base":
+    def part(self, name: str) -> Part:
+        """The recipe's first [[start]] of a name; one of which nothing is set where it has none."""
+        return next((part for part in self.recipe.starts if part.name == name), Part(name, name))
+
+    def start(self, part: Part, replicate: int) -> Train:
+        """The policy that contestants start from, spending what its part says."""
+        if part.name == "base":
             return self.base(0)
-        if ("start", name, replicate) not in self._once:
-            part = next((part for part in self.recipe.starts if part.name == name), Part(name, name))
-            self._once["start", name, replicate] = Train(
+        key = ("start", part.name, part.label, replicate)
+        if key not in self._once:
+            self._once[key] = Train(
                 {"start": self.base(0)},
-                algorithm=algorithm_spec(name, dict(part.knobs)),
+                algorithm=algorithm_spec(part.name, dict(part.knobs)),
                 dataset=self.spec,
                 split="train",
                 budget=self.budget(part.spend),
                 seed=f"replicate-{replicate}",
             )
-        found: Train = self._once["start", name, replicate]
+        found: Train = self._once[key]
         return found
 
     def reference(self, start: Train, data: Collect | None) -> Reference:
@@ -143,23 +147,32 @@ class Layout:
             if view not in self.views:
                 views = ", ".join(sorted(self.views))
                 return f"{who} needs {view}; dataset '{self.dataset.label}' has {views}"
-        rewards = self.recipe.rewards
-        if needs.reward and not rewards["proxy"].rule and "proxy" not in self.rewards(0):
+        proxy = self.recipe.rewards["proxy"]
+        if needs.reward and not proxy.rule and "proxy" not in self.rewards(0):
             return f"{name} needs a proxy reward; dataset '{self.dataset.label}' has no data to train one"
-        if any(one.relabel for one in algorithm.rounds()) and rewards["proxy"].rule:
-            return (
-                f"{name} trains its reward model anew; here the proxy is the dataset's rule '{rewards['proxy'].rule}'"
-            )
         lacks = {
             "a judge": needs.judge and not self.kind.judges,
             "annotators": needs.annotators and not self.kind.annotates,
-            "a rule reward": any(one.labeller == "oracle" for one in algorithm.rounds()) and not self.kind.rewards,
+            "a rule reward 'total'": "oracle" in {one.labeller for one in algorithm.rounds()}
+            and "total" not in self.kind.rewards,
         }
-        return next(
-            (f"{name} needs {what}; dataset '{self.dataset.label}' has none" for what in lacks if lacks[what]), ""
-        )
+        found = (f"{name} needs {what}; dataset '{self.dataset.label}' has none" for what in lacks if lacks[what])
+        return next(found, "") or self._unsuited(algorithm.rounds(), name)
 
-    def made(self, algorithm: Algorithm, contestant: Contestant, start: str, replicate: int) -> Made:
+    def _unsuited(self, rounds: tuple[Round, ...], name: str) -> str:
+        """Why rounds do not go with the recipe's budget or proxy, or nothing."""
+        proxy, steps = self.recipe.rewards["proxy"], self.recipe.budget.steps
+        if steps < len(rounds):
+            return f"{name} has {len(rounds)} rounds; budget.steps = {steps} leaves one without a step"
+        if not any(one.relabel for one in rounds):
+            return ""
+        if proxy.rule:
+            return f"{name} trains its reward model anew; here the proxy is the dataset's rule '{proxy.rule}'"
+        if proxy.knobs.get("dimensions"):
+            return f"{name} trains its reward model on new labels too, which are not by dimension as reward.proxy's are"
+        return ""
+
+    def made(self, algorithm: Algorithm, contestant: Contestant, start: Part, replicate: int) -> Made:
         """The stages of a contestant."""
         at = self.recipe.evaluation.at
         begun = self.start(start, replicate)
@@ -203,12 +216,14 @@ class Layout:
         policies: dict[int | None, tuple[Train, int | None]] = {}
         own: list[Stage] = []
         labels: list[Collect] = []
+        asked = self.algorithm("reward", self.recipe.rewards["proxy"].knobs).requires().data
         policy, done = begun, 0
         for number, (one, end) in enumerate(zip(rounds, ends, strict=True)):
             seed = f"replicate-{replicate}" + (f" round-{number}" if number else "")
             inputs: dict[str, Stage] = {"anchor": begun} if number else {}
             if one.view:
-                labels.append(self._collect(one, policy, replicate, seed, done, end))
+                view = asked if one.relabel else one.view  # labels that join the reward model's are like them
+                labels.append(self._collect(replace(one, view=view), policy, replicate, seed, done, end))
                 own.append(labels[-1])
             if one.relabel:
                 data = {f"data-{place}": stage for place, stage in enumerate(labels)}
@@ -218,6 +233,8 @@ class Layout:
             data_stage = labels[-1] if one.view and not one.relabel else None
             spend: dict[str, Value] = {"steps": end - done}
             policy = self._train(one.train, one.knobs, policy, replicate, emit, spend, seed, data_stage, **inputs)
+            if data_stage and "reference" in policy.inputs:
+                own.append(policy.inputs["reference"])
             own.append(policy)
             policies |= {done + step: (policy, step) for step in emit}
             policies[end] = (policy, None)
@@ -230,11 +247,15 @@ class Layout:
         asked, budget = self.recipe.evaluation, self.recipe.budget
         proxy, rule = self._proxy(replicate) if one.labeller == "reward" else ({}, None)
         own = one.view == "refinements"  # of the judged responses that there are, as many as the budget has prompts
+        first, needed = (0, budget.prompts) if own else (done * budget.batch, (end - done) * budget.batch)
+        if budget.prompts:  # a round's prompts are among the budget's, whether or not they are fresh
+            needed = min(needed, budget.prompts)
+            first = min(first % budget.prompts, budget.prompts - needed)
         return Collect(
             {"policy": policy, **proxy},
             dataset=self.spec,
             split="train",
-            prompts=budget.prompts if own else (end - done) * budget.batch,
+            prompts=needed,
             samples=one.samples,
             temperature=1.0,
             max_response_tokens=budget.max_response_tokens,
@@ -243,7 +264,7 @@ class Layout:
             seed=seed,
             batch=asked.batch,
             threads=budget.threads,
-            skip=(done * budget.batch or None) if not own else None,
+            skip=first or None,
             rule=rule,
         )
 

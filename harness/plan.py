@@ -120,22 +120,32 @@ def _check_gold(plan: Plan) -> None:
 
 def _cells(layout: Layout, start: Part, replicate: int) -> Iterator[Cell]:
     """The start itself, then every contestant."""
-    baseline = layout.start(start.name, replicate)
+    baseline = layout.start(start, replicate)
     where: dict[str, Any] = {
         "model": layout.model.label,
         "dataset": layout.dataset.label,
         "start": start.label,
         "replicate": replicate,
     }
+    reason = layout.missing(layout.algorithm(start.name, start.knobs), start.name, start.name)
     own = (baseline,) if start.name != "base" else ()
     judged = layout.judged({None: (baseline, None)}, baseline, replicate, {"name": "plain"})
-    yield Cell(start.label, start.name, dict(start.knobs), is_start=True, trained=baseline, own=own, **judged, **where)
+    named = {"contestant": start.label, "algorithm": start.name, "knobs": dict(start.knobs), "is_start": True, **where}
+    yield _cut(named, reason) if reason else Cell(**named, trained=baseline, own=own, **judged)
     for contestant in layout.recipe.contestants:
-        yield _cell(layout, contestant, start, replicate, where)
+        yield _cell(layout, contestant, start, replicate, where, reason)
 
 
-def _cell(layout: Layout, contestant: Contestant, start: Part, replicate: int, where: dict[str, Any]) -> Cell:
-    common = {
+def _cut(named: dict[str, Any], reason: str) -> Cell:
+    """A cell that cannot run."""
+    return Cell(**named, trained=None, own=(), samples={}, grades={}, reason=reason)
+
+
+def _cell(
+    layout: Layout, contestant: Contestant, start: Part, replicate: int, where: dict[str, Any], no_start: str
+) -> Cell:
+    """A contestant; where the setting's start cannot be made, there is nothing to compare it with."""
+    named = {
         "contestant": contestant.label,
         "algorithm": contestant.algorithm,
         "knobs": contestant.knobs,
@@ -144,12 +154,14 @@ def _cell(layout: Layout, contestant: Contestant, start: Part, replicate: int, w
     }
     algorithm = layout.algorithm(contestant.algorithm, contestant.knobs)
     name = contestant.start or algorithm.start or start.name
-    reason = layout.missing(algorithm, contestant.algorithm, name)
-    if not algorithm.trains and name == start.name == "base" and algorithm.procedure() == {"name": "plain"}:
+    begun = start if name == start.name else layout.part(name)
+    reason = layout.missing(algorithm, contestant.algorithm, name) or no_start
+    baseline = layout.start(start, replicate)
+    same = layout.start(begun, replicate) == baseline
+    if not algorithm.trains and same and algorithm.procedure() == {"name": "plain"}:
         reason = "it is the start itself"
     if reason:
-        return Cell(**common, trained=None, own=(), samples={}, grades={}, reason=reason)
-    made = layout.made(algorithm, contestant, name, replicate)
-    baseline = layout.start(start.name, replicate)
+        return _cut(named, reason)
+    made = layout.made(algorithm, contestant, begun, replicate)
     judged = layout.judged(made.policies, baseline, replicate, algorithm.procedure())
-    return Cell(**common, trained=made.policies[None][0], own=made.own, **judged)
+    return Cell(**named, trained=made.policies[None][0], own=made.own, **judged)

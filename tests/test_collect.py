@@ -5,13 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
+from harness.data import Message, Row
 from harness.data.lab import Lab
 from harness.errors import HarnessError
 from harness.execute import execute
+from harness.models import collecting
 from harness.models.collecting import read_rows
-from harness.stages import Collect, Train, algorithm_spec, dataset_spec
+from harness.models.policy import load_policy
+from harness.models.rendering import end_token, render_prompt
+from harness.models.sampling import noise, sample
+from harness.stages import Collect, Reference, Stage, Train, algorithm_spec, dataset_spec
 from harness.store import Store
 
 KNOBS = {"train": 24, "pretrain": 48, "evaluation": 8, "heldout": 8, "proxy": 8, "selection": 8, "gold": 8}
@@ -35,12 +41,15 @@ def reward() -> Train:
     )
 
 
-def collect(labeller: str, view: str) -> Collect:
-    inputs = {"policy": base(), **({"reward": reward()} if labeller == "reward" else {})}
-    return Collect(
-        inputs, dataset=WORLD, split="train", prompts=12, samples=4, temperature=1.0, max_response_tokens=24,
-        labeller=labeller, view=view, seed="replicate-0 round-1", batch=16, threads=1,
-    )  # fmt: skip
+def collect(labeller: str, view: str, **changed: Any) -> Collect:
+    inputs = {"policy": base()}
+    if labeller == "reward" and "rule" not in changed:
+        inputs["reward"] = reward()
+    settings = {
+        **{"split": "train", "prompts": 12, "samples": 4, "temperature": 1.0, "max_response_tokens": 24, "batch": 16},
+        **{"labeller": labeller, "view": view, "seed": "replicate-0 round-1", "threads": 1, **changed},
+    }
+    return Collect(inputs, dataset=WORLD, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +57,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return Store(tmp_path_factory.mktemp("rounds"))
 
 
-def make(store: Store, stage: Collect | Train) -> Path:
+def make(store: Store, stage: Stage) -> Path:
     for needed in (*stage.inputs.values(), stage):
         for inner in needed.inputs.values():
             assert execute(store.prepare(inner)).status == "done"
@@ -56,7 +65,13 @@ def make(store: Store, stage: Collect | Train) -> Path:
     return store.folder(stage.name)
 
 
-@pytest.mark.parametrize("labeller", ["oracle", "reward"])
+def measured(store: Store, stage: Stage) -> dict[str, float]:
+    record = store.record(make(store, stage).name)
+    assert record is not None
+    return {m["metric"]: m["value"] for m in record["measurements"]}
+
+
+@pytest.mark.parametrize("labeller", ["oracle", "reward", "annotators"])
 def test_pairs_are_the_best_and_the_worst_of_a_prompt(labeller: str, store: Store) -> None:
     ranked = {row["prompt_id"]: row["responses"] for row in read_rows(make(store, collect(labeller, "rankings")))}
     pairs = read_rows(make(store, collect(labeller, "pairs")))
@@ -95,3 +110,226 @@ def test_a_labeller_that_cannot_is_refused(store: Store, tmp_path: Path) -> None
     for labeller, view in (("judge", "pairs"), ("oracle", "judgments"), ("oracle", "binary")):
         with pytest.raises(HarnessError, match=f"{labeller} cannot label {view}"):
             collect(labeller, view).run(tmp_path, {}, 1)
+
+
+# --- what is drawn --------------------------------------------------------------------------------------------------
+
+
+def test_equal_responses_count_once(store: Store) -> None:
+    likeliest = collect("judge", "judgments", temperature=0.0)
+    rows, found = read_rows(make(store, likeliest)), measured(store, likeliest)
+    assert len({row["prompt_id"] for row in rows}) == len(rows) == 12
+    assert (found["responses"], found["labels"], found["rows"], found["scored"]) == (48, 12, 12, 0)
+    several = collect("judge", "judgments")
+    rows, found = read_rows(make(store, several)), measured(store, several)
+    assert len({(row["prompt_id"], row["response"]) for row in rows}) == len(rows) == found["rows"] == found["labels"]
+    assert len({row["id"] for row in rows}) == len(rows) > 40
+    assert found["responses"] == 48
+
+
+@pytest.mark.parametrize("changed", [{"batch": 5}, {"seed": "replicate-0 round-2"}, {"prompts": 5}], ids=str)
+def test_responses_belong_to_the_round_and_the_prompt(store: Store, changed: dict[str, Any]) -> None:
+    once, again = (read_rows(make(store, collect("judge", "judgments", **own))) for own in ({}, changed))
+    if "seed" in changed:
+        assert not {row["response"] for row in once} & {row["response"] for row in again}
+    else:
+        assert again == once[: len(again)]
+        assert len({row["prompt_id"] for row in again}) == changed.get("prompts", 12)
+
+
+@pytest.mark.parametrize(
+    ("skip", "prompts", "places"),
+    [
+        (None, 3, [0, 1, 2]),
+        (21, 6, [21, 22, 23, 0, 1, 2]),
+        (24, 3, [0, 1, 2]),
+        (24 * 5 + 22, 4, [22, 23, 0, 1]),
+        (6, 0, [*range(6, 24), *range(6)]),
+        (20, 100, [*range(20, 24), *range(20)]),
+    ],
+)
+def test_prompts_that_are_left_out_come_round_at_the_end(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, skip: int | None, prompts: int, places: list[int]
+) -> None:
+    given: list[Row] = []
+    monkeypatch.setattr(collecting, "write_rows", lambda out, inputs, rows, *_: given.extend(rows) or [])
+    collect("oracle", "pairs", skip=skip, prompts=prompts).run(tmp_path, {}, 1)
+    every = Lab(**KNOBS).rows("prompts", "train")
+    assert len(every) == 24
+    assert given == [every[place] for place in places]
+
+
+# --- how it is labelled ---------------------------------------------------------------------------------------------
+
+
+def test_annotators_say_the_same_again(store: Store, tmp_path: Path) -> None:
+    stage = collect("annotators", "rankings")
+    rows = read_rows(make(store, stage))
+    assert rows == read_rows(make(Store(tmp_path), stage))
+    found = measured(store, stage)
+    assert found["labels"] == sum(len(row["responses"]) for row in rows)
+    assert found["scored"] == 0
+    assert all(len(set(row["responses"])) == len(row["responses"]) > 1 for row in rows)
+
+
+TEXTS = ["tea is hot .", "a cat", "a cat is an animal .", "you fool .", ". .", "the moon is cold ."]
+
+
+def test_annotators_are_consistent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two responses they prefer the same one, whichever is named first, and all neighbours were compared."""
+    lab, row = Lab(**KNOBS), Lab(**KNOBS).rows("prompts", "train")[0]
+    said: dict[frozenset[str], set[str]] = {}
+    own = Lab.prefers
+
+    def prefers(self: Lab, prompt: list[Message], first: str, second: str, seed: int) -> bool:
+        likes = own(self, prompt, first, second, seed)
+        said.setdefault(frozenset((first, second)), set()).add(first if likes else second)
+        return likes
+
+    monkeypatch.setattr(Lab, "prefers", prefers)
+    found = []
+    for place in range(20):
+        said.clear()
+        for texts in (TEXTS, TEXTS[::-1], sorted(TEXTS)):
+            found.append(collecting._by_annotators(lab, f"replicate-0 round-{place}", row, texts))
+            assert sorted(found[-1]) == sorted(TEXTS)
+            assert all(said[frozenset(two)] == {two[0]} for two in zip(found[-1], found[-1][1:], strict=False))
+        assert all(len(preferred) == 1 for preferred in said.values())
+    assert len({tuple(ranked) for ranked in found}) > 5, "they have chances of their own in each round"
+
+
+def test_annotators_mostly_prefer_what_is_better() -> None:
+    lab, row = Lab(**KNOBS), Lab(**KNOBS).rows("prompts", "train")[0]
+    prompt = row["prompt"]
+    worth = sorted(TEXTS, key=lambda text: -lab.score(prompt, text)["total"])
+    first = [collecting._by_annotators(lab, f"seed {i}", row, TEXTS) for i in range(50)]
+    assert sum(ranked.index(worth[0]) < ranked.index(worth[-1]) for ranked in first) > 35
+
+
+def test_a_prompt_whose_responses_are_equals_gives_no_pair(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    equal = Lab(**KNOBS).rows("prompts", "train")[:5]
+    prompts = [row["prompt"] for row in equal]
+    monkeypatch.setattr(Lab, "score", lambda self, prompt, text: {"total": 0.5 if prompt in prompts else len(text)})
+    fresh = Store(tmp_path)
+    for view in ("pairs", "rankings"):
+        stage = collect("oracle", view)
+        rows, found = read_rows(make(fresh, stage)), measured(fresh, stage)
+        assert not {row["prompt_id"] for row in equal} & {row["prompt_id"] for row in rows}
+        assert found["prompts_without_rows"] == 12 - len(rows) >= 5
+        assert found["scored"] > 0 == found["labels"]
+
+
+def test_of_equals_among_others_the_first_stands_for_all() -> None:
+    row = Lab(**KNOBS).rows("prompts", "train")[0]
+    levels = collecting._levels(["a", "b", "c", "d", "e"], [1.0, 2.0, 0.0, 2.0, 0.0])
+    assert levels == [["b", "d"], ["a"], ["c", "e"]]
+    (pair,), (ranking,) = (collecting._ranked([row], [levels], view) for view in ("pairs", "rankings"))
+    assert (pair["chosen"], pair["rejected"]) == ("b", "c")
+    assert ranking["responses"] == ["b", "a", "c"]
+    assert "responses" not in pair
+    assert pair["prompt_id"] == ranking["prompt_id"] == row["prompt_id"]
+    assert pair["id"] == f"{row['id']}-0"
+    assert collecting._ranked([row], [[["a", "b"]]], "pairs") == []
+
+
+def test_a_rule_may_stand_in_place_of_the_reward_model(store: Store) -> None:
+    oracle = read_rows(make(store, collect("oracle", "rankings")))
+    assert read_rows(make(store, collect("reward", "rankings", rule="total"))) == oracle
+    concise = read_rows(make(store, collect("reward", "rankings", rule="concise")))
+    assert concise != oracle
+    for row in concise:
+        worth = [Lab(**KNOBS).score(row["prompt"], text)["concise"] for text in row["responses"]]
+        assert worth == sorted(worth, reverse=True)
+
+
+# --- refinements ----------------------------------------------------------------------------------------------------
+
+
+def test_a_refinement_is_a_second_try_at_what_was_blamed(store: Store) -> None:
+    stage = collect("judge", "refinements", samples=1)
+    rows, found = read_rows(make(store, stage)), measured(store, stage)
+    lab = Lab(**KNOBS)
+    sources = lab.rows("judgments", "train")[:12]
+    assert [row["id"] for row in rows] == [f"{row['id']}-0" for row in sources]
+    model, tokenizer = load_policy(store.folder(base().name) / "policy")
+    blamed = [row["judgment"] is not None for row in sources]
+    assert set(blamed) == {True, False}
+    for row, source in zip(rows, sources, strict=True):
+        assert (row["prompt_id"], row["prompt"]) == (source["prompt_id"], source["prompt"])
+        assert row["judgment"] == source["judgment"]
+        if source["judgment"] is None:
+            assert row["response"] == source["response"], "praised as it is"
+            assert not {"chosen", "rejected"} & row.keys()
+            continue
+        talk = lab.again(source["prompt"], source["response"], source["judgment"])
+        assert talk[-1]["content"].startswith(source["judgment"])
+        (second,) = sample(
+            model, [render_prompt(tokenizer, talk)], [noise(f"{stage.seed} collect", row["prompt_id"], 0, 24)],
+            end_id=end_token(tokenizer), pad_id=tokenizer.pad_token_id, temperature=1.0, batch=1,
+        )  # fmt: skip
+        assert row["response"] == tokenizer.decode(second.token_ids, skip_special_tokens=True)
+        assert (row["chosen"], row["rejected"]) == (row["response"], source["response"])
+    assert found["responses"] == sum(blamed)
+    assert found["rows"] == 12
+    assert found["prompts_without_rows"] == found["scored"] == 0
+
+
+def test_a_refinement_that_repeats_the_first_try_is_no_pair(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = {row["prompt_id"]: row["response"] for row in Lab(**KNOBS).rows("judgments", "train")}
+    monkeypatch.setattr(collecting, "_draw", lambda policy, places, *_: [said[row["prompt_id"]] for row, _ in places])
+    collect("judge", "refinements").run(tmp_path, {"policy": tmp_path}, 1)
+    rows = read_rows(tmp_path)
+    assert len(rows) == 12
+    assert not [row for row in rows if "chosen" in row]
+
+
+def test_the_reference_of_refinements_covers_their_pairs_alone(store: Store) -> None:
+    data = collect("judge", "refinements", samples=1)
+    make(store, data)
+    names = ("prompts", "max_prompt_tokens", "max_response_tokens", "precision", "threads", "micro_batch")
+    budget = {"prompts": 0, "max_prompt_tokens": 64, "max_response_tokens": 96, "precision": "float32"}
+    reference = Reference(
+        {"start": base(), "data": data}, dataset=WORLD, split="train", budget={**budget, "threads": 1, "micro_batch": 4}
+    )
+    assert set(reference.budget) == set(names)
+    table = pq.read_table(make(store, reference) / "reference.parquet").to_pydict()
+    pairs = [row for row in read_rows(store.folder(data.name)) if "chosen" in row]
+    assert len(table["logp"]) == 2 * len(pairs) > 0
+    assert set(table["prompt_id"]) == {row["prompt_id"] for row in pairs}
+    cut = Train(
+        {"start": base(), "data": data, "reference": reference}, algorithm=algorithm_spec("ilf_dpo", {}),
+        dataset=WORLD, split="train", budget=BUDGET, seed="replicate-0",
+    )  # fmt: skip
+    assert measured(store, cut)["rows_available"] == len(pairs)
+
+
+def test_where_nothing_was_refined_there_is_nothing_to_train_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.algorithms.ilf_dpo import IlfDpo
+    from harness.job import Budget, Job
+
+    rows = [{**row, "judgment": None} for row in Lab(**KNOBS).rows("judgments", "train")]
+    with pytest.raises(HarnessError, match="no refinement differs from the response that it refines"):
+        IlfDpo().train(Job(Path(), rows, Lab(**KNOBS), Budget(), "replicate-0"))
+
+
+# --- joined ---------------------------------------------------------------------------------------------------------
+
+
+def test_collected_rows_come_after_the_datasets_own_where_they_are_joined(store: Store) -> None:
+    first = collect("annotators", "pairs")
+    second = collect("annotators", "pairs", seed="replicate-0 round-2", skip=12)
+    own = reward()
+    settings = {**own.settings(), "seed": "replicate-0 round-2"}
+    joined = Train({**own.inputs, "data-0": first, "data-1": second}, joined=True, **settings)
+    alone = Train({**own.inputs, "data-0": first, "data-1": second}, **settings)
+    counts = [len(read_rows(make(store, one))) for one in (first, second)]
+    assert not {row["prompt_id"] for row in read_rows(store.folder(first.name))} & {
+        row["prompt_id"] for row in read_rows(store.folder(second.name))
+    }
+    both = {"rows_available", "rows_left_out"}
+    totals = [sum(measured(store, stage)[name] for name in both) for stage in (own, alone, joined)]
+    assert totals == [8, sum(counts), 8 + sum(counts)]

@@ -95,7 +95,7 @@ class Cut(Algorithm):
         gamma = 0.0 if released else self.gamma
         first = contrast_token_losses(batch.logps, batch.judged_logps, marked, self.alpha, gamma)
         first = (first * batch.mask * blamed).sum(1)
-        second = -(blamed * batch.judged_logps + ~blamed * batch.logps * batch.mask).sum(1)
+        second = -((blamed * batch.judged_logps + ~blamed * batch.logps) * batch.mask).sum(1)
         if released:
             pooled = first / max(1, batch.step_blamed_tokens) + second / batch.step_tokens
             return pooled * batch.step_rows / (2 if batch.step_blamed_tokens else 1), marked

@@ -152,11 +152,16 @@ def _levels(texts: list[str], worth: list[float]) -> Levels:
 
 
 def _by_annotators(dataset: Dataset, seed: str, row: Row, texts: list[str]) -> list[str]:
-    """Sorted by comparisons that annotators make as sorting asks for them, each with a chance of its own."""
+    """Sorted by comparisons that annotators make as sorting asks for them, each with a chance of its own.
+
+    Of two responses they say the same whichever of them sorting names first.
+    """
 
     def compare(first: str, second: str) -> int:
-        chance = keys.seed(seed, f"annotators {keys.key([row['prompt_id'], first, second])}")
-        return -1 if dataset.prefers(row["prompt"], first, second, chance) else 1
+        one, other = sorted((first, second))
+        chance = keys.seed(seed, f"annotators {keys.key([row['prompt_id'], one, other])}")
+        preferred = one if dataset.prefers(row["prompt"], one, other, chance) else other
+        return -1 if preferred == first else 1
 
     return sorted(texts, key=cmp_to_key(compare))
 

@@ -125,15 +125,17 @@ def plain(system: System, places: Places) -> list[Answer]:
 
 
 def best_of_n(system: System, places: Places, n: int) -> list[Answer]:
-    """Of n responses of the policy, the one that the proxy reward likes best; the first of equals."""
-    asked = [(row, k * n + i) for row, k in places for i in range(n)]
-    drawn = system.respond(asked, [row["prompt"] for row, _ in asked], "")
-    worth = system.worth(asked, [one.text for one in drawn])
+    """Of n responses of the policy, the one that the proxy reward likes best; the first of equals.
+
+    The first of them is the plain response, and those of a smaller n are the first ones of a larger n.
+    """
+    prompts = [row["prompt"] for row, _ in places]
+    drawn = [system.respond(places, prompts, f"candidate {i}" if i else "") for i in range(n)]
+    worth = system.worth([*places] * n, [one.text for part in drawn for one in part])
     found = []
-    for first in range(0, len(drawn), n):
-        group = range(first, first + n)
-        best = drawn[max(group, key=lambda i: worth[i])]
-        found.append(replace(best, spent=sum(drawn[i].spent for i in group)))
+    for place in range(len(places)):
+        best = max(range(n), key=lambda i: worth[i * len(places) + place])
+        found.append(replace(drawn[best][place], spent=sum(part[place].spent for part in drawn)))
     return found
 
 

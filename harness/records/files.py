@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from harness.records.rows import CURVES, SCORES, frame
-from harness.records.shelf import FINAL, Shelf, cell_id, steps
+from harness.records.shelf import FINAL, Shelf, cell_id, steps, trainings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,18 +34,31 @@ def read_scores(shelf: Shelf) -> pd.DataFrame:
 
 
 def read_curves(shelf: Shelf) -> pd.DataFrame:
-    """All training curves of finished policies; values that are not finite are left out."""
+    """All training curves of finished policies; values that are not finite are left out.
+
+    Steps are counted over all rounds. A contestant that trains nothing has no curve: its start's is the start's.
+    """
     import pyarrow as pa
 
     parts = []
     for cell in shelf.plan.cells:
-        if not cell.reason and shelf.record(cell.policy) is not None:
-            table = _parquet(cell.policy, "curves.parquet", ("metric",), shelf, optional=True)
+        done = 0
+        finished = not cell.reason and shelf.record(cell.policy) is not None
+        for stage in trainings(cell) if finished else ():
+            table = _parquet(stage, "curves.parquet", ("metric",), shelf, optional=True)
             if table is not None:
-                parts.append(_with(table, cell_id(cell)))
+                parts.append(_with(_later(table, done), cell_id(cell)))
+            done += int(stage.budget.get("steps", 0))
     if not parts:
         return frame([], CURVES)
     return cast("pd.DataFrame", pa.concat_tables(parts).unify_dictionaries().select(list(CURVES)).to_pandas())
+
+
+def _later(table: pa.Table, steps: int) -> pa.Table:
+    """A curve as it goes on after so many steps."""
+    import pyarrow.compute as pc
+
+    return table.set_column(table.column_names.index("step"), "step", pc.add(table["step"], steps))
 
 
 def _parquet(

@@ -149,7 +149,7 @@ def spent(shelf: Shelf) -> Iterator[Row]:
             continue
         parts: dict[str, list[Stage]] = {
             "own": list(cell.own),
-            "with shared": list(walk([cell.policy])),
+            "with shared": list(walk(list(cell.samples[None].inputs.values()))),  # best-of-n rests on the proxy too
             "evaluation": graded,
         }
         for part, stages in parts.items():

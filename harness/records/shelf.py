@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from harness.stages import Train
+
 if TYPE_CHECKING:
     from harness.plan import Cell, Plan
     from harness.stages import Stage
@@ -84,6 +86,11 @@ class Shelf:
 def cell_id(cell: Cell) -> dict[str, Any]:
     """What names a cell in every table."""
     return {"setting": setting_of(cell), "contestant": cell.contestant, "replicate": cell.replicate}
+
+
+def trainings(cell: Cell) -> list[Train]:
+    """The trainings of a cell's own policies, in order: several where it goes in rounds; no reward model's."""
+    return [stage for stage in cell.own if isinstance(stage, Train) and stage.algorithm["name"] != "reward"]
 
 
 def steps(cell: Cell) -> Iterable[int | None]:

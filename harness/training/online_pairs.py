@@ -38,24 +38,27 @@ class OnlinePairObjective(PairObjective):
 
     def prepare(self, batches: list[dict[str, Any]], trainer: Any) -> list[dict[str, Any]]:
         """Prompts to pairs of the policy's own responses."""
+        import torch
+        from accelerate import PartialState
+
         parts = [batch["place"].tolist() for batch in batches]
         step = trainer.state.global_step
-        every = trainer.every_process([place for part in parts for place in part])
-        rollout = self.roller(trainer, str(step), every)
+        rank = PartialState(cpu=not torch.cuda.is_available()).process_index
+        every = trainer.every_process([(rank, place) for part in parts for place in part])
+        rollout = self.roller(trainer, str(step), [place for _, place in every])
         self.counts.count(rollout, step)
         k = rollout.samples
-        first = {place: i * k for i, place in enumerate(every)}
+        own = iter([range(i * k, i * k + k) for i, (process, _) in enumerate(every) if process == rank])
         found = []
         for part in parts:
+            groups = [next(own) for _ in part]  # by position: a prompt may come twice in a step, with other responses
             rows, decided = [], []
-            for place in part:
-                group = range(first[place], first[place] + k)
+            for group in groups:
                 best, worst = self._extremes(rollout, group)
                 rows.append(self._pair(rollout, best, worst))
                 decided.append(float(rollout.scores[best] > rollout.scores[worst]))
-            batch = super().collate(rows)
-            own = [i for place in part for i in range(first[place], first[place] + k)]
-            found.append(batch | self._facts(rollout, own, k, decided))
+            places = [i for group in groups for i in group]
+            found.append(super().collate(rows) | self._facts(rollout, places, k, decided))
         return found
 
     @staticmethod

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class RewardObjective(Objective):
-    """Scores of all responses to B prompts in one batch, each once: the best of every prompt, then the second best."""
+    """Scores of all responses to B prompts in one batch, each once."""
 
     def __init__(self, algorithm: Reward, pad_id: int) -> None:
         self.algorithm, self.pad_id = algorithm, pad_id
@@ -42,10 +42,9 @@ class RewardObjective(Objective):
         """Rows of `prompt` and `responses` token ids, best first, and `labels` by dimension."""
         import torch
 
-        counts = [len(row["responses"]) for row in rows]
-        ranks = [(row, k) for k in range(max(counts)) for row in rows if k < len(row["responses"])]
-        batch = pad([(row["prompt"], row["responses"][k]) for row, k in ranks], self.pad_id, torch.tensor)
-        batch["counts"] = torch.tensor(counts)
+        sequences = [(row["prompt"], response) for row in rows for response in row["responses"]]
+        batch = pad(sequences, self.pad_id, torch.tensor)
+        batch["counts"] = torch.tensor([len(row["responses"]) for row in rows])
         if self.weights:
             batch["by_dimension"] = torch.tensor([row["labels"] for row in rows], dtype=torch.float32)
         return batch
@@ -115,14 +114,13 @@ class RewardObjective(Objective):
 
 
 def _by_prompt(flat: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
-    """Scores of all responses (N, heads), in the order of `collate`, as (B, K, heads) padded with 0."""
+    """Scores of all responses (N, heads), one prompt after the other, as (B, K, heads) padded with 0."""
     import torch
 
-    ranks = torch.arange(int(counts.max()), device=flat.device)
-    there = ranks[:, None] < counts[None]  # (K, B)
+    there = torch.arange(int(counts.max()), device=flat.device)[None] < counts[:, None]  # (B, K)
     grid = flat.new_zeros(*there.shape, flat.shape[-1])
     grid[there] = flat
-    return grid.transpose(0, 1)
+    return grid
 
 
 def train_reward(algorithm: Reward, job: Job) -> list[Measurement]:

@@ -103,7 +103,7 @@ def test_rankings_of_unequal_length_have_the_gradient_of_their_pairs(loss: str) 
             algorithm("reward", **knobs).losses(alone[torch.tensor(pairs)], torch.full((len(pairs),), 2)).mean()
         )
         first += count
-    close(whole, [float(mean) for mean in means])
+    close(whole, [float(mean.detach()) for mean in means])
     slopes = slopes_of(whole.sum(), padded)
     real = [place % width < counts[place // width] for place in range(len(slopes))]
     inside, beyond = (

@@ -20,6 +20,9 @@ from harness.errors import HarnessError
 from harness.job import Budget, Job
 from harness.metrics import Measurement
 
+DATA = "data"
+"""Roles that begin so are Collect stages whose rows are trained on."""
+
 
 @dataclass(frozen=True, eq=False)
 class Stage(ABC):
@@ -165,8 +168,10 @@ class Train(Stage):
         dataset = open_dataset(self.dataset)
         budget = Budget(**self.budget)
         rows = _collected(inputs)
-        if self.joined or not rows:
+        if self.joined or not any(role.startswith(DATA) for role in inputs):
             rows = training_rows(dataset, algorithm.requires().data, self.split, budget.prompts) + rows
+        if not rows:
+            raise HarnessError("what was collected holds no row to train on")
         emit = tuple(self.emit or ())
         return algorithm.train(Job(out, rows, dataset, budget, self.seed, inputs, emit, checkpoint_every, self.rule))
 
@@ -175,7 +180,7 @@ def _collected(inputs: Mapping[str, Path]) -> list[Row]:
     """Rows of all Collect stages among the inputs."""
     from harness.models.collecting import read_rows
 
-    return [row for role, folder in sorted(inputs.items()) if role.startswith("data") for row in read_rows(folder)]
+    return [row for role, folder in sorted(inputs.items()) if role.startswith(DATA) for row in read_rows(folder)]
 
 
 @dataclass(frozen=True, eq=False)

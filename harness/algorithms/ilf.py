@@ -37,4 +37,4 @@ class Ilf(Algorithm):
         """Train on collected refinements."""
         from harness.training.sequences import train_responses
 
-        return train_responses(job, self.learning_rate, "response", "demonstrations")
+        return train_responses(job, self.learning_rate, "response", "demonstrations", labels=1)

@@ -45,7 +45,7 @@ class Likelihood(Objective):
         return -outputs.log_probs.float().sum() / tokens, logs
 
 
-def train_responses(job: Job, learning_rate: float, response: str, view: str) -> list[Measurement]:
+def train_responses(job: Job, learning_rate: float, response: str, view: str, labels: int = 0) -> list[Measurement]:
     """Train on one response of each row.
 
     Args:
@@ -53,6 +53,7 @@ def train_responses(job: Job, learning_rate: float, response: str, view: str) ->
         learning_rate: peak of the schedule.
         response: the field that holds the response: `response`, or `chosen` of a pair.
         view: the view of the rows.
+        labels: labels that a row has cost.
     """
     from transformers import AutoTokenizer
 
@@ -61,7 +62,7 @@ def train_responses(job: Job, learning_rate: float, response: str, view: str) ->
     kept, left_out = fitting(encoder, job.rows, view, job.budget)
     rows = [{"prompt": encoder.prompt(row), "response": encoder.response(row[response])} for row in kept]
     found = train(job, rows, Likelihood(tokenizer.pad_token_id), learning_rate=learning_rate)
-    return found + ledger(job, *_counts(rows), left_out, responses=1, labels=0)
+    return found + ledger(job, *_counts(rows), left_out, responses=1, labels=labels)
 
 
 def train_texts(

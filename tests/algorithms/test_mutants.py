@@ -146,7 +146,7 @@ TABLE: list[tuple[str, str, str, str, list[str]]] = [
     (PAIRS, "train_pairs", 'reference(source["prompt_id"], source["rejected"])',
      'reference(source["prompt_id"], source["chosen"])', ["start of dpo"]),
     ("harness.layout", "Layout.reference", '{"start": start, **', '{"start": self.base(0), **', ["plan"]),
-    ("harness.layout", "Layout._train", "self.reference(start, data)", 'self.reference(self.start("sft", 0), data)', ["plan"]),
+    ("harness.layout", "Layout._train", "self.reference(start, data)", 'self.reference(self.start(self.part("sft"), 0), data)', ["plan"]),
     # what is counted
     (SCORING, "pad", "[IGNORED] * len(prompt)", "prompt", ["step of ipo", "step of kto", "sft by hand"]),  # in DPO the prompt's cancel
     (SCORING, "pad", "response + [IGNORED] * gap", "response + [pad_id] * gap", ["step of dpo", "step of kto", "sft by hand"]),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from harness import keys
-from harness.records.shelf import FINAL, Fate, Shelf, cell_id, steps
+from harness.records.shelf import FINAL, Shelf, cell_id, steps
 from harness.stages import walk
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _ID_COLUMNS = {"setting": _TEXT, "contestant": _TEXT, "replicate": _INT}
 CELLS = {
     **{"setting": _TEXT, "model": _TEXT, "dataset": _TEXT, "start": _TEXT, "contestant": _TEXT, "algorithm": _TEXT},
     **{"knobs": _TEXT, "is_start": _BOOL, "replicate": _INT, "status": _TEXT},
-    **{"policy": _TEXT, "sample": _TEXT, "grade": _TEXT},
+    **{"policy": _TEXT, "sample": _TEXT, "grade": _TEXT, "weights": _TEXT},
 }
 GAPS = {
     **_ID_COLUMNS,
@@ -61,20 +61,29 @@ def frame(rows: Iterable[Row], columns: dict[str, str]) -> pd.DataFrame:
 def cells(shelf: Shelf) -> Iterator[Row]:
     """One row per cell."""
     for cell in shelf.plan.cells:
-        yield _cell(cell, shelf.fate(cell, None))
+        yield _cell(cell, shelf)
 
 
-def _cell(cell: Cell, fate: Fate) -> dict[str, Any]:
-    names = {"policy": "", "sample": "", "grade": ""}
+def _cell(cell: Cell, shelf: Shelf) -> dict[str, Any]:
+    names, weights = {"policy": "", "sample": "", "grade": ""}, ""
     if not cell.reason:
         final = (cell.policy, cell.samples[None], cell.grades[None])
         names = {role: stage.name for role, stage in zip(names, final, strict=True)}
+        weights = _weights(shelf.record(cell.policy) or {})
     return {
         **cell_id(cell),
         **{"model": cell.model, "dataset": cell.dataset, "start": cell.start, "algorithm": cell.algorithm},
-        **{"knobs": keys.canonical(keys.plain(dict(cell.knobs))), "is_start": cell.is_start, "status": fate.status},
+        **{"knobs": keys.canonical(keys.plain(dict(cell.knobs))), "is_start": cell.is_start},
+        **{"status": shelf.fate(cell, None).status, "weights": weights},
         **names,
     }
+
+
+def _weights(record: dict[str, Any]) -> str:
+    """What tells two policies apart: the checksums of their weights; nothing where the record holds none."""
+    files: dict[str, dict[str, str]] = record.get("files") or {}
+    own = {name: file["sha256"] for name, file in files.items() if name.startswith("policy/") and "safetensors" in name}
+    return keys.key(own) if own else ""
 
 
 def gaps(shelf: Shelf) -> Iterator[Row]:

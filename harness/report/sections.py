@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import harness.registry as registry
 from harness.report import say
+from harness.report.alarms import alarms_section
 from harness.report.answer import headline, points
 from harness.report.given import given_sentence, given_sheet
 from harness.report.ledger import costs_sheet, gaps_sheet, metrics_sheet, preference_sheet, runs_sheet, totals_sheet
@@ -39,7 +40,8 @@ def make_page(plan: Plan, store: Store, tables: Tables) -> tuple[Page, list[Shee
     """
     comparisons = compare(plan, tables)
     sections = [section for i, one in enumerate(comparisons) for section in _of_setting(i, one, plan, store, tables)]
-    sections.sort(key=lambda section: not section.id.startswith("answer"))
+    sections.append(alarms_section(tables))
+    sections.sort(key=lambda section: (not section.id.startswith("answer"), section.id != "alarms"))
     shared = [_metrics(comparisons), _given(tables), _gaps(tables), _cost(tables), _runs(tables, comparisons)]
     sections += [*shared, method_section(plan, tables, comparisons)]
     whole = [main_sheet(comparisons), pairs_sheet(comparisons), prompts_sheet(comparisons), costs_sheet(tables)]

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from synthetic import MADE_BY, World, fill, make_cells, make_plan
+
+from harness.plan import Cell, Plan
+from harness.records import read
+from harness.report import build
+from harness.report.alarms import CHECKS, Alarm, alarms
+from harness.store import Store
+
+WORLD = World({"dpo": 1.0, "ipo": 0.5}, prompts=20, samples=2)
+
+
+class Finished:
+    """A finished comparison of sft, dpo and ipo whose records can be falsified before they are read."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.cells = make_cells(list(WORLD.gains), 3)
+        self.plan: Plan = make_plan(self.cells, 3)
+        fill(root, self.cells, WORLD)
+        for cell in self.cells:
+            self.weigh(cell, f"{cell.contestant} {cell.replicate}")
+
+    def cell(self, contestant: str, replicate: int = 0) -> Cell:
+        return next(one for one in self.cells if (one.contestant, one.replicate) == (contestant, replicate))
+
+    def change(self, stage: str, **values: Any) -> None:
+        path = self.root / stage / "record.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+    def weigh(self, cell: Cell, sha256: str) -> None:
+        file = {"bytes": 1, "sha256": sha256}
+        self.change(cell.policy.name, files={"policy/model.safetensors": file, "policy/config.json": file})
+
+    def scores(self, cell: Cell) -> Path:
+        return self.root / cell.grades[None].name / "scores.parquet"
+
+    def rescore(self, cell: Cell, metric: str, values: Any, role: str = "") -> None:
+        """Replace a metric's values."""
+        table = pq.read_table(self.scores(cell)).to_pandas()
+        table.loc[(table["metric"] == metric) & (table["role"] == role), "value"] = values
+        pq.write_table(pa.Table.from_pandas(table), self.scores(cell))
+
+    def values(self, cell: Cell, metric: str, role: str = "") -> np.ndarray:
+        table = pq.read_table(self.scores(cell)).to_pandas()
+        return table.loc[(table["metric"] == metric) & (table["role"] == role), "value"].to_numpy()
+
+    def found(self) -> list[Alarm]:
+        return alarms(read(self.plan, Store(self.root)))
+
+    def texts(self, check: str) -> str:
+        """What one check found; no other check may have found anything."""
+        found = self.found()
+        assert {alarm.check for alarm in found} == {check}, found
+        return " | ".join(alarm.text for alarm in found)
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Finished:
+    return Finished(tmp_path)
+
+
+def test_an_honest_comparison_has_none(finished: Finished) -> None:
+    assert finished.found() == []
+
+
+def test_unchanged_weights(finished: Finished) -> None:
+    finished.weigh(finished.cell("dpo", 1), "sft 1")
+    assert "dpo (seed 1) ended with exactly the start's weights" in finished.texts("unchanged weights")
+
+
+def test_the_weights_of_another_seeds_start_are_not_its_own(finished: Finished) -> None:
+    finished.weigh(finished.cell("dpo", 1), "sft 2")
+    assert not finished.found()
+
+
+def test_an_adapter_that_was_not_applied(finished: Finished) -> None:
+    finished.rescore(finished.cell("ipo", 2), "kl", 0.0)
+    assert "ipo (seed 2) answers every prompt exactly as the start does" in finished.texts("policy without effect")
+
+
+def test_a_single_response_that_is_as_likely_is_no_alarm(finished: Finished) -> None:
+    values = finished.values(finished.cell("ipo", 2), "kl").copy()
+    values[1:] = 0.0
+    finished.rescore(finished.cell("ipo", 2), "kl", values)
+    assert not finished.found()
+
+
+def test_a_seed_without_effect(finished: Finished) -> None:
+    finished.weigh(finished.cell("dpo", 2), "dpo 0")
+    assert "dpo of seed 0 and dpo of seed 2 have exactly the same weights" in finished.texts("equal weights")
+
+
+def test_a_mean_that_is_equal_in_all_seeds(finished: Finished) -> None:
+    gold = finished.values(finished.cell("dpo"), "reward", "gold")
+    for replicate in (1, 2):
+        finished.rescore(finished.cell("dpo", replicate), "reward", gold, "gold")
+    assert "dpo has the same mean reward (gold) in all 3 seeds" in finished.texts("no spread over seeds")
+
+
+def test_two_equal_seeds_of_three_are_no_alarm_of_spread(finished: Finished) -> None:
+    gold = finished.values(finished.cell("dpo"), "reward", "gold")
+    finished.rescore(finished.cell("dpo", 1), "reward", gold, "gold")
+    assert not finished.found()
+
+
+def test_a_cache_that_answered_for_another_model(finished: Finished) -> None:
+    gold = finished.values(finished.cell("dpo"), "reward", "gold")
+    finished.rescore(finished.cell("ipo"), "reward", gold, "gold")
+    assert "dpo and ipo have the same reward (gold) for every sample of seed 0" in finished.texts("identical rows")
+
+
+def test_the_same_values_in_another_order_are_not_identical_rows(finished: Finished) -> None:
+    gold = finished.values(finished.cell("dpo"), "reward", "gold")
+    finished.rescore(finished.cell("ipo"), "reward", gold[::-1], "gold")
+    assert "identical rows" not in {alarm.check for alarm in finished.found()}
+
+
+def test_a_metric_that_equals_the_starts_to_all_digits(finished: Finished) -> None:
+    table = pq.read_table(finished.scores(finished.cell("sft", 1)))
+    rows = table.filter(pa.compute.equal(table["role"], "gold")).to_pandas().assign(metric="entropy", role="")
+    for name, shift in (("sft", 0.0), ("dpo", 0.0), ("ipo", 0.5)):
+        path = finished.scores(finished.cell(name, 1))
+        more = rows.assign(value=rows["value"] + shift)
+        pq.write_table(pa.concat_tables([pq.read_table(path), pa.Table.from_pandas(more, table.schema)]), path)
+    found = finished.texts("equal to the start")
+    assert found == "dpo of seed 1 equals the start to all digits in entropy."
+
+
+def test_a_coarse_metric_may_equal_the_starts(finished: Finished) -> None:
+    pairs = finished.values(finished.cell("sft"), "preference_accuracy")
+    finished.rescore(finished.cell("dpo"), "preference_accuracy", pairs)
+    assert not finished.found()
+
+
+@pytest.mark.parametrize(("metric", "share", "alarm"), [("truncated", 0.2, True), ("truncated", 0.05, False),
+                                                        ("empty", 0.1, True), ("repetition", 0.9, False)])  # fmt: skip
+def test_cut_off_and_empty_responses(finished: Finished, metric: str, share: float, alarm: bool) -> None:
+    for replicate in range(3):
+        path = finished.scores(finished.cell("dpo", replicate))
+        table = pq.read_table(path)
+        rows = table.filter(pa.compute.equal(table["role"], "gold")).to_pandas()
+        rows = rows.assign(metric=metric, role="", value=(np.arange(len(rows)) < share * len(rows)).astype(float))
+        pq.write_table(pa.concat_tables([table, pa.Table.from_pandas(rows, table.schema)]), path)
+    if alarm:
+        assert f"{share:.0%}".replace("%", " %") + f" of dpo's responses are {metric}" in finished.texts(
+            "cut-off or empty responses"
+        )
+    else:
+        assert not finished.found()
+
+
+def test_a_run_that_passed_its_kl_limit(finished: Finished) -> None:
+    for replicate, step in ((0, 12), (2, 7)):
+        said = {"metric": "kl_alarm_step", "value": step, "n": 1, "unit": "step", "better": ""}
+        finished.change(finished.cell("dpo", replicate).policy.name, measurements=[said])
+    assert "dpo passed its KL limit in 2 runs, first at step 7" in finished.texts("KL limit")
+
+
+def test_dirty_code(finished: Finished) -> None:
+    finished.change(finished.cell("dpo").policy.name, made_by=MADE_BY | {"dirty": True})
+    assert "1 of" in (text := finished.texts("code and machines"))
+    assert "uncommitted changes" in text
+
+
+def test_two_versions_of_torch(finished: Finished) -> None:
+    finished.change(finished.cell("dpo").policy.name, made_by=MADE_BY | {"packages": {"torch": "2.12.0"}})
+    assert "2 different sets of package versions" in finished.texts("code and machines")
+
+
+def test_the_page_opens_with_them(finished: Finished, tmp_path: Path) -> None:
+    finished.weigh(finished.cell("dpo", 1), "sft 1")
+    page = build(finished.plan, Store(finished.root), tmp_path / "out").path.with_suffix(".md").read_text()
+    assert page.index("## Answer") < page.index("## Alarms") < page.index("## Contestants")
+    assert "1 alarm by unchanged weights" in page
+    assert "ended with exactly the start's weights" in page
+
+
+def test_an_honest_page_says_how_many_checks_found_nothing(finished: Finished, tmp_path: Path) -> None:
+    page = build(finished.plan, Store(finished.root), tmp_path / "out").path.with_suffix(".md").read_text()
+    assert f"No alarm: {len(CHECKS)} checks found nothing." in page
+
+
+def test_nothing_has_run(tmp_path: Path) -> None:
+    assert alarms(read(make_plan(make_cells(["dpo"], 2), 2), Store(tmp_path))) == []

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.report.cubes import Cubes
+    from harness.stats.ranks import Ranks
     from harness.stats.runs import Runs
 
 ROLES = ("gold", "oracle", "selection", "proxy")
@@ -103,6 +104,7 @@ class Comparison:
         curves: what training logged.
         left_out: prompts without all gold scores, left out for all.
         cubes: scores by role or metric: `gold`, `oracle`, `selection`, `proxy`, `length`, `kl`.
+        runs: gold rewards on the start's scale by contestant; a failed run stands in with the start's.
         wins: `soft` and `hard` win rates against the start by contestant, (S, P), of finished runs.
     """
 
@@ -120,7 +122,15 @@ class Comparison:
     curves: pd.DataFrame
     left_out: int
     cubes: dict[str, Cubes]
+    runs: dict[str, Runs]
     wins: dict[str, dict[str, Runs]]
+
+    @cached_property
+    def ranks(self) -> Ranks | None:
+        """How stable the order by gold is; None where that cannot be told."""
+        from harness.stats.ranks import ranks
+
+        return ranks(self.runs, self.margin)
 
     @cached_property
     def gold_by_seed(self) -> dict[str, dict[int, float]]:

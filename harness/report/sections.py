@@ -16,6 +16,7 @@ from harness.report.page import Drawn, Page, Section, drawn
 from harness.report.samples import side_by_side
 from harness.report.sheet import Sheet, count
 from harness.report.sheets import main_sheet, matrix_sheet, pairs_sheet
+from harness.report.stability import agreement_sheet, stability_section, stability_sheet
 from harness.report.standings import compare
 from harness.report.twins import curves_sheet, measurements_sheet, prompts_sheet
 
@@ -45,6 +46,7 @@ def make_page(plan: Plan, store: Store, tables: Tables) -> tuple[Page, list[Shee
     shared = [_metrics(comparisons), _given(tables), _gaps(tables), _cost(tables), _runs(tables, comparisons)]
     sections += [*shared, method_section(plan, tables, comparisons)]
     whole = [main_sheet(comparisons), pairs_sheet(comparisons), prompts_sheet(comparisons), costs_sheet(tables)]
+    whole += [stability_sheet(comparisons), agreement_sheet(comparisons)]
     whole += [curves_sheet(tables), measurements_sheet(tables)]
     whole += [sheet for section in sections for sheet in section.sheets if sheet.twins and not sheet.part]
     dictionary = dictionary_sheet(whole)
@@ -74,6 +76,7 @@ def _of_setting(index: int, one: Comparison, plan: Plan, store: Store, tables: T
         Section(
             "pairs", "All pairs", say.pairs(one), sheets=[matrix_sheet(one, suffix), pairs_sheet([one], suffix or "-0")]
         ),
+        stability_section(one, suffix or "-0"),
         Section("reward-kl", "Reward and distance", say.reward_kl(one)),
         Section("training", "Training", say.training(one)),
         Section("preference", "Held-out preferences", say.preference(preference), sheets=[preference]),

@@ -67,10 +67,12 @@ def _setting(name: str, tables: Tables, margin: float, paired: bool) -> Comparis
         curves=tables.curves[tables.curves["setting"] == name],
         left_out=found["gold"].left_out,
         cubes=found,
+        runs={},
         wins=_wins(found["gold"], start),
     )
-    verdicts = _judge(empty, failed) if "gold" in scales else None
-    judged = replace(empty, pairs=_pairs(verdicts) if verdicts else [])
+    runs = _runs(empty, "gold", failed) if "gold" in scales else {}
+    verdicts = _judge(runs, empty) if runs else None
+    judged = replace(empty, runs=runs, pairs=_pairs(verdicts) if verdicts else [])
     standings = [_standing(one, judged, verdicts, cells, gaps, tables.spent, failed) for one in contestants]
     standings.sort(key=lambda row: ("gold" not in row.estimates, not row.in_top_set, -_gain(row)))
     return replace(judged, standings=standings)
@@ -114,10 +116,9 @@ def _runs(comparison: Comparison, role: str, failed: dict[str, list[int]]) -> di
     }
 
 
-def _judge(comparison: Comparison, failed: dict[str, list[int]]) -> Verdicts:
+def _judge(runs: dict[str, Runs], comparison: Comparison) -> Verdicts:
     from harness.stats.verdicts import verdicts
 
-    runs = _runs(comparison, "gold", failed)
     return verdicts(dict(runs), comparison.start, comparison.margin, paired=comparison.paired)
 
 

@@ -1,0 +1,130 @@
+"""How stable the order is: over seeds, over reward models, and were the study made again."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+from harness.report.compare import ROLES
+from harness.report.page import Section
+from harness.report.sheet import Sheet, Shown, interval, make_frame, number
+from harness.report.sheets import ID_MEANINGS, IDS
+
+if TYPE_CHECKING:
+    from harness.report.compare import Comparison, Standing
+    from harness.stats.ranks import Ranks
+
+_STABILITY = {
+    **IDS,
+    **dict.fromkeys(("best", "near_best", "above_start", "seed_sd", "seed_sd_low", "seed_sd_high"), "Float64"),
+    **dict.fromkeys(("worst_seed", "failed", "failed_low", "failed_high"), "Float64"),
+}
+_MEANINGS = {
+    **ID_MEANINGS,
+    "best": "approximate chance that its true mean gold reward is the highest (see docs/statistics.md)",
+    "near_best": "approximate chance that it is at most the margin below the highest",
+    "above_start": "share of its finished seeds whose mean gold reward is above the start's of that seed",
+    "seed_sd": "standard deviation of the gold gain over its finished seeds, in start-sd",
+    "seed_sd_low": "lower end of its 95 % interval (chi squared)",
+    "seed_sd_high": "upper end of it",
+    "worst_seed": "the lowest gold gain of a finished seed, in start-sd",
+    "failed": "share of its tried runs that failed",
+    "failed_low": "lower end of its 95 % interval (Wilson)",
+    "failed_high": "upper end of it",
+}
+_AGREEMENT = {"setting": "string", "a": "string", "b": "string", "kendall": "Float64", "contestants": "Int64"}
+_AGREEMENT_MEANINGS = {
+    "setting": ID_MEANINGS["setting"],
+    "a": "a reward",
+    "b": "another",
+    "kendall": "Kendall's tau between the orders that the two give (1: the same, -1: reversed)",
+    "contestants": "contestants that have both",
+}
+
+
+def stability_section(comparison: Comparison, part: str) -> Section:
+    """Seeds, chances of being the best, and whether the reward models agree on the order."""
+    sheets = [stability_sheet([comparison], part), agreement_sheet([comparison], part)]
+    return Section("stability", "Stability of the order", _sentence(comparison.ranks), sheets=sheets)
+
+
+def _sentence(found: Ranks | None) -> str:
+    if found is None:
+        return "The order's stability cannot be told: it takes two contestants, two seeds of each, and two prompts."
+    return (
+        f"Two seeds' orders have Kendall's tau {number(found.seeds)} on average; the order of this study and that of "
+        f"one made again would have about {number(found.again)}."
+    )
+
+
+def stability_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
+    """A row per contestant: chances, and how its gain varies over seeds."""
+    shown = [
+        Shown("contestant", lambda row: row["contestant"], kind="word"),
+        Shown("chance to be the best", lambda row: number(row["best"])),
+        Shown("… to be within the margin of it", lambda row: number(row["near_best"])),
+        Shown("seeds above the start", lambda row: number(row["above_start"])),
+        Shown("sd over seeds [95 %]", lambda row: interval(row["seed_sd"], row["seed_sd_low"], row["seed_sd_high"])),
+        Shown("worst seed", lambda row: number(row["worst_seed"], sign=True)),
+        Shown("failed [95 %]", lambda row: interval(row["failed"], row["failed_low"], row["failed_high"])),
+    ]
+    caption = "How each contestant's gold gain varies over seeds, in sd of the start; chances are approximate."
+    rows = [_row(comparison, row) for comparison in comparisons for row in comparison.standings]
+    return Sheet("stability", caption, make_frame(rows, _STABILITY), _MEANINGS, shown, part=part)
+
+
+def _row(comparison: Comparison, row: Standing) -> dict[str, Any]:
+    from harness.stats.runs import rate
+
+    values: dict[str, Any] = {"setting": comparison.name, "contestant": row.name}
+    found = comparison.ranks
+    if found is not None:
+        values |= {"best": found.best[row.name], "near_best": found.near_best[row.name]}
+    gains = list(row.gain_by_seed.values())
+    if gains and row.name != comparison.start:
+        values |= {"worst_seed": min(gains), "above_start": sum(gain > 0 for gain in gains) / len(gains)}
+    if len(gains) > 1 and row.name != comparison.start:
+        values |= dict(zip(("seed_sd", "seed_sd_low", "seed_sd_high"), _spread(gains), strict=True))
+    lost = rate(row.failed, row.failed + row.done)
+    return values | (dict(zip(("failed", "failed_low", "failed_high"), lost, strict=True)) if lost else {})
+
+
+def _spread(gains: list[float]) -> tuple[float, float, float]:
+    """Standard deviation of normal values, with its chi-squared interval."""
+    from statistics import stdev
+
+    from scipy import stats
+
+    df, sd = len(gains) - 1, stdev(gains)
+    low, high = (float((df / stats.chi2.ppf(share, df)) ** 0.5) * sd for share in (0.975, 0.025))
+    return sd, low, high
+
+
+def agreement_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
+    """A row for two rewards: Kendall's tau between the orders that they give."""
+    shown = [
+        Shown("order by", lambda row: row["a"], kind="word"),
+        Shown("and by", lambda row: row["b"], kind="word"),
+        Shown("Kendall's tau", lambda row: number(row["kendall"])),
+        Shown("contestants", lambda row: str(row["contestants"])),
+    ]
+    found = [
+        {"setting": comparison.name, "a": a, "b": b, **agreed}
+        for comparison in comparisons
+        for a, b in combinations(ROLES, 2)
+        if (agreed := _agreed(comparison, a, b)) is not None
+    ]
+    caption = "Do the rewards agree on the order of the contestants?"
+    return Sheet("agreement", caption, make_frame(found, _AGREEMENT), _AGREEMENT_MEANINGS, shown, part=part)
+
+
+def _agreed(comparison: Comparison, a: str, b: str) -> dict[str, Any] | None:
+    import numpy as np
+
+    from harness.stats.ranks import kendall
+
+    both = [row.estimates for row in comparison.standings if {a, b} <= set(row.estimates)]
+    if len(both) < 3:
+        return None
+    first, second = (np.array([one[role].value for one in both]) for role in (a, b))
+    return {"kendall": float(kendall(first, second)), "contestants": len(both)}

@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
+from synthetic import World, fail, fill, make_cells, make_plan
+
+from harness.records import read
+from harness.report import build
+from harness.report.standings import compare
+from harness.store import Store
+
+WORLD = World({"dpo": 1.0, "ipo": 0.4, "cpo": -1.0}, prompts=25, samples=2, sd_seed=0.6, sd_shared=0.5)
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, pd.DataFrame]:
+    """The report's tables of a comparison in which one run of cpo failed."""
+    root = tmp_path_factory.mktemp("results")
+    cells = make_cells(list(WORLD.gains), 5)
+    fill(root, cells, WORLD, skip={("cpo", 3)})
+    fail(root, next(one for one in cells if (one.contestant, one.replicate) == ("cpo", 3)).policy, "out of memory")
+    plan, store = make_plan(cells, 5), Store(root)
+    out = build(plan, store, root / "out").path.parent / "tables"
+    found = {path.stem: pd.read_parquet(path) for path in out.glob("*.parquet")}
+    standings = compare(plan, read(plan, store))[0].standings
+    return found | {"gains": pd.DataFrame({row.name: pd.Series(row.gain_by_seed) for row in standings})}
+
+
+def test_spread_over_seeds(tables: dict[str, pd.DataFrame]) -> None:
+    rows = tables["stability"].set_index("contestant")
+    for name in ("dpo", "ipo", "cpo"):
+        gains = tables["gains"][name].dropna()
+        df = len(gains) - 1
+        assert df == (3 if name == "cpo" else 4)
+        assert rows.loc[name, "seed_sd"] == pytest.approx(gains.std())
+        assert rows.loc[name, "seed_sd_low"] ** 2 == pytest.approx(gains.var() * df / stats.chi2.ppf(0.975, df))
+        assert rows.loc[name, "seed_sd_high"] ** 2 == pytest.approx(gains.var() * df / stats.chi2.ppf(0.025, df))
+        assert rows.loc[name, "worst_seed"] == pytest.approx(gains.min())
+        assert rows.loc[name, "above_start"] == pytest.approx((gains > 0).mean())
+    assert rows.loc["sft", ["seed_sd", "worst_seed", "above_start"]].isna().all()
+
+
+def test_failed_runs_are_a_share_with_its_interval(tables: dict[str, pd.DataFrame]) -> None:
+    rows = tables["stability"].set_index("contestant")
+    low, high = proportion_confint(1, 5, method="wilson")
+    assert rows.loc["cpo", ["failed", "failed_low", "failed_high"]].tolist() == pytest.approx([0.2, low, high])
+    assert rows.loc["dpo", "failed"] == 0
+
+
+def test_chances_are_of_all_contestants(tables: dict[str, pd.DataFrame]) -> None:
+    rows = tables["stability"].set_index("contestant")
+    assert rows["best"].sum() == pytest.approx(1)
+    assert (rows["near_best"] >= rows["best"]).all()
+    assert rows["best"].idxmax() == "dpo"
+
+
+def test_agreement_is_kendalls_tau_of_the_main_table(tables: dict[str, pd.DataFrame]) -> None:
+    main, rows = tables["main"], tables["agreement"]
+    assert rows[["a", "b"]].to_numpy().tolist() == [["gold", "oracle"]]
+    assert rows["kendall"].item() == pytest.approx(stats.kendalltau(main["gold"], main["oracle"]).statistic)
+    assert rows["contestants"].item() == 4
+
+
+def test_with_one_seed_it_says_that_nothing_can_be_told(tmp_path: Path) -> None:
+    cells = make_cells(["dpo"], 1)
+    fill(tmp_path, cells, WORLD)
+    page = build(make_plan(cells, 1), Store(tmp_path), tmp_path / "out").path.with_suffix(".md").read_text()
+    assert "The order's stability cannot be told" in page
+    assert np.isnan(pd.read_csv(tmp_path / "out/tables/stability.csv")["best"]).all()

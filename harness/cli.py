@@ -91,6 +91,36 @@ def report(
     report_recipe(recipe, set_ or [], results, reports, as_json)
 
 
+@app.command()
+def advise(
+    recipe: Recipe,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What there is to train on: pairs, rankings, binary, judgments, demonstrations, prompts, "
+            "reward (a reward model or rule). May repeat."
+        ),
+    ] = None,
+    memory_gb: Annotated[float | None, typer.Option(help="Memory of the device, in GB.")] = None,
+    device_hours: Annotated[float | None, typer.Option(help="For one policy with all that it rests on.")] = None,
+    models: Annotated[int | None, typer.Option(help="Most models in memory at once.")] = None,
+    scale: Annotated[float, typer.Option(help="How many times as large your model is as the one measured.")] = 1.0,
+    need: Annotated[list[str] | None, typer.Option(help="low-variance or unseen-prompts. May repeat.")] = None,
+    set_: Set = None,
+    results: Results = RESULTS,
+    as_json: AsJson = False,
+) -> None:
+    """Say which algorithm to pick under your constraints, from what the comparison has measured.
+
+    Example: harness advise recipes/compare_all.toml --data pairs --memory-gb 24 --need low-variance
+    """
+    from harness.commands.advise import show_advice
+    from harness.report.advice import Wishes
+
+    wishes = Wishes(tuple(data or ()), memory_gb, device_hours, models, scale, tuple(need or ()))
+    show_advice(recipe, set_ or [], results, wishes, as_json)
+
+
 @app.command("exec")
 def exec_(
     folder: Annotated[Path, typer.Argument(help="A stage's folder, <results>/<kind>-<key>.", metavar="FOLDER")],

@@ -93,6 +93,13 @@ class Algorithm(ABC):
         """What these knobs need."""
         return self.needs
 
+    def resident(self) -> int:
+        """Models in memory at once while it trains or, where it trains nothing, answers; weights tuned in full.
+
+        Log-probabilities of fixed data under the start are computed beforehand and need no model here.
+        """
+        return 1
+
     def procedure(self) -> dict[str, Any]:
         """How the policy is used: a name of `harness.models.systems.PROCEDURES`, and its options."""
         return {"name": "plain"}

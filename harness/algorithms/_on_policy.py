@@ -54,6 +54,10 @@ class OnPolicyAlgorithm(Algorithm):
     def losses(self, batch: PolicyBatch) -> torch.Tensor:
         """One loss per response (B,); the road sums them and divides by the responses of the optimiser step."""
 
+    def resident(self) -> int:
+        """Policy, start and reward model, and a value model where it is a network of its own."""
+        return 4 if self.value == "reward" else 3
+
     def ratios(self, batch: PolicyBatch) -> torch.Tensor:
         """π/π_old as the loss reads it, (B, T), for the log: of each token."""
         return (batch.logps - batch.old_logps).exp()

@@ -27,6 +27,10 @@ class BestOfN(Algorithm):
 
     n: int = knob(8, valid=Between(low=2), search=Choice((2, 4, 8, 16, 32)), doc="responses to choose from")
 
+    def resident(self) -> int:
+        """The policy, and the reward model that chooses, whenever it answers."""
+        return 2
+
     def procedure(self) -> dict[str, Any]:
         """Draw n, keep the best."""
         return {"name": "best_of_n", "n": self.n}

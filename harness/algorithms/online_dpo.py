@@ -45,6 +45,10 @@ class OnlineDpo(PairAlgorithm):
         """The labeller."""
         return Needs(data="prompts", reward=self.labeller == "reward", judge=self.labeller == "judge")
 
+    def resident(self) -> int:
+        """Policy and start, and the reward model where that labels."""
+        return 3 if self.labeller == "reward" else 2
+
     @property
     def reference(self) -> bool:
         """It computes the reference of its own responses as it goes."""

@@ -39,6 +39,10 @@ class RlhfIterated(Algorithm):
         """Annotators only where they label."""
         return Needs(data="prompts", reward=True, annotators=self.labeller == "annotators")
 
+    def resident(self) -> int:
+        """As PPO with a value head."""
+        return 3
+
     def rounds(self) -> tuple[Round, ...]:
         """PPO, then labels, a reward model and PPO again."""
         knobs: dict[str, Any] = {"learning_rate": self.learning_rate, "beta": self.beta}

@@ -54,6 +54,22 @@ class Code:
 
 
 @dataclass(frozen=True)
+class Linked:
+    """A sentence, and the places on the page that it rests on: a name and an id each."""
+
+    text: str
+    links: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Guide:
+    """Controls of the decision guide: an id, and the values that its script works on."""
+
+    id: str
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Section:
     """A part of the report: one sentence of conclusion, then what it rests on."""
 
@@ -61,6 +77,8 @@ class Section:
     title: str
     sentence: str
     points: list[str] = field(default_factory=list)
+    linked: list[Linked] = field(default_factory=list)
+    guide: Guide | None = None
     paragraphs: list[str] = field(default_factory=list)
     figures: list[Drawn] = field(default_factory=list)
     sheets: list[Sheet] = field(default_factory=list)
@@ -81,6 +99,11 @@ class Page:
     def has_figures(self) -> bool:
         """Whether the runtime of the figures is needed."""
         return any(figure.spec for section in self.sections for figure in section.figures)
+
+    @property
+    def has_guides(self) -> bool:
+        """Whether the script of the decision guide is needed."""
+        return any(section.guide for section in self.sections)
 
 
 def drawn(id: str, question: str, how_to_read: str, chart: Any) -> Drawn:
@@ -137,7 +160,8 @@ def html(page: Page) -> str:
     environment.filters["script_json"] = lambda value: Markup(script_json(value))
     css = Markup((TEMPLATES / "page.css").read_text())
     runtime = _runtime() if page.has_figures else ""
-    return environment.get_template("page.html").render(page=page, css=css, runtime=runtime)
+    guide = (TEMPLATES / "guide.js").read_text() if page.has_guides else ""
+    return environment.get_template("page.html").render(page=page, css=css, runtime=runtime, guide=guide)
 
 
 def script_json(value: object) -> str:
@@ -158,6 +182,7 @@ def markdown(page: Page) -> str:
     for section in page.sections:
         lines += [f"## {_inline(section.title)}", "", f"**{_inline(section.sentence)}**", ""]
         lines += [f"- {_inline(text)}" for text in section.points] + [""] * bool(section.points)
+        lines += [f"- {_inline(one.text)}" for one in section.linked] + [""] * bool(section.linked)
         for text in section.paragraphs:
             lines += [_inline(text), ""]
         for figure in section.figures:

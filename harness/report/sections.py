@@ -10,6 +10,7 @@ from harness.report import say
 from harness.report.alarms import alarms_section
 from harness.report.answer import headline, points
 from harness.report.given import given_sentence, given_sheet
+from harness.report.guide import candidates_sheet, guide_section
 from harness.report.ledger import costs_sheet, gaps_sheet, metrics_sheet, preference_sheet, runs_sheet, totals_sheet
 from harness.report.method import dictionary_sheet, method_section
 from harness.report.page import Drawn, Page, Section, drawn
@@ -40,13 +41,17 @@ def make_page(plan: Plan, store: Store, tables: Tables) -> tuple[Page, list[Shee
         The page, and every table that belongs into files.
     """
     comparisons = compare(plan, tables)
-    sections = [section for i, one in enumerate(comparisons) for section in _of_setting(i, one, plan, store, tables)]
+    sections = [
+        section
+        for i, one in enumerate(comparisons)
+        for section in _of_setting(i, one, comparisons, plan, store, tables)
+    ]
     sections.append(alarms_section(tables))
     sections.sort(key=lambda section: (not section.id.startswith("answer"), section.id != "alarms"))
     shared = [_metrics(comparisons), _given(tables), _gaps(tables), _cost(tables), _runs(tables, comparisons)]
     sections += [*shared, method_section(plan, tables, comparisons)]
     whole = [main_sheet(comparisons), pairs_sheet(comparisons), prompts_sheet(comparisons), costs_sheet(tables)]
-    whole += [stability_sheet(comparisons), agreement_sheet(comparisons)]
+    whole += [candidates_sheet(comparisons, tables), stability_sheet(comparisons), agreement_sheet(comparisons)]
     whole += [curves_sheet(tables), measurements_sheet(tables)]
     whole += [sheet for section in sections for sheet in section.sheets if sheet.twins and not sheet.part]
     dictionary = dictionary_sheet(whole)
@@ -65,7 +70,9 @@ def _state(tables: Tables) -> str:
     return f"{count(len(tables.cells), 'run')} planned: {', '.join(parts)}." if parts else "No runs planned."
 
 
-def _of_setting(index: int, one: Comparison, plan: Plan, store: Store, tables: Tables) -> list[Section]:
+def _of_setting(
+    index: int, one: Comparison, comparisons: list[Comparison], plan: Plan, store: Store, tables: Tables
+) -> list[Section]:
     """The sections that each setting has of its own."""
     suffix, label = (f"-{index}", f" · {one.name}") if _several(tables) else ("", "")
     figures = _figures(one, suffix)
@@ -76,6 +83,7 @@ def _of_setting(index: int, one: Comparison, plan: Plan, store: Store, tables: T
         Section(
             "pairs", "All pairs", say.pairs(one), sheets=[matrix_sheet(one, suffix), pairs_sheet([one], suffix or "-0")]
         ),
+        guide_section(one, comparisons, tables, suffix or "-0"),
         stability_section(one, suffix or "-0"),
         Section("reward-kl", "Reward and distance", say.reward_kl(one)),
         Section("training", "Training", say.training(one)),

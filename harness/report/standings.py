@@ -195,7 +195,7 @@ def _standing(
         in_top_set=in_top,
         more_seeds=pair.more_seeds if pair else None,
         more_prompts=pair.more_prompts if pair else None,
-        peak_memory_bytes=float(policy["peak_memory_bytes"].max()) if len(policy) else None,
+        peak_memory_bytes=(float(policy["peak_memory_bytes"].max()) or None) if len(policy) else None,
         gap=_gap(name, comparison, pair, causes),
         estimates=_estimates(name, comparison, pair, verdicts, failed),
         gain_by_seed=_gain_by_seed(name, comparison),

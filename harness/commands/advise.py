@@ -1,0 +1,55 @@
+"""`harness advise`: which algorithm to pick under constraints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from harness.errors import HarnessError, nearest
+from harness.plan import make_plan
+from harness.recipe import read_recipe
+from harness.records import read
+from harness.report.advice import GIVES, GRADES, NEEDS, Advice, Wishes, advise_all
+from harness.report.standings import compare
+from harness.store import Store
+
+
+def show_advice(path: Path, assignments: list[str], results: Path, wishes: Wishes, as_json: bool) -> None:
+    """Print the advice of each setting.
+
+    Raises:
+        HarnessError: a wish that nobody can have; all of them at once.
+    """
+    _check(wishes)
+    plan = make_plan(read_recipe(path, assignments))
+    tables = read(plan, Store(results))
+    found = advise_all(compare(plan, tables), tables, wishes)
+    if as_json:
+        print(json.dumps([_values(setting, advice) for setting, advice in found.items()], indent=1))
+        return
+    for setting, advice in found.items():
+        print(f"{setting}: {advice.pick or 'no pick'} (grade {advice.grade}: {GRADES[advice.grade]})")
+        for said in advice.said:
+            print(f"  {said.text}")
+
+
+def _values(setting: str, advice: Advice) -> dict[str, object]:
+    said = [{"text": one.text, "rows": list(one.rows)} for one in advice.said]
+    same = {"pick": advice.pick, "grade": advice.grade, "tied": list(advice.tied), "left_out": advice.left_out}
+    return {"setting": setting, **same, "said": said}
+
+
+def _check(wishes: Wishes) -> None:
+    problems = []
+    for option, given, known in (("--data", wishes.data, tuple(GIVES)), ("--need", wishes.needs, NEEDS)):
+        problems += [
+            f"{option} '{word}' is not known{nearest(word, known)} (known: {', '.join(known)})"
+            for word in given
+            if word not in known
+        ]
+    amounts = {"--memory-gb": wishes.memory_gb, "--device-hours": wishes.device_hours, "--models": wishes.models}
+    for option, amount in {**amounts, "--scale": wishes.scale}.items():
+        if amount is not None and not amount > 0:
+            problems.append(f"{option} must be above 0; it is {amount:g}")
+    if problems:
+        raise HarnessError("\n".join(problems))

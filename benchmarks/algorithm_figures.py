@@ -11,11 +11,13 @@ import sys
 from html import escape
 from pathlib import Path
 from statistics import fmean
+from textwrap import wrap
 from typing import Any
 
 import altair as alt
 
 from harness.models.policy import load_policy
+from harness.models.quiet import quiet
 from harness.plan import Plan, make_plan
 from harness.recipe import read_recipe
 from harness.records import FINAL, Tables, read
@@ -73,12 +75,31 @@ def reward_against_kl(found: dict[str, dict[str, float]], path: Path) -> None:
         for role in ("oracle", "proxy")
         for name in found["kl"]
     ]
-    x = alt.X("root_kl:Q", title="√KL to the start (√nats per response)")
+    for role in ("oracle", "proxy"):
+        label([row for row in rows if row["reward"] == role])
+    x = alt.X("root_kl:Q", title="√KL to the start (√nats per response)", scale=alt.Scale(domain=[0, 1.9]))
     y = alt.Y("value:Q", title="mean score", scale=alt.Scale(zero=False))
-    base = alt.Chart(alt.Data(values=rows)).encode(x, y)
-    text = base.mark_text(align="left", dx=6, fontSize=9).encode(text="contestant:N")
-    panel = alt.layer(base.mark_point(filled=True, size=45), text).properties(width=380, height=320)
+    base = alt.Chart(alt.Data(values=rows)).encode(x)
+    lines = base.mark_rule(color="#bbb", strokeWidth=0.7).encode(y=y, x2="label_x:Q", y2="label_y:Q")
+    text = base.mark_text(align="left", dx=3, fontSize=9).encode(x="label_x:Q", y="label_y:Q", text="contestant:N")
+    panel = alt.layer(lines, base.mark_point(filled=True, size=45).encode(y), text).properties(width=430, height=420)
     panel.facet(column=alt.Column("reward:N", title=None)).resolve_scale(y="independent").save(path)
+
+
+def label(rows: list[dict[str, Any]]) -> None:
+    """Give each mark a place for its name at the right, in the marks' order from below and a line apart."""
+    gap = (max(row["value"] for row in rows) - min(row["value"] for row in rows)) / 32
+    beneath = -float("inf")
+    for row in sorted(rows, key=lambda row: row["value"]):
+        row["label_x"], row["label_y"] = 1.45, max(row["value"], beneath + gap)
+        beneath = row["label_y"]
+    over = max(row["label_y"] for row in rows) - max(row["value"] for row in rows)
+    above = float("inf")
+    for row in sorted(
+        rows, key=lambda row: -row["label_y"]
+    ):  # and down again, half of the way that they were pushed up
+        row["label_y"] = min(row["label_y"] - over / 2, above - gap) if over > 0 else row["label_y"]
+        above = row["label_y"]
 
 
 def penalty(tables: Tables, path: Path) -> None:
@@ -145,9 +166,10 @@ def _clarity(row: dict[str, Any], marks: list[bool]) -> tuple[int, int]:
 
 def _picture(row: dict[str, Any], marks: list[bool]) -> str:
     """The response in words: error spans underlined, marked tokens on red."""
-    lines = [[f"prompt: {row['prompt'][-1]['content']}"], [f"judgment: {row['judgment']}"], []]
-    parts: list[str] = []
-    x, y = 12, 92
+    said = [f"prompt: {row['prompt'][-1]['content']}", f"judgment: {row['judgment']}"]
+    lines = [line for text in said for line in wrap(text, 95, subsequent_indent="    ")]
+    parts = [f'<text x="12" y="{26 + 20 * i}" fill="#555">{escape(line)}</text>' for i, line in enumerate(lines)]
+    x, y = 12, 46 + 20 * len(lines)
     for place, word in enumerate([*row["response"].split(), "(end)"]):
         width = 7.3 * len(word) + 8
         if x + width > 740:
@@ -160,15 +182,13 @@ def _picture(row: dict[str, Any], marks: list[bool]) -> str:
             )
         parts.append(f'<text x="{x}" y="{y}">{escape(word)}</text>')
         x += width
-    heads = [
-        f'<text x="12" y="{26 + 24 * i}" fill="#555">{escape(line[0])}</text>' for i, line in enumerate(lines) if line
-    ]
     style = '<style>text{font:13px ui-monospace,monospace}</style><rect width="100%" height="100%" fill="white"/>'
     size = f'width="760" height="{y + 30}"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{style}{"".join(heads + parts)}</svg>\n'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{style}{"".join(parts)}</svg>\n'
 
 
 def main() -> None:
+    quiet(1)
     folder = Path(sys.argv[3] if len(sys.argv) > 3 else Path(__file__).parents[1] / "docs")
     plan, store, tables = opened("compare_all.toml", Path(sys.argv[1]))
     reward_against_kl(print_table(tables), folder / "reward_kl.svg")

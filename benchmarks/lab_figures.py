@@ -11,6 +11,7 @@ from statistics import fmean, pstdev
 
 import pyarrow.parquet as pq
 
+from harness.models.quiet import quiet
 from harness.models.scoring import score
 from harness.plan import make_plan
 from harness.recipe import read_recipe
@@ -27,6 +28,7 @@ def oracle(store: Store, grade: str) -> list[float]:
 
 
 def main() -> None:
+    quiet(1)
     store = Store(Path(sys.argv[1] if len(sys.argv) > 1 else "results"))
     plan = make_plan(read_recipe(RECIPE))
     dataset = open_dataset(plan.cells[0].policy.dataset)

@@ -271,10 +271,18 @@ class Layout:
     def judged(self, policies: Policies, baseline: Train, replicate: int, procedure: dict[str, Any]) -> dict[str, Any]:
         """Samples and grades of policies."""
         samples = {at: self._sample(policy, replicate, step, procedure) for at, (policy, step) in policies.items()}
+        greedy = self._greedy(samples[None])
         grades = {
-            at: self._grade(samples[at], policy, baseline, replicate, step) for at, (policy, step) in policies.items()
+            at: self._grade(samples[at], policy, baseline, replicate, step, {} if at else greedy)
+            for at, (policy, step) in policies.items()
         }
         return {"samples": samples, "grades": grades}
+
+    def _greedy(self, sample: Sample) -> dict[str, Stage]:
+        """The one greedy response to each prompt; best-of-n has none, since its candidates would all be equal."""
+        if not self.recipe.evaluation.greedy or sample.procedure["name"] == "best_of_n":
+            return {}
+        return {"greedy": replace(sample, samples=1, temperature=0.0)}
 
     def _sample(self, policy: Train, replicate: int, step: int | None, procedure: dict[str, Any]) -> Sample:
         asked = self.recipe.evaluation
@@ -295,12 +303,15 @@ class Layout:
             rule=rule,
         )
 
-    def _grade(self, sample: Sample, policy: Train, baseline: Train, replicate: int, step: int | None) -> Grade:
+    def _grade(
+        self, sample: Sample, policy: Train, baseline: Train, replicate: int, step: int | None,
+        greedy: Mapping[str, Stage],
+    ) -> Grade:  # fmt: skip
         asked = self.recipe.evaluation
         if "metrics" not in self._once:
             self._once["metrics"] = {name: registry.load("metrics", name).version for name in asked.metrics}
         return Grade(
-            {"sample": sample, "policy": policy, "start": baseline, **self.rewards(replicate)},
+            {**greedy, "sample": sample, "policy": policy, "start": baseline, **self.rewards(replicate)},
             dataset=self.spec,
             metrics=self._once["metrics"],
             pairs=asked.pairs,

@@ -79,6 +79,7 @@ class Evaluation:
     prompts: int = knob(200, valid=Between(low=2), doc="evaluation prompts, the first of the split")
     samples: int = knob(4, valid=Between(low=1), doc="K, responses per prompt")
     temperature: float = knob(1.0, valid=Between(low=0), doc="sampling temperature")
+    greedy: bool = knob(True, doc="also one response at temperature 0 to each prompt, of finished policies")
     pairs: int = knob(256, valid=Between(low=1), doc="held-out labelled pairs that each policy is measured on")
     margin: float = knob(
         0.1, valid=above(0), doc="delta: differences smaller than this, in sd of the start's gold, do not matter"

@@ -73,7 +73,7 @@ class Shelf:
         missing = list(dict.fromkeys(self.unfinished(cell.grades[step])))
         if not missing:
             return Fate("done")
-        own = {stage.name for stage in (*cell.own, cell.samples[step], cell.grades[step])}
+        own = {stage.name for stage in (*cell.own, *judged(cell, step))}
         for stage in missing:
             failure = self.failure(stage)
             if failure:
@@ -86,6 +86,12 @@ class Shelf:
 def cell_id(cell: Cell) -> dict[str, Any]:
     """What names a cell in every table."""
     return {"setting": setting_of(cell), "contestant": cell.contestant, "replicate": cell.replicate}
+
+
+def judged(cell: Cell, step: int | None) -> list[Stage]:
+    """The samples of a cell's policy at a step, and the grade that reads them."""
+    grade = cell.grades[step]
+    return [grade.inputs[role] for role in ("sample", "greedy") if role in grade.inputs] + [grade]
 
 
 def trainings(cell: Cell) -> list[Train]:

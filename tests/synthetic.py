@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ def make_cells(
     model: str = "lab",
     steps: tuple[int, ...] = (),
     cut: dict[str, str] | None = None,
+    best_of: int = 8,
 ) -> list[Cell]:
     """A start and contestants, with the stages that a plan would have."""
     base = train("pretrain", f"pretrain-0-{model}")
@@ -57,6 +58,10 @@ def make_cells(
                     {"sample": samples[step], "policy": policy, "start": start, "gold": gold},
                     dataset=DATASET, metrics={"reward": 1}, pairs=4, batch=8, threads=1, step=step,
                 )  # fmt: skip
+            candidates = None
+            if name == "sft" and best_of:
+                many = replace(samples[None], samples=best_of, prompts=4)
+                candidates = replace(grades[None], inputs={**grades[None].inputs, "sample": many})
             reason = (cut or {}).get(name, "")
             knobs: dict[str, Any] = {} if " " not in name else {"beta": 0.1}
             cells.append(
@@ -74,6 +79,7 @@ def make_cells(
                     samples={} if reason else samples,
                     grades={} if reason else grades,
                     reason=reason,
+                    candidates=candidates,
                 )
             )
     return cells
@@ -162,6 +168,19 @@ class World:
         parts.append(_score_table("preference_accuracy", "", "pair", [f"pair{i}" for i in range(6)], [-1] * 6, pairs))
         return pa.concat_tables(parts)
 
+    def many(self, cell: Cell) -> pa.Table:
+        """Gold and proxy of the start's many responses; the proxy is gold with noise."""
+        assert cell.candidates is not None
+        sample = cell.candidates.inputs["sample"].settings()
+        own = np.random.default_rng([self.seed, cell.replicate, 7])
+        gold = 1 + own.normal(0, 2, (sample["prompts"], sample["samples"]))
+        prompt = [f"p{p}" for p in range(len(gold)) for _ in gold[p]]
+        k = [k for row in gold for k in range(len(row))]
+        rewards = {"gold": gold, "proxy": gold + own.normal(0, 2, gold.shape)}
+        return pa.concat_tables(
+            [_score_table("reward", role, "sample", prompt, k, one.ravel()) for role, one in rewards.items()]
+        )
+
     def sampled(self, cell: Cell) -> pa.Table:
         rows = [(f"p{p}", k) for p in range(self.prompts) for k in range(self.samples)]
         return pa.table({
@@ -201,6 +220,9 @@ def fill(root: Path, cells: list[Cell], world: World, skip: set[tuple[str, int]]
                     record(root, stage)
             record(root, cell.samples[step], samples=world.sampled(cell))
             record(root, grade, scores=world.scores(cell, step))
+        if cell.candidates is not None:
+            record(root, cell.candidates.inputs["sample"])
+            record(root, cell.candidates, scores=world.many(cell))
         spent = {"metric": "trained_tokens", "value": 10.0, "n": 1, "unit": "tokens", "better": ""}
         record(root, cell.policy, seconds=3.0, measurements=[spent], curves=world.curves())
 

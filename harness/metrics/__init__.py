@@ -48,6 +48,9 @@ class Metric(ABC):
     """What a value is of: `sample`, a sampled response; `prompt`, all responses to a prompt, or its greedy one; `pair`,
     a held-out labelled pair; `corpus`, the whole run, which has no prompts to take an interval over."""
 
+    absent: ClassVar[str] = ""
+    """Why it may be without values, as the report says it."""
+
     @abstractmethod
     def values(self, bench: GradeBench) -> list[Value]:
         """Every value of this metric."""

@@ -20,6 +20,7 @@ class Distinct(Metric):
     unit: ClassVar[str] = "ratio"
     better: ClassVar[str] = ""
     level: ClassVar[str] = "prompt"
+    absent: ClassVar[str] = "one sample per prompt"
 
     def values(self, bench: GradeBench) -> list[Value]:
         """One value per prompt."""

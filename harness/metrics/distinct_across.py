@@ -20,6 +20,7 @@ class DistinctAcross(Metric):
     unit: ClassVar[str] = "ratio"
     better: ClassVar[str] = ""
     level: ClassVar[str] = "corpus"
+    absent: ClassVar[str] = "one prompt"
 
     def values(self, bench: GradeBench) -> list[Value]:
         """One value in all."""

@@ -21,6 +21,7 @@ class Rouge(Metric):
 
     unit: ClassVar[str] = "F1, 0 to 1"
     better: ClassVar[str] = ""
+    absent: ClassVar[str] = "no chosen responses to these prompts, or no such reward"
 
     def values(self, bench: GradeBench) -> list[Value]:
         """One value per response to a prompt that has a chosen one."""

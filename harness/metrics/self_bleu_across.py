@@ -22,6 +22,7 @@ class SelfBleuAcross(Metric):
     unit: ClassVar[str] = "BLEU, 0 to 100"
     better: ClassVar[str] = ""
     level: ClassVar[str] = "corpus"
+    absent: ClassVar[str] = "one prompt"
 
     def values(self, bench: GradeBench) -> list[Value]:
         """One value in all."""

@@ -20,6 +20,7 @@ class SoftWinChosen(Metric):
 
     unit: ClassVar[str] = "share"
     better: ClassVar[str] = "higher"
+    absent: ClassVar[str] = "no chosen responses to these prompts, or no such reward"
 
     def values(self, bench: GradeBench) -> list[Value]:
         """One value per response to a prompt that has a chosen one."""

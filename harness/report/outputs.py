@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import harness.registry as registry
 from harness.records import FINAL
 from harness.report.compare import Estimate, estimate
-from harness.report.cubes import Cubes, cubes
+from harness.report.cubes import Cube, Cubes, cubes
 from harness.report.length import length_note
 from harness.report.page import Section
 from harness.report.sheet import Row, Sheet, Shown, interval, listed, make_frame, number
@@ -183,8 +183,24 @@ def _measured(column: Column, rows: pd.DataFrame) -> dict[str, Estimate]:
         by_run = rows.groupby("contestant", observed=True)["value"]
         return {str(name): Estimate(one.mean(), one.min(), one.max()) for name, one in by_run}
     found = cubes(rows, column.metric, column.role, column.kind.level)
-    most = 1.0 if column.kind.unit == "share" else float("inf")
-    return {name: estimate(summary(cube.prompts), within=(0.0, most)) for name, cube in found.by_contestant.items()}
+    if column.kind.unit == "share":
+        return {name: _share(cube) for name, cube in found.by_contestant.items()}
+    return {
+        name: estimate(summary(cube.prompts), within=(0.0, float("inf"))) for name, cube in found.by_contestant.items()
+    }
+
+
+def _share(cube: Cube) -> Estimate:
+    """A share of responses; Wilson's interval over prompts where none is of the kind, or all are."""
+    from harness.stats.contrast import summary
+    from harness.stats.runs import rate
+
+    share = float(cube.values.mean())
+    if share in (0.0, 1.0):
+        prompts = cube.values.shape[1]
+        found = rate(round(share * prompts), prompts)
+        return Estimate(*found) if found else Estimate(share)
+    return estimate(summary(cube.prompts), within=(0.0, 1.0))
 
 
 def _greedy_gain(comparison: Comparison, found: Cubes) -> dict[str, Estimate]:

@@ -76,7 +76,7 @@ def main() -> None:
 
     torch.set_num_threads(THREADS)
     from harness.job import Budget
-    from harness.metrics._bench import grade
+    from harness.metrics._grade import grade
     from harness.models.systems import write_samples
     from harness.plan import make_plan
     from harness.recipe import read_recipe

@@ -271,10 +271,29 @@ class Layout:
     def judged(self, policies: Policies, baseline: Train, replicate: int, procedure: dict[str, Any]) -> dict[str, Any]:
         """Samples and grades of policies."""
         samples = {at: self._sample(policy, replicate, step, procedure) for at, (policy, step) in policies.items()}
+        greedy = self._greedy(samples[None])
         grades = {
-            at: self._grade(samples[at], policy, baseline, replicate, step) for at, (policy, step) in policies.items()
+            at: self._grade(samples[at], policy, baseline, replicate, step, {} if at else greedy)
+            for at, (policy, step) in policies.items()
         }
         return {"samples": samples, "grades": grades}
+
+    def candidates(self, start: Train, replicate: int) -> Grade | None:
+        """Scores of many responses of the start to a few prompts: what its best-of-n curve is computed from."""
+        asked = self.recipe.evaluation
+        if asked.best_of < 2 or not (self.recipe.rewards["proxy"].rule or "proxy" in self.rewards(replicate)):
+            return None
+        plain = self._sample(start, replicate, None, {"name": "plain"})
+        prompts = min(asked.best_of_prompts, asked.prompts)
+        sample = replace(plain, samples=asked.best_of, prompts=prompts, temperature=1.0)
+        grade = self._grade(sample, start, start, replicate, None, {})
+        return replace(grade, metrics={"reward": registry.load("metrics", "reward").version})
+
+    def _greedy(self, sample: Sample) -> dict[str, Stage]:
+        """The one greedy response to each prompt; best-of-n has none, since its candidates would all be equal."""
+        if not self.recipe.evaluation.greedy or sample.procedure["name"] == "best_of_n":
+            return {}
+        return {"greedy": replace(sample, samples=1, temperature=0.0)}
 
     def _sample(self, policy: Train, replicate: int, step: int | None, procedure: dict[str, Any]) -> Sample:
         asked = self.recipe.evaluation
@@ -295,12 +314,15 @@ class Layout:
             rule=rule,
         )
 
-    def _grade(self, sample: Sample, policy: Train, baseline: Train, replicate: int, step: int | None) -> Grade:
+    def _grade(
+        self, sample: Sample, policy: Train, baseline: Train, replicate: int, step: int | None,
+        greedy: Mapping[str, Stage],
+    ) -> Grade:  # fmt: skip
         asked = self.recipe.evaluation
         if "metrics" not in self._once:
             self._once["metrics"] = {name: registry.load("metrics", name).version for name in asked.metrics}
         return Grade(
-            {"sample": sample, "policy": policy, "start": baseline, **self.rewards(replicate)},
+            {**greedy, "sample": sample, "policy": policy, "start": baseline, **self.rewards(replicate)},
             dataset=self.spec,
             metrics=self._once["metrics"],
             pairs=asked.pairs,

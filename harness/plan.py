@@ -32,6 +32,7 @@ class Cell:
         samples: by the optimiser step whose policy is sampled, counted over all rounds; None is the final one.
         grades: the same for grades.
         reason: why it cannot run, or empty.
+        candidates: of the start alone: scores of many responses to each of a few prompts, for its best-of-n curve.
     """
 
     contestant: str
@@ -47,6 +48,7 @@ class Cell:
     samples: Mapping[int | None, Sample]
     grades: Mapping[int | None, Grade]
     reason: str = ""
+    candidates: Grade | None = None
 
     @property
     def policy(self) -> Train:
@@ -75,7 +77,8 @@ class Plan:
     @cached_property
     def targets(self) -> list[Stage]:
         """What the report reads: every grade."""
-        return [grade for cell in self.cells for grade in cell.grades.values()]
+        grades = [grade for cell in self.cells for grade in cell.grades.values()]
+        return [*grades, *(cell.candidates for cell in self.cells if cell.candidates)]
 
     @cached_property
     def _stages(self) -> list[Stage]:
@@ -131,7 +134,8 @@ def _cells(layout: Layout, start: Part, replicate: int) -> Iterator[Cell]:
     own = (baseline,) if start.name != "base" else ()
     judged = layout.judged({None: (baseline, None)}, baseline, replicate, {"name": "plain"})
     named = {"contestant": start.label, "algorithm": start.name, "knobs": dict(start.knobs), "is_start": True, **where}
-    yield _cut(named, reason) if reason else Cell(**named, trained=baseline, own=own, **judged)
+    candidates = layout.candidates(baseline, replicate)
+    yield (_cut(named, reason) if reason else Cell(**named, trained=baseline, own=own, candidates=candidates, **judged))
     for contestant in layout.recipe.contestants:
         yield _cell(layout, contestant, start, replicate, where, reason)
 

@@ -79,6 +79,11 @@ class Evaluation:
     prompts: int = knob(200, valid=Between(low=2), doc="evaluation prompts, the first of the split")
     samples: int = knob(4, valid=Between(low=1), doc="K, responses per prompt")
     temperature: float = knob(1.0, valid=Between(low=0), doc="sampling temperature")
+    greedy: bool = knob(True, doc="also one response at temperature 0 to each prompt, of finished policies")
+    best_of: int = knob(
+        64, valid=Between(low=0), doc="responses of the start per prompt for the best-of-n curve, n up to it; 0: none"
+    )
+    best_of_prompts: int = knob(64, valid=Between(low=2), doc="evaluation prompts of the best-of-n curve")
     pairs: int = knob(256, valid=Between(low=1), doc="held-out labelled pairs that each policy is measured on")
     margin: float = knob(
         0.1, valid=above(0), doc="delta: differences smaller than this, in sd of the start's gold, do not matter"

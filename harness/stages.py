@@ -301,7 +301,8 @@ class Collect(Stage):
 class Grade(Stage):
     """Metrics of samples and of the policy that gave them. The only stage that reads the gold reward model.
 
-    Inputs: `sample` (Sample), `policy` and `start` (Train), and `gold`, `selection`, `proxy` (Train of a reward).
+    Inputs: `sample` (Sample), `policy` and `start` (Train), `greedy` (Sample at temperature 0) where there is one, and
+    `gold`, `selection`, `proxy` (Train of a reward).
     """
 
     kind: ClassVar[str] = "grade"
@@ -319,7 +320,7 @@ class Grade(Stage):
 
     def run(self, out: Path, inputs: dict[str, Path], checkpoint_every: int) -> list[Measurement]:
         """Write `scores.parquet`; its summaries are the measurements."""
-        from harness.metrics._bench import grade
+        from harness.metrics._grade import grade
 
         return grade(out, inputs, open_dataset(self.dataset), self)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ def make_cells(
     model: str = "lab",
     steps: tuple[int, ...] = (),
     cut: dict[str, str] | None = None,
+    best_of: int = 8,
 ) -> list[Cell]:
     """A start and contestants, with the stages that a plan would have."""
     base = train("pretrain", f"pretrain-0-{model}")
@@ -57,6 +58,10 @@ def make_cells(
                     {"sample": samples[step], "policy": policy, "start": start, "gold": gold},
                     dataset=DATASET, metrics={"reward": 1}, pairs=4, batch=8, threads=1, step=step,
                 )  # fmt: skip
+            candidates = None
+            if name == "sft" and best_of:
+                many = replace(samples[None], samples=best_of, prompts=4)
+                candidates = replace(grades[None], inputs={**grades[None].inputs, "sample": many})
             reason = (cut or {}).get(name, "")
             knobs: dict[str, Any] = {} if " " not in name else {"beta": 0.1}
             cells.append(
@@ -74,6 +79,7 @@ def make_cells(
                     samples={} if reason else samples,
                     grades={} if reason else grades,
                     reason=reason,
+                    candidates=candidates,
                 )
             )
     return cells
@@ -137,6 +143,10 @@ class World:
     seed: int = 0
     oracle_sign: float = 1.0
     response: str = "a response"
+    tokens_by_length: dict[str, float] | None = None
+    """Contestants whose gold is worth this much more for each token, and that write 8 tokens more."""
+    more: bool = False
+    """Also metrics of prompts, of whole runs and of greedy responses."""
 
     def scores(self, cell: Cell, step: int | None) -> pa.Table:
         """One cell's scores: gold, oracle, length, KL, and a metric of pairs."""
@@ -151,6 +161,10 @@ class World:
             ("reward", "oracle"): self.oracle_sign * gold + 0.1 * own.normal(0, 1, gold.shape),
         }
         by_metric["length", ""] = own.integers(5, 20, gold.shape).astype(float)
+        if cell.contestant in (self.tokens_by_length or {}):
+            by_metric["length", ""] += 8
+        worth = max((self.tokens_by_length or {"": 0.0}).values())
+        by_metric["reward", "gold"] = gold + worth * by_metric["length", ""]
         by_metric["kl", ""] = np.zeros(gold.shape) if cell.is_start else np.abs(own.normal(gain + 1, 0.1, gold.shape))
         prompt = [f"p{p}" for p in range(self.prompts) for _ in range(self.samples)]
         k = [k for _ in range(self.prompts) for k in range(self.samples)]
@@ -159,8 +173,34 @@ class World:
             for (metric, role), values in by_metric.items()
         ]
         pairs = own.integers(0, 2, 6).astype(float)
+        parts += self._more(own, gold) if self.more else []
         parts.append(_score_table("preference_accuracy", "", "pair", [f"pair{i}" for i in range(6)], [-1] * 6, pairs))
         return pa.concat_tables(parts)
+
+    def _more(self, own: np.random.Generator, gold: np.ndarray) -> list[pa.Table]:
+        prompts = [f"p{p}" for p in range(self.prompts)]
+        whole, responses = [-1] * self.prompts, [p for p in prompts for _ in range(self.samples)]
+        each = [k for _ in prompts for k in range(self.samples)]
+        return [
+            _score_table("greedy", "gold", "prompt", prompts, whole, gold.mean(1) + own.normal(0, 0.1, self.prompts)),
+            _score_table("self_bleu", "", "prompt", prompts, whole, own.uniform(10, 60, self.prompts)),
+            _score_table("distinct_across", "", "corpus", [""], [-1], own.uniform(0.4, 0.6, 1)),
+            _score_table("truncated", "", "sample", responses, each, own.integers(0, 2, gold.size).astype(float)),
+            _score_table("empty", "", "sample", responses, each, np.zeros(gold.size)),
+        ]
+
+    def many(self, cell: Cell) -> pa.Table:
+        """Gold and proxy of the start's many responses; the proxy is gold with noise."""
+        assert cell.candidates is not None
+        sample = cell.candidates.inputs["sample"].settings()
+        own = np.random.default_rng([self.seed, cell.replicate, 7])
+        gold = 1 + own.normal(0, 2, (sample["prompts"], sample["samples"]))
+        prompt = [f"p{p}" for p in range(len(gold)) for _ in gold[p]]
+        k = [k for row in gold for k in range(len(row))]
+        rewards = {"gold": gold, "proxy": gold + own.normal(0, 2, gold.shape)}
+        return pa.concat_tables(
+            [_score_table("reward", role, "sample", prompt, k, one.ravel()) for role, one in rewards.items()]
+        )
 
     def sampled(self, cell: Cell) -> pa.Table:
         rows = [(f"p{p}", k) for p in range(self.prompts) for k in range(self.samples)]
@@ -201,15 +241,29 @@ def fill(root: Path, cells: list[Cell], world: World, skip: set[tuple[str, int]]
                     record(root, stage)
             record(root, cell.samples[step], samples=world.sampled(cell))
             record(root, grade, scores=world.scores(cell, step))
+        if cell.candidates is not None:
+            record(root, cell.candidates.inputs["sample"])
+            record(root, cell.candidates, scores=world.many(cell))
         spent = {"metric": "trained_tokens", "value": 10.0, "n": 1, "unit": "tokens", "better": ""}
         record(root, cell.policy, seconds=3.0, measurements=[spent], curves=world.curves())
 
 
-def make_plan(cells: list[Cell], replicates: int, margin: float = 0.1, paired: bool = True) -> Plan:
+def make_plan(
+    cells: list[Cell], replicates: int, margin: float = 0.1, paired: bool = True, metrics: tuple[str, ...] = ()
+) -> Plan:
     """A plan of these cells."""
     text = 'name = "synthetic"'
     recipe = Recipe(
-        *("synthetic", "Which one?", replicates, (), (), (), Budget(), Evaluation(margin=margin, paired=paired)),
+        *(
+            "synthetic",
+            "Which one?",
+            replicates,
+            (),
+            (),
+            (),
+            Budget(),
+            Evaluation(margin=margin, paired=paired, metrics=metrics),
+        ),
         *({}, (), Launch(), Path("recipes/synthetic.toml"), text),
     )
     return Plan(recipe, tuple(cells), {})

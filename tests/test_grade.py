@@ -21,12 +21,15 @@ from small import (
     train_stage,
 )
 
+from harness import registry
 from harness.errors import HarnessError
-from harness.metrics._bench import grade
+from harness.metrics._grade import grade
 from harness.models.rendering import prompt_hash, render_prompt
 from harness.models.scoring import score
 from harness.models.systems import write_samples
 
+GREEDY = {"samples": 1, "temperature": 0.0}
+COUNTS = {"sample": 36, "prompt": 12, "pair": 10, "corpus": 1}
 POLICY, START = train_stage(), train_stage("replicate-1")
 
 
@@ -34,14 +37,15 @@ POLICY, START = train_stage(), train_stage("replicate-1")
 def world(tmp_path_factory) -> dict[str, Path]:
     """Folders by role: a policy with an emitted step, another start, reward models, and samples of the policy."""
     root = tmp_path_factory.mktemp("results")
-    folders = {role: root / role for role in ("policy", "start", "gold", "proxy", "sample")}
+    folders = {role: root / role for role in ("policy", "start", "gold", "proxy", "sample", "greedy")}
     save_small_policy(folders["policy"], seed=0)
     save_small_policy(folders["policy"], seed=2, name="policy-step-3")
     save_small_policy(folders["start"], seed=1)
     save_small_reward(folders["gold"], seed=3)
     save_small_reward(folders["proxy"], seed=4)
-    folders["sample"].mkdir()
-    write(folders["sample"], folders["policy"])
+    for role, changed in (("sample", {}), ("greedy", GREEDY)):
+        folders[role].mkdir()
+        write(folders[role], folders["policy"], **changed)
     return folders
 
 
@@ -59,6 +63,11 @@ def graded(out: Path, inputs: dict[str, Path], dataset=None, start=START, sample
     stage = grade_stage(sample or sample_stage(POLICY), start, **changed)
     measured = grade(out, inputs, dataset or SmallData(), stage)
     return {m.metric: m for m in measured}, pq.read_table(out / "scores.parquet").to_pylist()
+
+
+def values(rows: list[dict], metric: str, role: str) -> dict[tuple[str, int], float]:
+    """One metric's values by prompt and k."""
+    return {(r["prompt_id"], r["k"]): r["value"] for r in rows if (r["metric"], r["role"]) == (metric, role)}
 
 
 def test_the_samples_table_holds_every_response_as_it_was_sampled(world):
@@ -134,21 +143,26 @@ def test_measurements_are_means_of_the_rows_that_are_written(world, tmp_path):
     assert set(measured) == set(found)
     for name, values in found.items():
         assert measured[name].value == pytest.approx(sum(values) / len(values), abs=1e-12)
-        assert measured[name].n == len(values) == (10 if name.endswith(("logp", "accuracy")) else 36)
+        assert measured[name].n == len(values) == COUNTS[registry.load("metrics", name.split("/")[0]).level]
         assert all(math.isfinite(value) for value in values)
     assert {"reward/gold", "reward/proxy", "reward/oracle", "reward/oracle.brief", "kl", "entropy"} <= set(measured)
-    assert "reward/selection" not in measured
+    assert {"greedy/gold", "greedy/oracle", "hard_win_chosen/gold", "hard_win_chosen/oracle"} <= set(measured)
+    assert not {"reward/selection", "greedy/proxy", "soft_win_chosen/oracle", "hard_win_chosen/proxy"} & set(measured)
     json.dumps([vars(m) for m in measured.values()], allow_nan=False)
 
 
 def test_rows_name_their_sample_or_pair(world, tmp_path):
     _, rows = graded(tmp_path, world)
     sampled = {(line["prompt_id"], line["k"]) for line in samples(world["sample"])}
-    pairs = {(row["prompt_id"], -1) for row in SmallData().rows("pairs", "heldout")[:10]}
+    places = {
+        "sample": sampled,
+        "prompt": {(prompt_id, -1) for prompt_id, _ in sampled},
+        "pair": {(row["prompt_id"], -1) for row in SmallData().rows("pairs", "heldout")[:10]},
+        "corpus": {("", -1)},
+    }
     for metric, role in {(row["metric"], row["role"]) for row in rows}:
         own = [row for row in rows if (row["metric"], row["role"]) == (metric, role)]
-        level = own[0]["level"]
-        assert {(row["prompt_id"], row["k"]) for row in own} == (sampled if level == "sample" else pairs)
+        assert {(row["prompt_id"], row["k"]) for row in own} == places[own[0]["level"]]
 
 
 def test_rewards_are_the_models_and_the_rules_scores_of_the_responses(world, tmp_path):
@@ -160,7 +174,53 @@ def test_rewards_are_the_models_and_the_rules_scores_of_the_responses(world, tmp
     rules = [SmallData().score(*text) for text in texts]
     expected |= {"oracle": [rule["total"] for rule in rules], "oracle.brief": [rule["brief"] for rule in rules]}
     for role, scores in expected.items():
-        assert [r["value"] for r in rows if r["role"] == role] == pytest.approx(scores, abs=1e-4)
+        found = [r["value"] for r in rows if (r["metric"], r["role"]) == ("reward", role)]
+        assert found == pytest.approx(scores, abs=1e-4)
+
+
+def test_greedy_and_chosen_responses_are_scored_by_what_judges(world, tmp_path):
+    _, rows = graded(tmp_path, world)
+    prompts = {row["prompt_id"]: row["prompt"] for row in SmallData().rows("prompts", "test")}
+    greedy = samples(world["greedy"])
+    assert len(greedy) == 12
+    gold = score(world["gold"] / "reward", [(prompts[r["prompt_id"]], r["response"]) for r in greedy], 1)
+    assert values(rows, "greedy", "gold") == pytest.approx(
+        {(r["prompt_id"], -1): value for r, value in zip(greedy, gold, strict=True)}, abs=1e-4
+    )
+    lengths = {(r["prompt_id"], -1): len(r["token_ids"]) for r in greedy}
+    assert values(rows, "greedy_length", "") == lengths
+    pairs = [(row["prompt_id"], row["prompt"], row["chosen"]) for row in SmallData().rows("pairs", "test")]
+    chosen = score(world["gold"] / "reward", [(prompt, text) for _, prompt, text in pairs], 1)
+    own = values(rows, "reward", "gold")
+    by_prompt = {prompt_id: value for (prompt_id, _, _), value in zip(pairs, chosen, strict=True)}
+    soft = {(p, k): 1 / (1 + math.exp(by_prompt[p] - value)) for (p, k), value in own.items()}
+    assert values(rows, "soft_win_chosen", "gold") == pytest.approx(soft, abs=1e-4)
+    rules = {p: SmallData().score(prompt, text)["total"] for p, prompt, text in pairs}
+    wins = {
+        (p, k): 0.5 + 0.5 * ((v > rules[p]) - (v < rules[p])) for (p, k), v in values(rows, "reward", "oracle").items()
+    }
+    assert values(rows, "hard_win_chosen", "oracle") == wins
+    assert {0.0, 0.5, 1.0} <= set(wins.values())
+
+
+def test_a_reward_model_scores_each_text_once(world, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "harness.models.scoring.score", lambda folder, texts, batch: asked.append(folder) or score(folder, texts, batch)
+    )
+    graded(tmp_path, world)
+    assert asked == [world["gold"] / "reward", world["proxy"] / "reward"]
+
+
+def test_log_probabilities_before_and_after_make_the_change(world, tmp_path):
+    _, rows = graded(tmp_path, world)
+    for metric in ("chosen_logp", "rejected_logp"):
+        change, before, after = (values(rows, metric, role) for role in ("", "before", "after"))
+        assert change == pytest.approx({place: after[place] - before[place] for place in before})
+        assert max(before.values()) < 0
+        assert max(after.values()) < 0
+    _, again = graded(tmp_path, world | {"policy": world["start"]}, metrics={"chosen_logp": 2})
+    assert values(again, "chosen_logp", "after") == values(rows, "chosen_logp", "before")
 
 
 def test_a_policy_that_is_its_start_has_moved_nowhere(world, tmp_path):
@@ -205,12 +265,15 @@ def test_empty_responses_are_graded_like_all_others(world, tmp_path):
     assert measured["empty"].value == 1.0
     assert measured["length"].value == 1.0
     assert measured["repetition"].value == measured["truncated"].value == 0.0
-    assert len([row for row in rows if row["role"] == "gold"]) == 36
+    assert len([row for row in rows if (row["metric"], row["role"]) == ("reward", "gold")]) == 36
+    assert measured["self_bleu"].value == measured["self_bleu_across"].value == 100
+    assert measured["distinct"].value == measured["distinct_across"].value == measured["bleu"].value == 0
 
 
 def test_what_a_dataset_does_not_have_is_an_absent_row(world, tmp_path):
     measured, rows = graded(tmp_path, {role: world[role] for role in ("policy", "start", "sample")}, BareData())
-    absent = {"reward", "preference_accuracy", "chosen_logp", "rejected_logp"}
+    absent = {"reward", "preference_accuracy", "chosen_logp", "rejected_logp", "greedy", "greedy_length"}
+    absent |= {"soft_win_chosen", "hard_win_chosen", "bleu", "rouge"}
     assert not absent & {row["metric"] for row in rows}
     assert not [name for name in measured if name.split("/")[0] in absent]
     assert {"kl", "length"} <= set(measured)
@@ -235,6 +298,6 @@ def test_a_value_that_is_not_finite_is_an_error(world, tmp_path):
         def score(self, prompt, response):
             return {"total": float("nan"), "brief": 0.0}
 
-    with pytest.raises(FloatingPointError, match="reward/oracle is nan for prompt"):
+    with pytest.raises(FloatingPointError, match="oracle is nan for prompt"):
         graded(tmp_path, world, Broken())
     assert not (tmp_path / "scores.parquet").exists()

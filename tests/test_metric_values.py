@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import log
+from math import exp, log
 
 import pytest
 from small import SmallData, grade_stage, sample_stage, train_stage
@@ -57,7 +57,7 @@ def test_divergences_per_response_and_per_token():
 
 def test_rewards_by_role():
     made = bench(["a", "b"])
-    made.rewards = {"gold": [1.0, -2.0], "oracle.brief": [0.5, 0.0]}
+    made._scores = {"sample": {"gold": [1.0, -2.0], "oracle.brief": [0.5, 0.0]}}
     found = registry.load("metrics", "reward")().values(made)
     assert [(v.role, v.k, v.value) for v in found] == [
         ("gold", 0, 1.0), ("gold", 1, -2.0), ("oracle.brief", 0, 0.5), ("oracle.brief", 1, 0.0),
@@ -73,5 +73,102 @@ def test_preference_accuracy_and_changes_of_log_probability():
         "start/rejected": [-2.0, -1.0, -2.0],
     }
     assert values("preference_accuracy", made) == [1.0, 0.0, 0.5]
-    assert values("chosen_logp", made) == [1.0, -1.0, 1.0]
-    assert values("rejected_logp", made) == [0.0, 0.0, 1.0]
+    assert values("chosen_logp", made) == [1.0, -1.0, 1.0, -2.0, -4.0, -4.0, -1.0, -5.0, -3.0]
+    assert values("rejected_logp", made) == [0.0, 0.0, 1.0, -2.0, -1.0, -2.0, -2.0, -1.0, -1.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "prompt", "copied"),
+    [
+        ("tell me about the river", "please tell me about the river .", 1),
+        ("sure : tell me about the river", "please tell me about the river .", 1),
+        ("the river is wide and tell me about it", "please tell me about the river .", 0),
+        ("about the river", "please tell me about the river .", 0),
+        ("a b c d e f g h i", "a b c d", 0),
+        ("a b c d e f g h", "a b c d", 1),
+        ("", "a b c d", 0),
+    ],
+)
+def test_copied_is_a_run_of_the_prompt_that_is_half_of_the_response(text, prompt, copied):
+    made = bench([text])
+    made.responses = [replace(made.responses[0], prompt=[{"role": "user", "content": prompt}])]
+    assert values("copied", made) == [copied]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I'm sorry, but I can't help with that.",
+        "I’m sorry, but I cannot assist you with this request.",
+        "I cannot provide that information.",
+        "Unfortunately, I am unable to assist with this.",
+        "As an AI language model, I don't have opinions, so I cannot say.",
+        "I must decline.",
+        "I won't write that.",
+    ],
+)
+def test_phrases_of_refusal_are_found_where_the_dataset_does_not_say(text):
+    assert values("refusal", bench([text])) == [1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Sure, here is the recipe.",
+        "I'm sorry to hear that you lost your cat.",
+        "I can help with that.",
+        "You can't compare the two.",
+        "x " * 200 + "I cannot help with that.",
+        "",
+    ],
+)
+def test_what_is_no_refusal_is_not_taken_for_one(text):
+    assert values("refusal", bench([text])) == [0]
+
+
+def test_a_dataset_that_knows_its_refusals_decides():
+    lab = registry.load("data", "lab")()
+    prompt = lab.rows("prompts", "test")[0]["prompt"]
+    assert lab.refuses(prompt, "the river is wide . i can not help with that .")
+    assert not lab.refuses(prompt, "i cannot help with that")
+    made = bench(["I cannot help with that.", "i can not help with that ."])
+    made.dataset = lab
+    assert values("refusal", made) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("text", "span"), [("", 0), ("a", 0), ("a b c", 0), ("a b a", 1), ("a b c x a b c y", 3), ("a a a a", 3)]
+)
+def test_the_repeated_span_is_the_longest_run_that_stands_twice(text, span):
+    assert values("repeated_span", bench([text])) == [span]
+
+
+@pytest.mark.parametrize("text", ["", "a b c d " * 4, "please say something now", "I cannot help with that."])
+def test_what_is_broken_in_any_way_is_degenerate(text):
+    made = bench([text, "a b c d e f"])
+    asked = [{"role": "user", "content": "please say something now"}]
+    made.responses = [replace(r, prompt=asked) for r in made.responses]
+    assert values("degenerate", made) == [1, 0]
+    assert values("degenerate", bench(["a b c d e f"], end="length")) == [1]
+
+
+def test_overlap_with_the_chosen_is_that_of_the_libraries_definitions():
+    made = bench(["the cat sat on the mat", "dogs bark", "the mat"])
+    made.chosen = {"p": ["the cat sat on the mat"]}
+    bleu, rouge = values("bleu", made), values("rouge", made)
+    assert bleu[:2] == [pytest.approx(100), 0]
+    # 2 and 1 of 2 and 1 n-grams, both in the chosen one, with the brevity penalty of 2 words for 6
+    assert bleu[2] == pytest.approx(100 * exp(1 - 6 / 2))
+    assert rouge == [1, 0, pytest.approx(2 * 1 * (2 / 6) / (1 + 2 / 6))]
+
+
+def test_wins_against_several_chosen_responses_are_their_mean():
+    made = bench(["a", "b"])
+    made.chosen = {"p": ["x", "y"]}
+    made._scores = {
+        "sample": {"gold": [1.0, -2.0], "oracle": [0.0, 3.0]},
+        "chosen": {"gold": [1.0, 0.0], "oracle": [0, 1]},
+    }
+    assert values("hard_win_chosen", made) == [0.75, 0.0, 0.25, 1.0]
+    expected = [(0.5 + 1 / (1 + exp(-1))) / 2, (1 / (1 + exp(3)) + 1 / (1 + exp(2))) / 2]
+    assert values("soft_win_chosen", made) == pytest.approx(expected)

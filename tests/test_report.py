@@ -379,7 +379,7 @@ def test_html_markdown_csv_and_parquet_hold_the_same_numbers(tmp_path: Path) -> 
         for row in twin.to_dict("records"):
             low, high = (None if pd.isna(row[f"gold_{end}"]) else row[f"gold_{end}"] for end in ("low", "high"))
             assert shown[row["contestant"]][2] == interval(row["gold"], low, high, sign=True)
-            assert shown[row["contestant"]][7] == number(row["kl"])
+            assert shown[row["contestant"]][8] == number(row["kl"])
     lines = [re.split(r"(?<!\\)\|", line)[1:-1] for line in texts.splitlines() if line.startswith("|")]
     in_markdown = [[unescape(re.sub(r"\\(.)", r"\1", cell.strip())) for cell in line] for line in lines]
     for table in page.tables.values():

@@ -24,7 +24,8 @@ from small import (
 from harness import registry
 from harness.data import Message, Row
 from harness.errors import HarnessError
-from harness.metrics._bench import GradeBench, Response, grade
+from harness.metrics._bench import GradeBench, Response
+from harness.metrics._grade import grade
 from harness.models.rendering import end_token, prompt_hash, render_prompt
 from harness.models.sampling import noise, sample
 from harness.models.scoring import score

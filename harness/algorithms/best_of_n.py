@@ -15,8 +15,8 @@ class BestOfN(Algorithm):
 
     It is the control for over-optimisation: it presses on the proxy with a known force, since its KL from the start is
     at most log n − (n − 1)/n nats. It differs from the paper in the estimator: n responses are drawn for each answer,
-    and the paper's unbiased one over a larger pool is not used. Its price is paid at each answer: n responses are
-    generated and scored.
+    and the report's curve over n uses the paper's unbiased one, over a larger pool. Its price is paid at each answer: n
+    responses are generated and scored.
     """
 
     paper: ClassVar[Paper] = Paper(

@@ -72,6 +72,10 @@ class Dataset(ABC):
         """
         raise LookupError(f"{type(self).__name__} has no annotators")
 
+    def refuses(self, prompt: list[Message], response: str) -> bool | None:
+        """Whether a response declines to answer; None where the dataset cannot say, and a list of phrases decides."""
+        return None
+
     def judged(self, prompt: list[Message], judgment: str | None) -> list[Message]:
         """The prompt with a judgment in it: what the response to it is to deserve; praise where it is None."""
         last = f"{prompt[-1]['content']}\n\nWrite a response that deserves this judgment: {judgment or self.praise}"

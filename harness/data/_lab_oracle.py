@@ -158,6 +158,13 @@ def score(request: Request, response: str) -> dict[str, float]:
     return {"total": sum(found.values()), **found}
 
 
+def refuses(response: str) -> bool:
+    """Whether a sentence of a response is a refusal, whatever it answers."""
+    words = response.split()
+    found = (sentences().get(" ".join(words[first:last]).removesuffix(" .")) for first, last in _spans(words))
+    return any(sentence is not None and sentence.kind == "refusal" for sentence in found)
+
+
 def judge(request: Request, response: str) -> str | None:
     """What is wrong with a response, in words that name the error's own; None where nothing is."""
     words = response.split()

@@ -75,6 +75,10 @@ class Lab(Dataset):
         """Bradley-Terry with this lab's temperature, length bias and flip rate, as its own pairs are labelled."""
         return _preferred(self, _request(prompt), first, second, random.Random(f"lab prefers {seed}"))
 
+    def refuses(self, prompt: list[Message], response: str) -> bool:
+        """Whether a sentence of it is a refusal of the language."""
+        return oracle.refuses(response)
+
     def judged(self, prompt: list[Message], judgment: str | None) -> list[Message]:
         """As pretraining has shown it."""
         return [*prompt[:-1], {"role": "user", "content": f"{prompt[-1]['content']} {JUDGE} {judgment or GOOD}"}]

@@ -26,14 +26,16 @@ class Measurement:
 class Value:
     """One value of a metric.
 
-    `k` and `step` name the sample of the prompt; for a metric of labelled pairs `prompt_id` is the pair's.
+    `k` names the sample of the prompt; -1 where the value is of the whole prompt or of a labelled pair, whose prompt
+    `prompt_id` then is. A value of the whole run has an empty `prompt_id`.
     """
 
     prompt_id: str
     k: int
     value: float
     role: str = ""
-    """Reward metrics: `gold`, `selection`, `proxy`, `oracle` or `oracle.<dimension>`; empty elsewhere."""
+    """Reward metrics: `gold`, `selection`, `proxy`, `oracle` or `oracle.<dimension>`; metrics of log-probabilities:
+    `before` and `after`; empty elsewhere."""
 
 
 class Metric(ABC):
@@ -43,7 +45,11 @@ class Metric(ABC):
     unit: ClassVar[str]
     better: ClassVar[str]
     level: ClassVar[str] = "sample"
-    """`sample`: one value per sampled response; `pair`: one per held-out labelled pair."""
+    """What a value is of: `sample`, a sampled response; `prompt`, all responses to a prompt, or its greedy one; `pair`,
+    a held-out labelled pair; `corpus`, the whole run, which has no prompts to take an interval over."""
+
+    absent: ClassVar[str] = ""
+    """Why it may be without values, as the report says it."""
 
     @abstractmethod
     def values(self, bench: GradeBench) -> list[Value]:

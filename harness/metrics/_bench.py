@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from harness import registry
 from harness.errors import HarnessError
-from harness.metrics import Measurement, Metric, Value
+from harness.metrics import Value
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from harness.stages import Grade
 
 ROLES = ("gold", "selection", "proxy")
+JUDGES = ("gold", "oracle")
+"""What greedy and chosen responses are scored by: the roles that the report judges by."""
 
 
 @dataclass(frozen=True)
@@ -44,26 +46,73 @@ class GradeBench:
     @cached_property
     def responses(self) -> list[Response]:
         """All samples, with their prompts."""
+        return self._read("sample")
+
+    @cached_property
+    def greedy(self) -> list[Response]:
+        """The greedy response to each prompt; none where the recipe or the system has none."""
+        return self._read("greedy") if "greedy" in self.inputs else []
+
+    @cached_property
+    def by_prompt(self) -> dict[str, list[Response]]:
+        """The samples of each prompt in the order of k; the order of the sample table does not matter."""
+        found: dict[str, list[Response]] = {}
+        for one in sorted(self.responses, key=lambda r: (r.prompt_id, r.k)):
+            found.setdefault(one.prompt_id, []).append(one)
+        return found
+
+    @cached_property
+    def chosen(self) -> dict[str, list[str]]:
+        """The dataset's chosen responses to the prompts that were sampled; none where it has no pairs for them."""
+        if "pairs" not in self.dataset.views:
+            return {}
+        found: dict[str, list[str]] = {}
+        for row in self.dataset.rows("pairs", self._split):
+            if row["prompt_id"] in self.by_prompt and row["chosen"] not in found.get(row["prompt_id"], []):
+                found.setdefault(row["prompt_id"], []).append(row["chosen"])
+        return found
+
+    @property
+    def _split(self) -> str:
+        return str(self.stage.inputs["sample"].settings()["split"])
+
+    @cached_property
+    def _prompts(self) -> dict[str, list[Message]]:
+        """The prompts of the split, in its order."""
+        return {row["prompt_id"]: row["prompt"] for row in self.dataset.rows("prompts", self._split)}
+
+    @cached_property
+    def _rendered(self) -> dict[str, list[int]]:
+        """Token ids of prompts that have been rendered."""
+        return {}
+
+    def _render(self, prompt_id: str, prompt: list[Message]) -> list[int]:
+        from harness.models.rendering import render_prompt
+
+        if prompt_id not in self._rendered:
+            self._rendered[prompt_id] = render_prompt(self.tokenizer, prompt)
+        return self._rendered[prompt_id]
+
+    def _read(self, role: str) -> list[Response]:
+        """The responses of a Sample stage.
+
+        Raises:
+            HarnessError: a prompt renders otherwise here than where it was sampled.
+        """
         import pyarrow.parquet as pq
 
-        from harness.models.rendering import prompt_hash, render_prompt
+        from harness.models.rendering import prompt_hash
 
-        sample = self.stage.inputs["sample"].settings()
-        rows = {row["prompt_id"]: row for row in self.dataset.rows("prompts", sample["split"])}
-        ids = {}
         found = []
-        for line in pq.read_table(self.inputs["sample"] / "samples.parquet").to_pylist():
-            row = rows[line["prompt_id"]]
-            if line["prompt_id"] not in ids:
-                ids[line["prompt_id"]] = render_prompt(self.tokenizer, row["prompt"])
-                if prompt_hash(ids[line["prompt_id"]]) != line["prompt_hash"]:
-                    raise HarnessError(f"prompt {line['prompt_id']} renders otherwise here than where it was sampled")
-            found.append(
-                Response(
-                    line["prompt_id"], line["k"], row["prompt"], ids[line["prompt_id"]],
-                    line["response"], line["token_ids"], line["end"],
-                )
-            )  # fmt: skip
+        checked = set()
+        for line in pq.read_table(self.inputs[role] / "samples.parquet").to_pylist():
+            name = line["prompt_id"]
+            prompt = self._prompts[name]
+            ids = self._render(name, prompt)
+            if name not in checked and prompt_hash(ids) != line["prompt_hash"]:
+                raise HarnessError(f"prompt {name} renders otherwise here than where it was sampled")
+            checked.add(name)
+            found.append(Response(name, line["k"], prompt, ids, line["response"], line["token_ids"], line["end"]))
         return found
 
     @cached_property
@@ -113,20 +162,38 @@ class GradeBench:
         pad_id = cast(int, self.tokenizer.pad_token_id)
         return divergence(self.policy, self.start, sequences, pad_id, self.stage.batch)
 
-    @cached_property
+    @property
     def rewards(self) -> dict[str, list[float]]:
-        """Scores of every response by role; the dataset's rule rewards are `oracle` and `oracle.<dimension>`."""
+        """Scores of every sample by role; the dataset's rule rewards are `oracle` and `oracle.<dimension>`."""
+        return self._scores["sample"]
+
+    def rewards_of(self, what: str) -> dict[str, list[float]]:
+        """Scores of the `greedy` responses or of the `chosen` ones, by `gold` and `oracle` alone: what judges."""
+        return self._scores[what]
+
+    @cached_property
+    def _scores(self) -> dict[str, dict[str, list[float]]]:
+        """By what is scored and role. Each distinct text is scored once by each model, whoever wrote it."""
         from harness.models.scoring import score
 
-        texts = [(r.prompt, r.text) for r in self.responses]
-        roles = [role for role in ROLES if role in self.inputs]
-        found = {role: score(self.inputs[role] / "reward", texts, self.stage.batch) for role in roles}
-        if self.dataset.rewards:
-            rules = [self.dataset.score(prompt, text) for prompt, text in texts]
-            for role, name in (self.stage.rules or {}).items():
-                found[role] = [rule[name] for rule in rules]
-            for name in self.dataset.rewards:
-                found["oracle" if name == "total" else f"oracle.{name}"] = [rule[name] for rule in rules]
+        texts = {
+            "sample": [(r.prompt, r.text) for r in self.responses],
+            "greedy": [(r.prompt, r.text) for r in self.greedy],
+            "chosen": [(self._prompts[prompt_id], text) for prompt_id, own in self.chosen.items() for text in own],
+        }
+        found: dict[str, dict[str, list[float]]] = {what: {} for what in texts}
+        for role in (role for role in ROLES if role in self.inputs):
+            parts = [what for what in texts if what == "sample" or role in JUDGES]
+            asked = [text for what in parts for text in texts[what]]
+            scores = iter(score(self.inputs[role] / "reward", asked, self.stage.batch))
+            for what in parts:
+                found[what] |= {role: list(islice(scores, len(texts[what])))} if texts[what] else {}
+        for what, asked in texts.items():
+            rules = [self.dataset.score(prompt, text) for prompt, text in asked] if self.dataset.rewards else []
+            named = {"oracle" if name == "total" else f"oracle.{name}": name for name in self.dataset.rewards}
+            for role, name in {**(self.stage.rules or {}), **named}.items() if rules else ():
+                if what == "sample" or role in JUDGES:
+                    found[what][role] = [rule[name] for rule in rules]
         return found
 
     @cached_property
@@ -139,14 +206,14 @@ class GradeBench:
     @cached_property
     def pair_logp(self) -> dict[str, list[float]]:
         """Log π of the chosen and rejected of each held-out pair: `policy/chosen`, `start/rejected` and so on."""
-        from harness.models.rendering import render_prompt, render_response
+        from harness.models.rendering import render_response
         from harness.models.scoring import sequence_logp
 
         pad_id = cast(int, self.tokenizer.pad_token_id)
         found = {}
         for side in ("chosen", "rejected"):
             texts = [
-                (render_prompt(self.tokenizer, row["prompt"]), render_response(self.tokenizer, row[side]))
+                (self._render(row["prompt_id"], row["prompt"]), render_response(self.tokenizer, row[side]))
                 for row in self.pairs
             ]
             found[f"policy/{side}"] = sequence_logp(self.policy, texts, pad_id, self.stage.batch)
@@ -160,64 +227,48 @@ class GradeBench:
         """A value of each response."""
         return [Value(r.prompt_id, r.k, float(value(r))) for r in self.responses]
 
+    def each_prompt(self, value: Callable[[list[Response]], float]) -> list[Value]:
+        """A value of each prompt's samples; none with fewer than two samples of a prompt."""
+        several = all(len(found) > 1 for found in self.by_prompt.values())
+        return [Value(name, -1, float(value(found))) for name, found in self.by_prompt.items()] if several else []
 
-def grade(out: Path, inputs: dict[str, Path], dataset: Dataset, stage: Grade) -> list[Measurement]:
-    """Compute a stage's metrics, write every value to `scores.parquet`, and return their means.
+    def across(self, value: Callable[[list[Response]], float]) -> list[Value]:
+        """One value of the first samples of all prompts; none with fewer than two prompts."""
+        firsts = [found[0] for found in self.by_prompt.values()]
+        return [Value("", -1, float(value(firsts)))] if len(firsts) > 1 else []
 
-    A metric that has nothing to measure, for example a reward role without a model, gives no row and no measurement.
+    def content(self, response: Response) -> list[int]:
+        """Token ids of a response without special tokens."""
+        return [token for token in response.token_ids if token not in self._special]
 
-    Raises:
-        HarnessError: this code has another version of a metric than the stage.
-        FloatingPointError: a value is not finite.
-    """
-    from harness.models.quiet import quiet
+    @cached_property
+    def _special(self) -> frozenset[int]:
+        return frozenset(self.tokenizer.all_special_ids)
 
-    metrics = {name: _metric(name, version) for name, version in sorted(stage.metrics.items())}
-    quiet(stage.threads)
-    bench = GradeBench(inputs, dataset, stage)
-    rows: list[dict[str, Any]] = []
-    measured: list[Measurement] = []
-    for name, metric in metrics.items():
-        by_role: dict[str, list[Value]] = {}
-        for value in metric.values(bench):
-            by_role.setdefault(value.role, []).append(value)
-        for role, values in by_role.items():
-            label = f"{name}/{role}" if role else name
-            measured.append(Measurement(label, _mean(label, values), len(values), metric.unit, metric.better))
-            rows += [_score(name, role, metric.level, value) for value in values]
-    _write(rows, out / "scores.parquet")
-    return measured
+    def with_chosen(self, value: Callable[[Response, list[str]], float]) -> list[Value]:
+        """A value of each response to a prompt that has chosen ones, which it is held against."""
+        known = [r for r in self.responses if r.prompt_id in self.chosen]
+        return [Value(r.prompt_id, r.k, float(value(r, self.chosen[r.prompt_id]))) for r in known]
 
+    def against_chosen(self, value: Callable[[float, float], float], roles: tuple[str, ...] = JUDGES) -> list[Value]:
+        """A value of each response's reward and a chosen one's, mean over the chosen ones, by role."""
+        found = []
+        for role in (role for role in roles if role in self.rewards_of("chosen")):
+            scores = iter(self.rewards_of("chosen")[role])
+            others = {prompt_id: list(islice(scores, len(texts))) for prompt_id, texts in self.chosen.items()}
+            for r, own in zip(self.responses, self.rewards[role], strict=True):
+                if r.prompt_id in others:
+                    values = [value(own, other) for other in others[r.prompt_id]]
+                    found.append(Value(r.prompt_id, r.k, math.fsum(values) / len(values), role))
+        return found
 
-def _metric(name: str, version: int) -> Metric:
-    kind = registry.load("metrics", name)
-    if kind.version != version:
-        raise HarnessError(
-            f"metric '{name}' is version {kind.version} in this code, but the stage asks for version {version}; "
-            "run the recipe again to make stages of the present version"
-        )
-    return cast(Metric, kind())
-
-
-def _mean(label: str, values: list[Value]) -> float:
-    wrong = next((value for value in values if not math.isfinite(value.value)), None)
-    if wrong is not None:
-        raise FloatingPointError(f"{label} is {wrong.value} for prompt {wrong.prompt_id}, k = {wrong.k}")
-    return math.fsum(value.value for value in values) / len(values)
-
-
-def _score(name: str, role: str, level: str, value: Value) -> dict[str, Any]:
-    where = {"prompt_id": value.prompt_id, "k": value.k, "value": value.value}
-    return {"metric": name, "role": role, "level": level, **where}
-
-
-def _write(rows: list[dict[str, Any]], path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    text = pa.dictionary(pa.int32(), pa.string())
-    schema = pa.schema(
-        [("metric", text), ("role", text), ("level", text), ("prompt_id", pa.string()), ("k", pa.int64()),
-         ("value", pa.float64())]
-    )  # fmt: skip
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
+    def logp_change(self, side: str) -> list[Value]:
+        """Of each held-out pair's `chosen` or `rejected`: log π − log start, and the two as `after` and `before`."""
+        before, after = self.pair_logp[f"start/{side}"], self.pair_logp[f"policy/{side}"]
+        change = [own - other for own, other in zip(after, before, strict=True)]
+        by_role = {"": change, "before": before, "after": after}
+        return [
+            Value(row["prompt_id"], -1, value, role)
+            for role, values in by_role.items()
+            for row, value in zip(self.pairs, values, strict=True)
+        ]

@@ -1,4 +1,4 @@
-"""How the policy's probability of preferred responses has changed."""
+"""How probable preferred responses are to the policy, before training and after."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ if TYPE_CHECKING:
 
 
 class ChosenLogp(Metric):
-    """On held-out pairs: log π − log start of the chosen response, summed over its tokens."""
+    """On held-out pairs: log π − log start of the chosen response, summed over its tokens.
 
+    With role `before` it is log start, with `after` log π: the two that the change is made of.
+    """
+
+    version: ClassVar[int] = 2
     unit: ClassVar[str] = "nats"
     better: ClassVar[str] = "higher"
     level: ClassVar[str] = "pair"
+    absent: ClassVar[str] = "the dataset has no held-out pairs"
 
     def values(self, bench: GradeBench) -> list[Value]:
-        """One value per held-out pair."""
-        policy, start = bench.pair_logp["policy/chosen"], bench.pair_logp["start/chosen"]
-        rows = zip(bench.pairs, policy, start, strict=True)
-        return [Value(row["prompt_id"], -1, own - other) for row, own, other in rows]
+        """One value per held-out pair and role."""
+        return bench.logp_change("chosen")

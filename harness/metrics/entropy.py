@@ -15,6 +15,7 @@ class Entropy(Metric):
 
     unit: ClassVar[str] = "nats/token"
     better: ClassVar[str] = ""
+    absent: ClassVar[str] = "what was sampled is a system whose distribution is not the policy's"
 
     def values(self, bench: GradeBench) -> list[Value]:
         """One value per response."""

@@ -30,6 +30,7 @@ class Kl(Metric):
 
     unit: ClassVar[str] = "nats/response"
     better: ClassVar[str] = ""
+    absent: ClassVar[str] = "what was sampled is a system whose distribution is not the policy's"
 
     def values(self, bench: GradeBench) -> list[Value]:
         """One value per response."""

@@ -18,9 +18,10 @@ class Repetition(Metric):
 
     def values(self, bench: GradeBench) -> list[Value]:
         """One value per response."""
-        return bench.each(lambda r: _repeated(r.text.split()))
+        return bench.each(lambda r: repeated(r.text.split()))
 
 
-def _repeated(words: list[str], n: int = 4) -> float:
+def repeated(words: list[str], n: int = 4) -> float:
+    """1 − distinct / all n-grams; 0 where there are none."""
     grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
     return 1 - len(set(grams)) / len(grams) if grams else 0.0

@@ -19,6 +19,7 @@ class Reward(Metric):
 
     unit: ClassVar[str] = "raw score"
     better: ClassVar[str] = "higher"
+    absent: ClassVar[str] = "no model or rule for the role"
 
     def values(self, bench: GradeBench) -> list[Value]:
         """One value per response and role."""

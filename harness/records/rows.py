@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from harness import keys
-from harness.records.shelf import FINAL, Shelf, cell_id, steps
+from harness.records.shelf import FINAL, Shelf, cell_id, judged, steps
 from harness.stages import walk
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ SCORES = {
     **_ID_COLUMNS,
     **{"step": _INT, "metric": _TEXT, "role": _TEXT, "level": _TEXT, "prompt_id": _TEXT, "k": _INT, "value": _FLOAT},
 }
+NO_CANDIDATES = {**_ID_COLUMNS, "error": _TEXT}
 CURVES = {**_ID_COLUMNS, "step": _INT, "metric": _TEXT, "value": _FLOAT}
 _COST_FIELDS = ("device_seconds", "cpu_seconds", "peak_memory_bytes", "loaded_memory_bytes")
 COSTS = {
@@ -153,7 +154,7 @@ def _label(stage: Stage) -> dict[str, str]:
 def spent(shelf: Shelf) -> Iterator[Row]:
     """What each cell cost, alone and with what it rests on."""
     for cell in shelf.plan.cells:
-        graded: list[Stage] = [stage for step in steps(cell) for stage in (cell.samples[step], cell.grades[step])]
+        graded = [stage for step in steps(cell) for stage in judged(cell, step)]
         if cell.reason:
             continue
         parts: dict[str, list[Stage]] = {

@@ -70,14 +70,18 @@ class Shelf:
         """What became of a cell at a step (None: the finished policy)."""
         if cell.reason:
             return Fate("cut", cause="cut", error=cell.reason)
-        missing = list(dict.fromkeys(self.unfinished(cell.grades[step])))
+        return self.fate_of(cell.grades[step], (*cell.own, *judged(cell, step)))
+
+    def fate_of(self, target: Stage, own: Iterable[Stage]) -> Fate:
+        """What became of a stage; a failure of what is not among its own blocks it."""
+        missing = list(dict.fromkeys(self.unfinished(target)))
         if not missing:
             return Fate("done")
-        own = {stage.name for stage in (*cell.own, cell.samples[step], cell.grades[step])}
+        names = {stage.name for stage in own}
         for stage in missing:
             failure = self.failure(stage)
             if failure:
-                status = "failed" if stage.name in own else "blocked"
+                status = "failed" if stage.name in names else "blocked"
                 texts = (str(failure.get(name, "")) for name in ("cause", "error", "hint"))
                 return Fate(status, stage.name, *texts)
         return Fate("waiting", missing[0].name, "waiting", f"{len(missing)} stage(s) have not run yet")
@@ -86,6 +90,12 @@ class Shelf:
 def cell_id(cell: Cell) -> dict[str, Any]:
     """What names a cell in every table."""
     return {"setting": setting_of(cell), "contestant": cell.contestant, "replicate": cell.replicate}
+
+
+def judged(cell: Cell, step: int | None) -> list[Stage]:
+    """The samples of a cell's policy at a step, and the grade that reads them."""
+    grade = cell.grades[step]
+    return [grade.inputs[role] for role in ("sample", "greedy") if role in grade.inputs] + [grade]
 
 
 def trainings(cell: Cell) -> list[Train]:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.report.cubes import Cubes
+    from harness.report.length import Kinds
+    from harness.stats.contrast import Mean, Result
     from harness.stats.ranks import Ranks
     from harness.stats.runs import Runs
 
@@ -40,6 +42,18 @@ class Estimate:
     value: float
     low: float | None = None
     high: float | None = None
+
+
+@dataclass(frozen=True)
+class Best:
+    """What the best of `n` responses of the start, as the proxy judges, gain by a reward, in sd of the start."""
+
+    n: int
+    role: str
+    gain: Estimate
+    kl: float
+    seeds: int
+    prompts: int
 
 
 @dataclass(frozen=True)
@@ -106,6 +120,9 @@ class Comparison:
         cubes: scores by role or metric: `gold`, `oracle`, `selection`, `proxy`, `length`, `kl`.
         runs: gold rewards on the start's scale by contestant; a failed run stands in with the start's.
         wins: `soft` and `hard` win rates against the start by contestant, (S, P), of finished runs.
+        controlled: gold gains and soft win rates at equal length, or why there are none; see `length.control`.
+        best_of: what the start's best of n gains, for each n and reward.
+        no_best_of: why there is none of it, or why runs are missing.
     """
 
     name: str
@@ -124,6 +141,9 @@ class Comparison:
     cubes: dict[str, Cubes]
     runs: dict[str, Runs]
     wins: dict[str, dict[str, Runs]]
+    controlled: Kinds
+    best_of: list[Best]
+    no_best_of: str
 
     @cached_property
     def ranks(self) -> Ranks | None:
@@ -177,3 +197,13 @@ class Comparison:
 
     def _z(self, raw: Any) -> Any:
         return (raw - self.scales["gold"].mean) / self.scales["gold"].sd
+
+
+def estimate(result: Result | Mean, within: tuple[float, float] = (float("-inf"), float("inf"))) -> Estimate:
+    """A result as a number with its interval, cut to the values that can be."""
+    from harness.stats.contrast import Mean, Undecidable
+
+    if isinstance(result, Undecidable):
+        return Estimate(result.difference or 0.0)
+    value = result.value if isinstance(result, Mean) else result.difference
+    return Estimate(value, max(result.low, within[0]), min(result.high, within[1]))

@@ -53,13 +53,14 @@ class Cubes:
     left_out: int
 
 
-def cubes(scores: pd.DataFrame, metric: str, role: str = "") -> Cubes:
-    """The final policies' sample scores of one setting by one metric.
+def cubes(scores: pd.DataFrame, metric: str, role: str = "", level: str = "sample") -> Cubes:
+    """The final policies' scores of one setting by one metric.
 
     Args:
         scores: `Tables.scores`, of one setting.
         metric: for example `reward`.
         role: for example `gold`; empty for a metric without roles.
+        level: `sample`, or `prompt` for one value per prompt, and K is 1.
 
     Returns:
         Arrays over the prompts for which every run has all K samples.
@@ -68,13 +69,13 @@ def cubes(scores: pd.DataFrame, metric: str, role: str = "") -> Cubes:
     import pandas as pd
 
     wanted = (scores["metric"] == metric) & (scores["role"] == role)
-    found = scores[wanted & (scores["level"] == "sample") & (scores["step"] == FINAL)]
+    found = scores[wanted & (scores["level"] == level) & (scores["step"] == FINAL)]
     if found.empty:
         return Cubes({}, (), 0)
     groups = found.groupby(["contestant", "replicate"], observed=True, sort=True)
     keys = [(str(contestant), int(replicate)) for contestant, replicate in groups.size().index]
     columns, prompt_ids = pd.factorize(found["prompt_id"], sort=True)
-    samples = found["k"].to_numpy()
+    samples = found["k"].to_numpy().clip(min=0)  # a value of a prompt has k = -1
     values = np.full((len(keys), len(prompt_ids), int(samples.max()) + 1), np.nan)  # nan marks what is missing, below
     values[groups.ngroup().to_numpy(), columns, samples] = found["value"].to_numpy()
     whole = np.isfinite(values).all(axis=(0, 2))

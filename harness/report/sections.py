@@ -9,10 +9,12 @@ import harness.registry as registry
 from harness.report import say
 from harness.report.alarms import alarms_section
 from harness.report.answer import headline, points
+from harness.report.best_of import best_of_sheet
 from harness.report.given import given_sentence, given_sheet
 from harness.report.guide import candidates_sheet, guide_section
 from harness.report.ledger import costs_sheet, gaps_sheet, metrics_sheet, preference_sheet, runs_sheet, totals_sheet
 from harness.report.method import dictionary_sheet, method_section
+from harness.report.outputs import outputs_section, outputs_sheet
 from harness.report.page import Drawn, Page, Section, drawn
 from harness.report.samples import side_by_side
 from harness.report.sheet import Sheet, count
@@ -52,6 +54,7 @@ def make_page(plan: Plan, store: Store, tables: Tables) -> tuple[Page, list[Shee
     sections += [*shared, method_section(plan, tables, comparisons)]
     whole = [main_sheet(comparisons), pairs_sheet(comparisons), prompts_sheet(comparisons), costs_sheet(tables)]
     whole += [candidates_sheet(comparisons, tables), stability_sheet(comparisons), agreement_sheet(comparisons)]
+    whole += [best_of_sheet(comparisons), outputs_sheet(comparisons, tables, plan.recipe.evaluation.metrics)]
     whole += [curves_sheet(tables), measurements_sheet(tables)]
     whole += [sheet for section in sections for sheet in section.sheets if sheet.twins and not sheet.part]
     dictionary = dictionary_sheet(whole)
@@ -85,7 +88,8 @@ def _of_setting(
         ),
         guide_section(one, comparisons, tables, suffix or "-0"),
         stability_section(one, suffix or "-0"),
-        Section("reward-kl", "Reward and distance", say.reward_kl(one)),
+        Section("reward-kl", "Reward and distance", say.reward_kl(one), sheets=[best_of_sheet([one], suffix or "-0")]),
+        outputs_section(one, tables, plan.recipe.evaluation.metrics, suffix or "-0"),
         Section("training", "Training", say.training(one)),
         Section("preference", "Held-out preferences", say.preference(preference), sheets=[preference]),
         Section("figures", "More figures", "Figures of the plug-in folders."),

@@ -24,6 +24,8 @@ _ESTIMATES = {
     "proxy": "proxy reward minus the start's, in sd of the start's responses",
     "soft_win": "mean chance that gold prefers a response to the start's (all sample pairs of a prompt and seed)",
     "hard_win": "share of sample pairs in which gold scores it above the start's; ties count one half",
+    "lc_gold": "gold gain at equal length, in start-sd (a regression on the length difference)",
+    "lc_soft_win": "soft win rate at equal length",
     "length": "response tokens",
     "kl": "KL(policy ‖ start) per response in nats, from full logits on the policy's own responses",
 }
@@ -76,6 +78,7 @@ def main_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
         Shown("seeds done / planned", _seeds),
         Shown("gold gain, start-sd [95 %]", lambda row: _estimate(row, "gold", sign=True)),
         Shown("against the start", _verdict, kind="word"),
+        Shown("… at equal length", lambda row: _estimate(row, "lc_gold", sign=True)),
         Shown("oracle gain, start-sd [95 %]", lambda row: _estimate(row, "oracle", sign=True)),
         Shown("soft win rate [95 %]", lambda row: _estimate(row, "soft_win")),
         Shown("response tokens", lambda row: number(row["length"], 1)),

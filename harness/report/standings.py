@@ -6,8 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import harness.records as records
-from harness.report.compare import ROLES, Comparison, Estimate, Pair, Scale, Standing
+from harness.report.best_of import best_of
+from harness.report.compare import ROLES, Comparison, Estimate, Pair, Scale, Standing, estimate
 from harness.report.cubes import Cubes, cubes
+from harness.report.length import NOTHING, at_equal_length, control
 from harness.report.sheet import count, listed
 
 if TYPE_CHECKING:
@@ -15,7 +17,6 @@ if TYPE_CHECKING:
 
     from harness.plan import Plan
     from harness.records import Tables
-    from harness.stats.contrast import Mean, Result
     from harness.stats.runs import Runs
     from harness.stats.verdicts import Verdict, Verdicts
 
@@ -41,6 +42,7 @@ def compare(plan: Plan, tables: Tables) -> list[Comparison]:
 def _setting(name: str, tables: Tables, margin: float, paired: bool) -> Comparison:
     cells, scores = (frame[frame["setting"] == name] for frame in (tables.cells, tables.scores))
     gaps = tables.gaps[(tables.gaps["setting"] == name) & (tables.gaps["step"] == records.FINAL)]
+    no_candidates = tables.no_candidates[tables.no_candidates["setting"] == name]
     start = next((str(one) for one in cells[cells["is_start"]]["contestant"]), "")
     contestants = sorted((str(one) for one in cells["contestant"].unique()), key=lambda one: one != start)
     found = {role: cubes(scores, "reward", role) for role in ROLES} | {
@@ -69,6 +71,9 @@ def _setting(name: str, tables: Tables, margin: float, paired: bool) -> Comparis
         cubes=found,
         runs={},
         wins=_wins(found["gold"], start),
+        controlled=control(found["gold"], found["length"], start, scales.get("gold")),
+        best_of=best_of(tables.candidates[tables.candidates["setting"] == name], scales),
+        no_best_of="; ".join(no_candidates["error"].unique()),
     )
     runs = _runs(empty, "gold", failed) if "gold" in scales else {}
     verdicts = _judge(runs, empty) if runs else None
@@ -233,7 +238,7 @@ def _estimates(
         found["gold"] = Estimate(pair.difference, pair.low, pair.high)
         finished = next(verdict.finished_only for verdict in verdicts.start if verdict.a == name)
         found |= (
-            {"gold_finished": _estimate(finished)}
+            {"gold_finished": estimate(finished)}
             if finished and finished.difference is not None
             else {"gold_finished": found["gold"]}
         )
@@ -241,15 +246,17 @@ def _estimates(
     elif name == comparison.start and "gold" in comparison.scales:  # by definition
         found |= {role: Estimate(0.0) for role in comparison.scales} | {"gold_finished": Estimate(0.0)}
         found |= {"soft_win": Estimate(0.5), "hard_win": Estimate(0.5)}
+        found |= {kind: Estimate(nothing) for kind, nothing in NOTHING.items() if kind in comparison.controlled}
     for kind, wins in comparison.wins.items():
         if name in wins:
             lost = [seed for seed in failed.get(name, []) if seed in start_seeds]
             whole = with_failures(wins[name], lost, wins[name], 0.5)  # the start wins half against itself
-            found[f"{kind}_win"] = _estimate(summary(whole.scores), within=(0.0, 1.0))
+            found[f"{kind}_win"] = estimate(summary(whole.scores), within=(0.0, 1.0))
+    found |= at_equal_length(name, comparison, [seed for seed in failed.get(name, []) if seed in start_seeds])
     for metric in ("length", "kl"):
         cube = comparison.cubes[metric].by_contestant.get(name)
         if cube is not None:
-            found[metric] = _estimate(summary(cube.prompts), within=(0.0, float("inf")))
+            found[metric] = estimate(summary(cube.prompts), within=(0.0, float("inf")))
     return found
 
 
@@ -265,18 +272,8 @@ def _other_rewards(name: str, comparison: Comparison, failed: dict[str, list[int
         a, b = common(a, b) if comparison.paired else (a, b)
         result = contrast(a.scores, b.scores, paired=comparison.paired)
         if result.difference is not None:
-            found[role] = _estimate(result)
+            found[role] = estimate(result)
     return found
-
-
-def _estimate(result: Result | Mean, within: tuple[float, float] = (float("-inf"), float("inf"))) -> Estimate:
-    """A result as a number with its interval, cut to the values that can be."""
-    from harness.stats.contrast import Mean, Undecidable
-
-    if isinstance(result, Undecidable):
-        return Estimate(result.difference or 0.0)
-    value = result.value if isinstance(result, Mean) else result.difference
-    return Estimate(value, max(result.low, within[0]), min(result.high, within[1]))
 
 
 def _gain_by_seed(name: str, comparison: Comparison) -> dict[int, float]:

@@ -31,10 +31,12 @@ def inputs(tmp_path_factory):
     save_small_policy(root / "policy", seed=0)
     save_small_policy(root / "start", seed=1)
     save_small_reward(root / "gold", seed=2)
-    (root / "sample").mkdir()
     rows = SmallData().rows("prompts", "test")
-    write_samples(root / "sample", {"policy": root / "policy"}, rows, SmallData(), sample_stage(train_stage()))
-    return {role: root / role for role in ("policy", "start", "gold", "sample")}
+    for role, changed in (("sample", {}), ("greedy", {"temperature": 0.0, "samples": 1})):
+        (root / role).mkdir()
+        stage = sample_stage(train_stage(), **changed)
+        write_samples(root / role, {"policy": root / "policy"}, rows, SmallData(), stage)
+    return {role: root / role for role in ("policy", "start", "gold", "sample", "greedy")}
 
 
 def bench(inputs, dataset) -> GradeBench:
@@ -52,7 +54,7 @@ def test_a_metric_says_what_it_is(name):
     assert issubclass(metric, Metric)
     assert metric.unit
     assert metric.better in ("higher", "lower", "")
-    assert metric.level in ("sample", "pair")
+    assert metric.level in ("sample", "prompt", "pair", "corpus")
     assert metric.version >= 1
     assert len(metric.__doc__.split()) > 3
 
@@ -60,15 +62,17 @@ def test_a_metric_says_what_it_is(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_a_metric_gives_one_finite_value_for_each_response_or_pair(name, full):
     metric = registry.load("metrics", name)()
-    if metric.level == "sample":
-        places = [(r.prompt_id, r.k) for r in full.responses]
-    else:
-        places = [(pair["prompt_id"], -1) for pair in full.pairs]
+    places = {
+        "sample": [(r.prompt_id, r.k) for r in full.responses],
+        "prompt": [(prompt_id, -1) for prompt_id in full.by_prompt],
+        "pair": [(pair["prompt_id"], -1) for pair in full.pairs],
+        "corpus": [("", -1)],
+    }[metric.level]
     found = metric.values(full)
     assert found
     for role in {value.role for value in found}:
         own = [value for value in found if value.role == role]
-        assert [(value.prompt_id, value.k) for value in own] == places
+        assert sorted((value.prompt_id, value.k) for value in own) == sorted(places)
         assert all(type(value.value) is float and math.isfinite(value.value) for value in own)
 
 

@@ -1,0 +1,78 @@
+"""The work of a Grade: all its metrics, every value, and their means."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from harness import registry
+from harness.errors import HarnessError
+from harness.metrics import Measurement, Metric, Value
+from harness.metrics._bench import GradeBench
+
+if TYPE_CHECKING:
+    from harness.data import Dataset
+    from harness.stages import Grade
+
+
+def grade(out: Path, inputs: dict[str, Path], dataset: Dataset, stage: Grade) -> list[Measurement]:
+    """Compute a stage's metrics, write every value to `scores.parquet`, and return their means.
+
+    A metric that has nothing to measure, for example a reward role without a model, gives no row and no measurement.
+
+    Raises:
+        HarnessError: this code has another version of a metric than the stage.
+        FloatingPointError: a value is not finite.
+    """
+    from harness.models.quiet import quiet
+
+    metrics = {name: _metric(name, version) for name, version in sorted(stage.metrics.items())}
+    quiet(stage.threads)
+    bench = GradeBench(inputs, dataset, stage)
+    rows: list[dict[str, Any]] = []
+    measured: list[Measurement] = []
+    for name, metric in metrics.items():
+        by_role: dict[str, list[Value]] = {}
+        for value in metric.values(bench):
+            by_role.setdefault(value.role, []).append(value)
+        for role, values in by_role.items():
+            label = f"{name}/{role}" if role else name
+            measured.append(Measurement(label, _mean(label, values), len(values), metric.unit, metric.better))
+            rows += [_score(name, role, metric.level, value) for value in values]
+    _write(rows, out / "scores.parquet")
+    return measured
+
+
+def _metric(name: str, version: int) -> Metric:
+    kind = registry.load("metrics", name)
+    if kind.version != version:
+        raise HarnessError(
+            f"metric '{name}' is version {kind.version} in this code, but the stage asks for version {version}; "
+            "run the recipe again to make stages of the present version"
+        )
+    return cast(Metric, kind())
+
+
+def _mean(label: str, values: list[Value]) -> float:
+    wrong = next((value for value in values if not math.isfinite(value.value)), None)
+    if wrong is not None:
+        raise FloatingPointError(f"{label} is {wrong.value} for prompt {wrong.prompt_id}, k = {wrong.k}")
+    return math.fsum(value.value for value in values) / len(values)
+
+
+def _score(name: str, role: str, level: str, value: Value) -> dict[str, Any]:
+    where = {"prompt_id": value.prompt_id, "k": value.k, "value": value.value}
+    return {"metric": name, "role": role, "level": level, **where}
+
+
+def _write(rows: list[dict[str, Any]], path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    text = pa.dictionary(pa.int32(), pa.string())
+    schema = pa.schema(
+        [("metric", text), ("role", text), ("level", text), ("prompt_id", pa.string()), ("k", pa.int64()),
+         ("value", pa.float64())]
+    )  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)

@@ -66,10 +66,42 @@ class Sheet:
         return [[column.text(row) for column in self.shown] for row in rows(self.frame)]
 
     def write(self, folder: Path) -> None:
-        """Write `<name>.csv` and `<name>.parquet`: the same numbers at full precision."""
+        """Write `<name>.csv` and `<name>.parquet`, the same numbers in full, and `<name>.tex` as it is read."""
         folder.mkdir(parents=True, exist_ok=True)
+        if self.shown:
+            (folder / f"{self.name}.tex").write_text(self.latex(), encoding="utf-8")
         self.frame.to_csv(folder / f"{self.name}.csv", index=False, lineterminator="\n")
         self.frame.to_parquet(folder / f"{self.name}.parquet", index=False)
+
+    def latex(self) -> str:
+        """The table as the page shows it, for XeLaTeX or LuaLaTeX with booktabs and longtable."""
+        import pandas as pd
+
+        titles = [tex(column.title) for column in self.shown]
+        cells = [[tex(text) for text in row] for row in self.texts()]
+        kinds = "".join({"number": "r", "word": "l", "prose": "p{5cm}"}[column.kind] for column in self.shown)
+        style = pd.DataFrame(cells, columns=titles, dtype="object").style.hide(axis="index")
+        text = style.to_latex(
+            environment="longtable",
+            column_format=kinds,
+            hrules=True,
+            caption=tex(self.caption),
+            label=f"tab:{self.name}",
+        )
+        return f"% XeLaTeX or LuaLaTeX, with booktabs and longtable\n{text}"
+
+
+_TEX: dict[str, str | int | None] = {mark: f"\\{mark}" for mark in "&%$#_{}"} | {
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\\": r"\textbackslash{}",
+    "\n": " ",
+}
+
+
+def tex(text: str) -> str:
+    """Text that LaTeX prints as it stands."""
+    return text.translate(str.maketrans(_TEX))
 
 
 def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -91,7 +91,8 @@ class Sheet:
         return f"% XeLaTeX or LuaLaTeX, with booktabs and longtable\n{text}"
 
 
-_TEX: dict[str, str | int | None] = {mark: f"\\{mark}" for mark in "&%$#_{}"} | {
+_TEX = {
+    **{mark: f"\\{mark}" for mark in "&%$#_{}"},
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "\\": r"\textbackslash{}",
@@ -101,7 +102,7 @@ _TEX: dict[str, str | int | None] = {mark: f"\\{mark}" for mark in "&%$#_{}"} | 
 
 def tex(text: str) -> str:
     """Text that LaTeX prints as it stands."""
-    return text.translate(str.maketrans(_TEX))
+    return "".join(_TEX.get(mark, mark) for mark in text)
 
 
 def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:

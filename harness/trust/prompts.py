@@ -1,0 +1,112 @@
+"""Whether sets of prompts are disjoint: by hash, and by near duplicates.
+
+Two prompts are near duplicates where their sets of shingles (`SHINGLE` words in a row, without case, punctuation and
+white space) have a Jaccard similarity of at least `NEAR`. MinHash finds candidates (`PERMUTATIONS` of them, cut into
+bands at `RECALL`, well below `NEAR`, so that few are missed), and each candidate's similarity is computed exactly, so
+the hashes' own noise accuses nobody.
+
+The threshold is high because prompts may be written from a template. Between independent draws from the lab's grammar,
+in which every prompt has cousins that differ in one word, 0 of 256 test prompts have a near duplicate among 8,320
+training prompts, where 0.8 would accuse 7.8 % and 0.7 39 %; 90 % of those prompts are still found when a word is put
+before them, and all when case, punctuation or spacing changes (tests/test_trust_prompts.py). What it cannot see is a
+paraphrase, or one word exchanged in a prompt of fewer than some sixty.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+from harness import keys
+
+if TYPE_CHECKING:
+    from harness.data import Message
+
+SHINGLE, NEAR, RECALL, PERMUTATIONS = 3, 0.9, 0.75, 64
+TOLERATED = 0.01
+"""Near duplicates, as a share of the smaller set, up to which two sets count as apart; of equal prompts none."""
+_WORD = re.compile(r"\w+")
+
+Prompts = Mapping[str, Sequence["list[Message]"]]
+"""Prompts by the name of their set."""
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What two sets of prompts share.
+
+    Attributes:
+        one: name of a set.
+        other: name of the other.
+        equal: distinct prompts that are in both.
+        near: distinct prompts of the smaller set that have a near duplicate, but no equal, in the larger.
+        of: distinct prompts of the smaller set.
+        example: the beginning of a prompt that is shared, or empty.
+    """
+
+    one: str
+    other: str
+    equal: int
+    near: int
+    of: int
+    example: str = ""
+
+    @property
+    def apart(self) -> bool:
+        """Nothing equal, and hardly anything near."""
+        return not self.equal and self.near <= TOLERATED * self.of
+
+
+def words(prompt: list[Message]) -> str:
+    """All turns of a prompt as one text."""
+    return "\n".join(message["content"] for message in prompt)
+
+
+def shingles(text: str) -> frozenset[str]:
+    """Runs of `SHINGLE` words, lower case; the whole text where it is shorter."""
+    found = _WORD.findall(text.lower())
+    return frozenset(" ".join(found[i : i + SHINGLE]) for i in range(max(1, len(found) - SHINGLE + 1)))
+
+
+def overlaps(sets: Prompts) -> list[Overlap]:
+    """Every pair of sets, in the order given."""
+    distinct = {name: {keys.key(prompt): words(prompt) for prompt in prompts} for name, prompts in sets.items()}
+    hashed = {name: _Hashed(texts) for name, texts in distinct.items()}
+    return [_overlap(one, other, hashed[one], hashed[other]) for one, other in combinations(sets, 2)]
+
+
+class _Hashed:
+    """A set of prompts by hash, its shingles, and an index of their MinHashes."""
+
+    def __init__(self, texts: dict[str, str]) -> None:
+        from datasketch import MinHash, MinHashLSH
+
+        self.texts = texts
+        self.shingles = {name: shingles(text) for name, text in texts.items()}
+        encoded = ([one.encode() for one in sorted(own)] for own in self.shingles.values())
+        hashes: Iterable[Any] = MinHash.bulk(encoded, num_perm=PERMUTATIONS)
+        self.hashes = dict(zip(texts, hashes, strict=True))
+        self.index = MinHashLSH(threshold=RECALL, num_perm=PERMUTATIONS)
+        for name, value in self.hashes.items():
+            self.index.insert(name, value, check_duplication=False)
+
+
+def _overlap(one: str, other: str, a: _Hashed, b: _Hashed) -> Overlap:
+    small, large = sorted((a, b), key=lambda side: len(side.texts))
+    equal = [name for name in small.texts if name in large.texts]
+    near = [name for name in small.texts if name not in large.texts and _has_near(name, small, large)]
+    example = " ".join(small.texts[[*equal, *near][0]].split())[:80] if equal or near else ""
+    return Overlap(one, other, len(equal), len(near), len(small.texts), example)
+
+
+def _has_near(name: str, small: _Hashed, large: _Hashed) -> bool:
+    own = small.shingles[name]
+    return any(jaccard(own, large.shingles[found]) >= NEAR for found in large.index.query(small.hashes[name]))
+
+
+def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
+    """Shared elements as a share of all."""
+    return len(one & other) / len(one | other)

@@ -246,10 +246,26 @@ class Sample(Stage):
     def run(self, out: Path, inputs: dict[str, Path], checkpoint_every: int) -> list[Measurement]:
         """Write `samples.parquet`."""
         from harness.models.systems import write_samples
+        from harness.trust.prompts import refuse_overlap
 
         dataset = open_dataset(self.dataset)
         rows = training_rows(dataset, "prompts", self.split, self.prompts)
+        refuse_overlap(rows, self.split, self._trained_on(dataset))
         return write_samples(out, inputs, rows, dataset, self)
+
+    def _trained_on(self, dataset: Dataset) -> dict[str, list[Row]]:
+        """Rows of this dataset that the policy, and the proxy that it may have learned from, were trained on.
+
+        Text to pretrain on is left out: it is no example of a response to a prompt.
+        """
+        found = {}
+        for stage in walk(list(self.inputs.values())):
+            if isinstance(stage, Train) and stage.dataset == self.dataset:
+                view = open_algorithm(stage.algorithm).requires().data
+                if view != "text":
+                    who = f"split '{stage.split}', which {stage.algorithm['name']} trains on"
+                    found[who] = training_rows(dataset, view, stage.split, stage.budget.get("prompts", 0))
+        return found
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 
-from harness.data import Message
+from harness.data import Message, Row
 from harness.data.lab import Lab
-from harness.trust.prompts import NEAR, TOLERATED, jaccard, overlaps, shingles
+from harness.errors import HarnessError
+from harness.plan import make_plan
+from harness.recipe import read_recipe
+from harness.stages import Sample
+from harness.trust.prompts import NEAR, TOLERATED, jaccard, overlaps, refuse_overlap, shingles
 
 LAB = Lab(train=1920, proxy=1280, gold=1280, evaluation=256)
 
@@ -86,3 +91,51 @@ def test_planted_near_duplicates_are_found(change: object, least: float) -> None
     (found,) = overlaps({"train": lab("train") + planted, "test": test})
     assert found.equal == 0
     assert least * found.of <= found.near <= found.of
+
+
+def rows(*texts: str) -> list[Row]:
+    return [{"id": text, "prompt": ask(text)} for text in texts]
+
+
+def test_evaluation_prompts_that_were_trained_on_are_refused_in_one_message() -> None:
+    training = {"split 'train', which dpo trains on": rows("a", "b", "b", "c"), "split 'proxy'": rows("d")}
+    refuse_overlap(rows("x", "y"), "test", training)
+    with pytest.raises(HarnessError) as told:
+        refuse_overlap(rows("b", "x", "c"), "test", training)
+    assert str(told.value) == (
+        "evaluation.split 'test' overlaps the training data: of its 3 prompts 2 are in split 'train', which dpo trains "
+        "on, such as 'b'. Take another split, or take them out of one of the two"
+    )
+
+
+LEAKY = """
+from dataclasses import dataclass
+from typing import ClassVar
+from harness import keys
+from harness.data import Dataset
+@dataclass(frozen=True)
+class Leaky(Dataset):
+    version: ClassVar[int] = 1
+    views: ClassVar[frozenset[str]] = frozenset({"text", "prompts", "demonstrations", "pairs"})
+    def rows(self, view, split):
+        first = {"train": 0, "test": 4}.get(split, 50)
+        prompts = [[{"role": "user", "content": f"w{i}"}] for i in range(first, first + 6)]
+        return [{"id": f"{split}-{p}", "prompt_id": keys.key(p), "prompt": p, "response": "w1", "chosen": "w1",
+                 "rejected": "w2", "messages": p} for p in prompts]
+"""
+
+
+def test_a_sample_of_a_policy_refuses_prompts_that_the_policy_was_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is loaded: the inputs' folders are not even there."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "leaky.py").write_text(LEAKY)
+    monkeypatch.setenv("HARNESS_PLUGINS", str(tmp_path))
+    (tmp_path / "r.toml").write_text(
+        'name = "x"\n[evaluation]\nprompts = 6\n[[dataset]]\nsource = "leaky"\n[[algorithm]]\nname = "dpo"\n'
+    )
+    plan = make_plan(read_recipe(tmp_path / "r.toml"))
+    sample = next(stage for stage in plan.stages() if isinstance(stage, Sample))
+    with pytest.raises(HarnessError, match="prompts 2 are in split 'train', which sft trains on, such as 'w4'"):
+        sample.run(tmp_path, {}, 50)

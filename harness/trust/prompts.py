@@ -21,9 +21,10 @@ from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from harness import keys
+from harness.errors import HarnessError
 
 if TYPE_CHECKING:
-    from harness.data import Message
+    from harness.data import Message, Row
 
 SHINGLE, NEAR, RECALL, PERMUTATIONS = 3, 0.9, 0.75, 64
 TOLERATED = 0.01
@@ -69,6 +70,31 @@ def shingles(text: str) -> frozenset[str]:
     """Runs of `SHINGLE` words, lower case; the whole text where it is shorter."""
     found = _WORD.findall(text.lower())
     return frozenset(" ".join(found[i : i + SHINGLE]) for i in range(max(1, len(found) - SHINGLE + 1)))
+
+
+def refuse_overlap(rows: Sequence[Row], split: str, training: Mapping[str, Sequence[Row]]) -> None:
+    """Check that no evaluation prompt was trained on.
+
+    Args:
+        rows: of the evaluation.
+        split: their split.
+        training: rows by what trains on them, in words.
+
+    Raises:
+        HarnessError: with every training set that holds one of the prompts.
+    """
+    asked = {keys.key(row["prompt"]): row["prompt"] for row in rows}
+    told = []
+    for who, trained in training.items():
+        common = [name for name in {keys.key(row["prompt"]): 0 for row in trained} if name in asked]
+        if common:
+            example = " ".join(words(asked[common[0]]).split())[:80]
+            told.append(f"{len(common)} are in {who}, such as {example!r}")
+    if told:
+        raise HarnessError(
+            f"evaluation.split '{split}' overlaps the training data: of its {len(asked)} prompts {'; '.join(told)}. "
+            "Take another split, or take them out of one of the two"
+        )
 
 
 def overlaps(sets: Prompts) -> list[Overlap]:

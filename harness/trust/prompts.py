@@ -5,12 +5,12 @@ white space) have a Jaccard similarity of at least `NEAR`. MinHash finds candida
 bands at `RECALL`, well below `NEAR`, so that few are missed), and each candidate's similarity is computed exactly, so
 the hashes' own noise accuses nobody.
 
-The threshold is high because prompts may be written from a template. In the lab's grammar every prompt has cousins that
-differ in one word: of 1,280 evaluation prompts none has a near duplicate among 8,320 independent training prompts, where
-0.8 would accuse 8 % of the test prompts and 0.7 39 %. What is found: all copies that differ in case, punctuation or
-spacing, and copies with a word put before or after them, 78 % of them in the lab, whose prompts have few words, and all
-of 14 words or more. One word exchanged in the middle is found in prompts of about 80 words (97 %), not in the lab's, and
-a paraphrase nowhere. Checked in tests/test_trust_prompts.py.
+The threshold is high because prompts may be written from a template. In the lab's grammar every prompt has cousins
+that differ in one word: of 1,280 evaluation prompts none has a near duplicate among 8,320 independent training prompts,
+where 0.8 would accuse 8 % of the test prompts and 0.7 39 %. What is found: all copies that differ in case, punctuation
+or spacing, and copies with a word put before or after them, 78 % of them in the lab, whose prompts have few words, and
+99 % of those of 14 words or more. One word exchanged in the middle is found in prompts of about 80 words (97 %), not in
+the lab's, and a paraphrase nowhere. Checked in tests/test_trust_prompts.py.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from harness.job import Budget
 from harness.knobs import Value
 from harness.models import ModelSource
 from harness.recipe import Contestant, Part, Recipe
-from harness.stages import Collect, Grade, Reference, Sample, Stage, Train, algorithm_spec, dataset_spec
+from harness.stages import Collect, Grade, Ready, Reference, Sample, Stage, Train, algorithm_spec, dataset_spec
 
 Policies = Mapping[int | None, tuple[Train, int | None]]
 """The policy's stage and its own step, by the step that a table shows: counted over all rounds, None for the last."""
@@ -41,12 +41,14 @@ class Layout:
         self.views: frozenset[str] = self.kind.views
         self._once: dict[Any, Any] = {}
 
-    def base(self, number: int) -> Train:
-        """The base model from one pretraining seed."""
-        if ("base", number) not in self._once:
-            source: ModelSource = registry.load("models", self.model.name)(**self.model.knobs)
+    def base(self, number: int, other: Part | None = None) -> Train:
+        """The base model from one pretraining seed, or another model than the recipe's."""
+        part = other or self.model
+        key = ("base", number, part.name, tuple(sorted(part.knobs.items())))
+        if key not in self._once:
+            source: ModelSource = registry.load("models", part.name)(**part.knobs)
             origin = source.origin()
-            self._once["base", number] = Train(
+            self._once[key] = Train(
                 {},
                 algorithm=algorithm_spec(origin.algorithm, origin.knobs),
                 dataset=self.spec,
@@ -54,7 +56,7 @@ class Layout:
                 budget=asdict(Budget(**origin.budget)),
                 seed=f"pretrain-{number}",
             )
-        found: Train = self._once["base", number]
+        found: Train = self._once[key]
         return found
 
     def budget(self, spend: Mapping[str, Value], **fixed: Value) -> dict[str, Any]:
@@ -75,10 +77,13 @@ class Layout:
             self._once[key] = registry.load("algorithms", name)(**knobs)
         return cast(Algorithm, self._once[key])
 
-    def rewards(self, replicate: int) -> dict[str, Train]:
+    def rewards(self, replicate: int) -> dict[str, Stage]:
         """Reward models by role: proxy once per replicate, selection and gold once in all; a rule needs none."""
-        found = {}
+        found: dict[str, Stage] = {}
         for role, part in self.recipe.rewards.items():
+            if part.ready:
+                found[role] = Ready({}, **part.ready)
+                continue
             if part.rule or self.algorithm("reward", part.knobs).requires().data not in self.views:
                 continue
             seed = f"replicate-{replicate}" if role == "proxy" else role
@@ -91,7 +96,7 @@ class Layout:
         """A reward model of a role, with collected rows after the dataset's own."""
         part = self.recipe.rewards[role]
         return Train(
-            {"start": self.base(part.pretrain), **data},
+            {"start": self.base(part.pretrain, part.base), **data},
             algorithm=algorithm_spec("reward", dict(part.knobs)),
             dataset=self.spec,
             split=part.split,
@@ -168,6 +173,8 @@ class Layout:
             return ""
         if proxy.rule:
             return f"{name} trains its reward model anew; here the proxy is the dataset's rule '{proxy.rule}'"
+        if proxy.ready:
+            return f"{name} trains its reward model anew; here the proxy is ready-made"
         if proxy.knobs.get("dimensions"):
             return f"{name} trains its reward model on new labels too, which are not by dimension as reward.proxy's are"
         return ""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from harness.errors import HarnessError
+from harness.held_out import READERS, Audits, audits
 from harness.knobs import Value
 from harness.layout import Layout
 from harness.recipe import Contestant, Part, Recipe
@@ -68,17 +69,20 @@ class Plan:
 
     Attributes:
         rewards: reward models by role, for each (model, dataset, replicate).
+        audits: what shows whether they can be trusted, for each (model, dataset).
     """
 
     recipe: Recipe
     cells: tuple[Cell, ...]
-    rewards: Mapping[tuple[str, str, int], Mapping[str, Train]]
+    rewards: Mapping[tuple[str, str, int], Mapping[str, Stage]]
+    audits: Mapping[tuple[str, str], Audits] = field(default_factory=dict)
 
     @cached_property
     def targets(self) -> list[Stage]:
-        """What the report reads: every grade."""
-        grades = [grade for cell in self.cells for grade in cell.grades.values()]
-        return [*grades, *(cell.candidates for cell in self.cells if cell.candidates)]
+        """What the report reads: every grade, and the audits of the reward models."""
+        grades: list[Stage] = [grade for cell in self.cells for grade in cell.grades.values()]
+        candidates = [cell.candidates for cell in self.cells if cell.candidates]
+        return [*grades, *candidates, *(stage for found in self.audits.values() for stage in found.stages)]
 
     @cached_property
     def _stages(self) -> list[Stage]:
@@ -96,7 +100,8 @@ def make_plan(recipe: Recipe) -> Plan:
         HarnessError: no cell can run; the message says why for each algorithm.
     """
     cells: list[Cell] = []
-    rewards: dict[tuple[str, str, int], Mapping[str, Train]] = {}
+    rewards: dict[tuple[str, str, int], Mapping[str, Stage]] = {}
+    audited: dict[tuple[str, str], Audits] = {}
     for model in recipe.models:
         for dataset in recipe.datasets:
             layout = Layout(recipe, model, dataset)
@@ -104,7 +109,11 @@ def make_plan(recipe: Recipe) -> Plan:
                 rewards[model.label, dataset.label, replicate] = layout.rewards(replicate)
                 for start in recipe.starts:
                     cells += _cells(layout, start, replicate)
-    plan = Plan(recipe, tuple(cells), rewards)
+            own = [cell for cell in cells if (cell.model, cell.dataset) == (model.label, dataset.label)]
+            starts = [cell.samples[None] for cell in own if cell.is_start and not cell.reason]
+            models = [rewards[model.label, dataset.label, replicate] for replicate in range(recipe.replicates)]
+            audited[model.label, dataset.label] = audits(recipe, layout.spec, models, starts)
+    plan = Plan(recipe, tuple(cells), rewards, audited)
     if not any(cell.trained for cell in cells if not cell.is_start):
         reasons = dict.fromkeys(f"{cell.contestant}: {cell.reason}" for cell in cells if cell.reason)
         raise HarnessError(f"{recipe.path}: no algorithm can run\n" + "\n".join(f"  {reason}" for reason in reasons))
@@ -113,12 +122,14 @@ def make_plan(recipe: Recipe) -> Plan:
 
 
 def _check_gold(plan: Plan) -> None:
-    """Prove on the graph that the gold reward models are read by Grade stages alone."""
+    """Prove on the graph that the gold reward models are read by what reports alone, unless the recipe shares them."""
+    if plan.recipe.shared_rewards:
+        return
     gold = {found["gold"].name for found in plan.rewards.values() if "gold" in found}
     for stage in plan.stages():
         readers = {needed.name for needed in stage.inputs.values()} & gold
-        if readers and not isinstance(stage, Grade):
-            raise AssertionError(f"{stage.name} reads a gold reward model, which only a Grade may")
+        if readers and not isinstance(stage, READERS):
+            raise AssertionError(f"{stage.name} reads a gold reward model, which only grades and audits may")
 
 
 def _cells(layout: Layout, start: Part, replicate: int) -> Iterator[Cell]:

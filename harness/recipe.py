@@ -36,7 +36,7 @@ class Part:
 
 @dataclass(frozen=True)
 class RewardPart:
-    """A reward model by role.
+    """A reward model by role: one that is trained, one that is ready, or a rule.
 
     Attributes:
         split: the split of the dataset that it trains on.
@@ -44,6 +44,8 @@ class RewardPart:
         rule: a dimension of the dataset's rule reward instead of a model, or empty.
         knobs: of the algorithm `reward`.
         spend: its own values of the budget.
+        base: another model than the recipe's to train on; None for the recipe's.
+        ready: a ready-made model instead, as the settings of a Ready stage; empty where it is trained.
     """
 
     split: str
@@ -51,6 +53,8 @@ class RewardPart:
     rule: str
     knobs: Mapping[str, Value]
     spend: Mapping[str, Value]
+    base: Part | None = None
+    ready: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class Evaluation:
     )
     best_of_prompts: int = knob(64, valid=Between(low=2), doc="evaluation prompts of the best-of-n curve")
     pairs: int = knob(256, valid=Between(low=1), doc="held-out labelled pairs that each policy is measured on")
+    audit_pairs: int = knob(512, valid=Between(low=2), doc="labelled pairs that each reward model is audited on")
     margin: float = knob(
         0.1, valid=above(0), doc="delta: differences smaller than this, in sd of the start's gold, do not matter"
     )
@@ -111,7 +116,10 @@ class Launch:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A question, and all that decides the answer; `text` is what the person wrote."""
+    """A question, and all that decides the answer.
+
+    `text` is what the person wrote; `shared_rewards` says which roles one reward model fills, where that is allowed.
+    """
 
     name: str
     question: str
@@ -126,6 +134,7 @@ class Recipe:
     launch: Launch
     path: Path
     text: str
+    shared_rewards: tuple[str, ...] = ()
 
 
 def read_recipe(path: Path, assignments: list[str] | None = None) -> Recipe:

@@ -9,15 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from harness import registry
-from harness.data import SPLITS
 from harness.errors import HarnessError, Problems, nearest
 from harness.job import Budget
 from harness.knobs import Between, Value, coerce
 from harness.locate import Located, Step
-from harness.recipe import ROLES, STARTS, Contestant, Evaluation, Launch, Part, Recipe, RewardPart
+from harness.recipe import STARTS, Contestant, Evaluation, Launch, Part, Recipe
+from harness.recipe_rewards import RewardReader
 
-REWARD_STEPS = {"proxy": 60, "selection": 60, "gold": 150}
-"""Optimiser steps of a reward model where the recipe does not say; each trains on all prompts of its split."""
 NOT_YET = {
     "tune": "tuning comes later; until then give values with grid.<knob> = [...]",
     "report": "there is nothing to set about the report yet",
@@ -46,7 +44,7 @@ class Reader:
         starts = self._starts()
         budget = self._budget()
         evaluation = self._evaluation(budget)
-        rewards = self._rewards(evaluation)
+        rewards, shared = RewardReader(self).read(evaluation)
         contestants = self._contestants(starts)
         launch = self._launch()
         self.problems.check()
@@ -54,6 +52,7 @@ class Reader:
             str(self.values["name"]), str(self.values.get("question", "")), int(self.values.get("replicates", 5)),
             models, datasets,
             starts, budget, evaluation, rewards, contestants, launch, self.path, self.located.text,
+            shared,
         )  # fmt: skip
 
     def _top_level(self) -> None:
@@ -210,88 +209,6 @@ class Reader:
                     f"evaluation.at has {step}; steps go from 1 to {budget.steps - 1}; the last is always evaluated",
                 )
         return tuple(sorted(set(at)))
-
-    def _rewards(self, evaluation: Evaluation) -> dict[str, RewardPart]:
-        tables = self._table(self.values.get("reward", {}), "reward")
-        for role in tables:
-            if role not in ROLES:
-                hint = nearest(role, ROLES)
-                self.problems.add(
-                    self.located.where("reward", role),
-                    f"there is no reward role '{role}'{hint} (known: {', '.join(ROLES)})",
-                )
-        found = {role: self._reward(role, self._table(tables.get(role, {}), "reward", role)) for role in ROLES}
-        self._separate(found, evaluation)
-        return found
-
-    def _reward(self, role: str, given: dict[str, Any]) -> RewardPart:
-        path = ("reward", role)
-        split, rule, pretrain = (
-            given.pop("split", role),
-            given.pop("rule", ""),
-            given.pop("pretrain", int(role == "gold")),
-        )
-        if split not in SPLITS:
-            hint = nearest(str(split), SPLITS)
-            self.problems.add(
-                self.located.where(*path, "split"), f"there is no split '{split}'{hint} (known: {', '.join(SPLITS)})"
-            )
-        if not isinstance(pretrain, int) or isinstance(pretrain, bool) or pretrain < 0:
-            self.problems.add(
-                self.located.where(*path, "pretrain"),
-                f"reward.{role}.pretrain is {pretrain!r}; it must be a whole number from 0",
-            )
-            pretrain = 0
-        if rule and role == "gold":
-            self.problems.add(
-                self.located.where(*path, "rule"),
-                "gold is a reward model; a rule reward is reported as the oracle by itself",
-            )
-        elif rule:
-            self._rule(role, rule)
-        own = self._spend(f"reward.{role}", given, ("steps", "batch", "micro_batch", "prompts"), *path)
-        spend = {"prompts": 0, "steps": REWARD_STEPS[role], **own}
-        values = self._coerce(registry.load("algorithms", "reward"), "reward", given, *path)
-        return RewardPart(str(split), int(pretrain), str(rule), values, spend)
-
-    def _rule(self, role: str, rule: object) -> None:
-        """A rule reward is a dimension that every dataset of the recipe gives."""
-        for place, given in enumerate(self._tables("dataset") or [{"source": "lab"}]):
-            source = given.get("source")
-            known = registry.load("data", source).rewards if source in registry.names("data") else ()
-            if rule not in known and source in registry.names("data"):
-                what = f"it gives {', '.join(known)}" if known else "it gives none"
-                hint = nearest(str(rule), known)
-                where = self.located.where("reward", role, "rule")
-                self.problems.add(where, f"dataset {place + 1} ('{source}') has no rule reward '{rule}'{hint} ({what})")
-
-    def _separate(self, rewards: dict[str, RewardPart], evaluation: Evaluation) -> None:
-        """No data in two roles: what trains or chooses must not also judge."""
-        models = {f"reward.{role}": part.split for role, part in rewards.items() if not part.rule}
-        trained = {"policies": "train", **models}
-        for (one, a), (other, b) in itertools.combinations(trained.items(), 2):
-            if a == b:
-                where = self.located.where("reward", other.removeprefix("reward."), "split")
-                self.problems.add(
-                    where, f"{one} and {other} both train on split '{a}'; each role needs data of its own"
-                )
-        for who, split in trained.items():
-            if split == evaluation.split:
-                where = self.located.where("evaluation", "split")
-                self.problems.add(
-                    where,
-                    f"evaluation.split is '{split}', which {who} train{'s' * (who != 'policies')} on; use test or ood",
-                )
-        if evaluation.split in ("tune", "heldout", "pretrain"):
-            why = {
-                "tune": "it is for choosing knobs",
-                "heldout": "its pairs measure accuracy",
-                "pretrain": "the base was trained on it",
-            }
-            where = self.located.where("evaluation", "split")
-            self.problems.add(
-                where, f"evaluation.split is '{evaluation.split}': {why[evaluation.split]}; use test or ood"
-            )
 
     def _contestants(self, starts: tuple[Part, ...]) -> tuple[Contestant, ...]:
         tables = self._tables("algorithm")

@@ -55,6 +55,15 @@ def test_who_beats_all_others_is_taken_whatever_it_costs() -> None:
     assert "significantly better than every other candidate" in advice.said[0].text
 
 
+def test_where_gold_is_in_doubt_every_grade_is_one_lower_and_it_says_why() -> None:
+    winner = replace(PPO, beats=("dpo", "kto"), clear=("dpo", "kto"))
+    for field, settings, grade in (([winner, DPO, KTO], 2, "B"), ([winner, DPO, KTO], 1, "C"), ([DPO, KTO], 1, "D")):
+        advice = advise([replace(found, doubted=True) for found in field], Wishes(), settings)
+        assert advice.grade == grade
+        assert advice.pick == advise(field, Wishes(), settings).pick
+        assert any("Gold is in doubt" in said.text for said in advice.said)
+
+
 def test_grade_a_takes_two_settings_and_the_margin() -> None:
     winner = replace(PPO, beats=("dpo", "kto"), clear=("dpo", "kto"))
     assert advise([winner, DPO, KTO], Wishes(), settings=2).grade == "A"
@@ -172,6 +181,12 @@ def test_the_page_gives_the_advice_of_the_command(finished: tuple[Plan, Store], 
         f"const said = values.map((own) => {script_json(asked)}.map((wishes) => advise(own, wishes)));"
         "document.getElementById('said').textContent = JSON.stringify(said.map((all) => all.map((one) => "
         "({ pick: one.pick, grade: one.grade, tied: one.tied, left_out: [...one.leftOut.keys()] }))));"
+        "const doubt = (own) => ({ ...own, candidates: own.candidates.map((one) => ({ ...one, doubted: true })) });"
+        "const lower = { A: 'B', B: 'C', C: 'D' };"
+        f"for (const own of values) for (const wishes of {script_json(asked)}) {{"
+        "const plain = advise(own, wishes), less = advise(doubt(own), wishes);"
+        "const right = plain.pick === less.pick && (!plain.pick || less.grade === lower[plain.grade]);"
+        "if (!right) console.error(plain, less); }"
         "const before = forms[0].dataset.pick;"
         "forms[0].querySelector('input[value=judgments]').click();"
         "document.title = [forms.length, before, forms[0].dataset.pick, "

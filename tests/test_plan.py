@@ -15,7 +15,7 @@ import pytest
 from harness import keys
 from harness.plan import Plan, make_plan
 from harness.recipe import read_recipe
-from harness.stages import Grade, Train, walk
+from harness.stages import Train, walk
 from harness.stats.power import smallest_difference
 
 ROOT = Path(__file__).parents[1]
@@ -88,12 +88,12 @@ def test_more_replicates_keep_the_first_ones(tmp_path: Path) -> None:
     assert names(few, "dpo") == names(many, "dpo")[:2]
 
 
-def test_gold_is_read_by_grade_alone(tmp_path: Path) -> None:
+def test_gold_is_read_by_grades_and_audits_alone(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, *ALL)
     gold = {found["gold"].name for found in plan.rewards.values()}
     readers = [s for s in plan.stages() if gold & {needed.name for needed in s.inputs.values()}]
     assert readers
-    assert all(isinstance(stage, Grade) for stage in readers)
+    assert {stage.kind for stage in readers} == {"grade", "audit", "separation"}
     trained = [cell.policy for cell in plan.cells]
     assert not gold & {stage.name for stage in walk(list(trained))}
 

@@ -21,7 +21,7 @@ from harness.plan import Cell, Plan, make_plan
 from harness.recipe import read_recipe
 from harness.records import FINAL, Tables, read
 from harness.report import build
-from harness.stages import Collect, Grade, Stage, Train, walk
+from harness.stages import Collect, Stage, Train, walk
 from harness.store import Store
 
 ROUNDS = ("rlhf_iterated", "cut_online", "ilf", "ilf_dpo")
@@ -287,12 +287,12 @@ def test_contestants_of_one_method_share_the_rounds_in_which_they_agree(tmp_path
     assert len([stage for stage in plan.stages() if what(stage) == "train ppo"]) == 5 * 3
 
 
-def test_gold_is_read_by_grade_alone(tmp_path: Path) -> None:
+def test_gold_is_read_by_grades_and_audits_alone(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, *ROUNDS, *OTHERS)
     gold = {found["gold"] for found in plan.rewards.values()}
     readers = [stage for stage in plan.stages() if gold & set(stage.inputs.values())]
     assert readers
-    assert all(isinstance(stage, Grade) for stage in readers)
+    assert {stage.kind for stage in readers} == {"grade", "audit", "separation"}
     made = [stage for cell in plan.cells for stage in (*cell.own, *cell.samples.values(), cell.policy)]
     assert not gold & set(walk(made))
     selection = {found["selection"] for found in plan.rewards.values()}

@@ -159,5 +159,5 @@ def test_a_head_of_two_numbers_is_no_reward_model(tmp_path):
 
 
 def test_a_policy_is_no_reward_model(tmp_path):
-    with pytest.raises(HarnessError, match=r"is no reward model: it lacks score\.weight"):
+    with pytest.raises(HarnessError, match="is no reward model: it is a LlamaForCausalLM"):
         score(save_small_policy(tmp_path) / "policy", texts(), 8)

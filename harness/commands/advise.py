@@ -11,6 +11,7 @@ from harness.recipe import read_recipe
 from harness.records import read
 from harness.report.advice import GIVES, GRADES, NEEDS, Advice, Wishes, advise_all
 from harness.report.standings import compare
+from harness.report.trust import doubted, trusts
 from harness.store import Store
 
 
@@ -22,8 +23,9 @@ def show_advice(path: Path, assignments: list[str], results: Path, wishes: Wishe
     """
     _check(wishes)
     plan = make_plan(read_recipe(path, assignments))
-    tables = read(plan, Store(results))
-    found = advise_all(compare(plan, tables), tables, wishes)
+    store = Store(results)
+    tables = read(plan, store)
+    found = advise_all(doubted(compare(plan, tables), plan, trusts(plan, store)), tables, wishes)
     if as_json:
         print(json.dumps([_values(setting, advice) for setting, advice in found.items()], indent=1))
         return

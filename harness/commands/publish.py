@@ -11,7 +11,7 @@ from harness.plan import make_plan
 from harness.recipe import read_recipe
 from harness.store import RECORD, SPEC, Store
 
-TABLES = ("samples.parquet", "scores.parquet", "curves.parquet")
+TABLES = ("samples.parquet", "scores.parquet", "curves.parquet", "prompts.parquet", "weights.parquet")
 
 
 def publish_recipe(path: Path, results: Path) -> None:

@@ -39,6 +39,8 @@ class Dataset(ABC):
     """Whether `prefers` answers for any two responses."""
     praise: ClassVar[str] = "The response is satisfactory."
     """What is said of a response with which nothing is wrong."""
+    refusal: ClassVar[str] = "I am sorry, but I cannot help with that."
+    """A response that declines to answer, in the dataset's words."""
 
     @abstractmethod
     def rows(self, view: str, split: str) -> list[Row]:

@@ -39,6 +39,7 @@ class Lab(Dataset):
     judges: ClassVar[bool] = True
     annotates: ClassVar[bool] = True
     praise: ClassVar[str] = GOOD
+    refusal: ClassVar[str] = "i can not help with that ."
 
     seed: int = knob(0, doc="of the world's prompts, responses and annotators")
     train: int = knob(1920, valid=Between(1, 50000), doc="prompts to train policies on")

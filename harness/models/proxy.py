@@ -40,5 +40,16 @@ class Proxy:
     def score(self, texts: Sequence[tuple[list[Message], str]], batch: int) -> list[float]:
         """Scores of (prompt, response), in the order given."""
         if self.rule is not None:
-            return [self.dataset.score(prompt, response)[self.rule] for prompt, response in texts]
+            return self._ruled(texts, self.rule)
         return self._model.score(texts, batch)
+
+    def score_readable(self, texts: Sequence[tuple[list[Message], str]], batch: int) -> Sequence[float | None]:
+        """The same; None for a text that is longer than the model can read. A rule reads any."""
+        return self._ruled(texts, self.rule) if self.rule is not None else self._model.score_readable(texts, batch)
+
+    def lengths(self, texts: Sequence[tuple[list[Message], str]]) -> list[int]:
+        """Tokens of each response, as the model reads it; words for a rule."""
+        return [len(text.split()) for _, text in texts] if self.rule is not None else self._model.lengths(texts)
+
+    def _ruled(self, texts: Sequence[tuple[list[Message], str]], rule: str) -> list[float]:
+        return [self.dataset.score(prompt, response)[rule] for prompt, response in texts]

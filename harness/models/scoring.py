@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from harness import keys
 from harness.errors import HarnessError
+from harness.models.ready import check_head, check_tokenizer, is_ready, render_whole
 from harness.models.rendering import render_prompt, render_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
     from harness.data import Message
 
-
 IGNORED = -100
 """The label of a token that no model is to predict, as transformers has it."""
+UNLIMITED = 2**31
+Text = tuple["list[Message]", str]
+"""A prompt and a response."""
+Name = tuple[str, str]
+"""The hash of a prompt, and a response."""
+Tokens = tuple[list[int], list[int]]
+"""Token ids of a prompt and of a response."""
 
 
 def pad(
@@ -47,35 +54,47 @@ def batches(sequences: list[tuple[list[int], list[int]]], batch: int) -> list[li
 
 
 class RewardModel:
-    """A scalar reward model, loaded once.
+    """A scalar reward model, loaded once: one that the harness has trained, or a ready-made one.
+
+    A trained one reads prompt, response and end token as they were trained on. A ready-made one reads the whole
+    conversation as its own chat template writes it.
 
     Args:
         folder: `<results>/<stage>/reward`.
         device: where it computes.
 
     Raises:
-        HarnessError: it is no scalar reward model.
+        HarnessError: it is no scalar reward model, or cannot be asked as one.
     """
 
     def __init__(self, folder: Path, device: Any = "cpu") -> None:
         import torch
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-        self.folder = folder
+        self.folder, self.own_template = folder, is_ready(folder)
+        config = AutoConfig.from_pretrained(folder)
+        check_head(folder, config)
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        check_tokenizer(folder, self.tokenizer)
         model, loaded = AutoModelForSequenceClassification.from_pretrained(
             folder, dtype=torch.float32, output_loading_info=True
         )
         if loaded["missing_keys"]:  # transformers would fill them with random numbers
             raise HarnessError(f"{folder} is no reward model: it lacks {', '.join(sorted(loaded['missing_keys']))}")
-        if model.config.num_labels != 1:
-            raise HarnessError(f"{folder} is no reward model: its head gives {model.config.num_labels} numbers, not 1")
+        model.config.get_text_config().pad_token_id = self.tokenizer.pad_token_id
+        model.config.use_cache = False  # an encoder's forward pass has no such argument
         self.model = model.to(device).eval()
 
-    def score(self, texts: Sequence[tuple[list[Message], str]], batch: int) -> list[float]:
+    @property
+    def limit(self) -> int:
+        """Tokens that it can read."""
+        positions = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        return min(int(positions or UNLIMITED), int(self.tokenizer.model_max_length))
+
+    def score(self, texts: Sequence[Text], batch: int) -> list[float]:
         """Scores of (prompt, response), in the order given; each distinct pair is scored once.
 
-        The score stands at the last token that is not padding, the end token that closes the response as in training.
+        The score stands at the last token that is not padding, where the model is no encoder.
 
         Args:
             texts: prompts and responses.
@@ -84,52 +103,64 @@ class RewardModel:
         Raises:
             HarnessError: a text is longer than it can read.
         """
+        sequences = self._rendered(texts)
+        long = [n for one in sequences.values() if (n := sum(map(len, one))) > self.limit]
+        if long:
+            raise HarnessError(
+                f"the reward model {self.folder} reads {self.limit} tokens; {len(long)} of {len(sequences)} prompts "
+                f"with their responses are longer, the longest {max(long)}"
+            )
+        found = self._score(sequences, batch)
+        return [found[_named(text)] for text in texts]
+
+    def score_readable(self, texts: Sequence[Text], batch: int) -> list[float | None]:
+        """Scores in the order given; None for a text that is longer than it can read: nothing is cut in silence."""
+        sequences = {name: one for name, one in self._rendered(texts).items() if sum(map(len, one)) <= self.limit}
+        found = self._score(sequences, batch)
+        return [found.get(_named(text)) for text in texts]
+
+    def lengths(self, texts: Sequence[Text]) -> list[int]:
+        """Tokens of each response alone, without an end token."""
+        return [len(self.tokenizer(response, add_special_tokens=False)["input_ids"]) for _, response in texts]
+
+    def _rendered(self, texts: Sequence[Text]) -> dict[Name, Tokens]:
+        """Token ids of each distinct (prompt, response); a prompt is rendered once."""
+        if self.own_template:
+            return {name: (render_whole(self.tokenizer, *text), []) for name, text in _distinct(texts)}
+        prompts: dict[str, list[int]] = {}
+        found = {}
+        for name, (prompt, response) in _distinct(texts):
+            if name[0] not in prompts:
+                prompts[name[0]] = render_prompt(self.tokenizer, prompt)
+            found[name] = (prompts[name[0]], render_response(self.tokenizer, response))
+        return found
+
+    def _score(self, sequences: dict[Name, Tokens], batch: int) -> dict[Name, float]:
         import torch
 
-        names = [(keys.key(prompt), response) for prompt, response in texts]
-        sequences = _rendered(self.tokenizer, texts, names)
-        distinct = list(sequences.values())
-        _check_lengths(self.folder, distinct, self.model.config.max_position_embeddings)
-        found = [0.0] * len(distinct)
+        names, distinct = list(sequences), list(sequences.values())
+        found: dict[Name, float] = {}
         with torch.inference_mode():
             for chosen in batches(distinct, batch):
-                inputs = pad([distinct[i] for i in chosen], self.tokenizer.pad_token_id, torch.tensor)
+                inputs = pad([distinct[i] for i in chosen], cast(int, self.tokenizer.pad_token_id), torch.tensor)
                 del inputs["labels"]
                 inputs = {name: value.to(self.model.device) for name, value in inputs.items()}
-                values = self.model(**inputs, use_cache=False).logits.squeeze(-1).tolist()
-                for i, value in zip(chosen, values, strict=True):
-                    found[i] = value
-        scores = dict(zip(sequences, found, strict=True))
-        return [scores[name] for name in names]
+                values = self.model(**inputs).logits.squeeze(-1).tolist()
+                found |= {names[i]: value for i, value in zip(chosen, values, strict=True)}
+        return found
 
 
-def score(folder: Path, texts: Sequence[tuple[list[Message], str]], batch: int) -> list[float]:
+def _named(text: Text) -> Name:
+    return keys.key(text[0]), text[1]
+
+
+def _distinct(texts: Sequence[Text]) -> list[tuple[Name, Text]]:
+    return list({_named(text): text for text in texts}.items())
+
+
+def score(folder: Path, texts: Sequence[Text], batch: int) -> list[float]:
     """Scores of (prompt, response) by the reward model in a folder; see `RewardModel`."""
     return RewardModel(folder).score(texts, batch)
-
-
-def _rendered(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[tuple[list[Message], str]], names: list[tuple[str, str]]
-) -> dict[tuple[str, str], tuple[list[int], list[int]]]:
-    """Token ids of each distinct (prompt, response); a prompt is rendered once."""
-    prompts: dict[str, list[int]] = {}
-    found = {}
-    for (prompt, response), name in zip(texts, names, strict=True):
-        if name[0] not in prompts:
-            prompts[name[0]] = render_prompt(tokenizer, prompt)
-        if name not in found:
-            found[name] = (prompts[name[0]], render_response(tokenizer, response))
-    return found
-
-
-def _check_lengths(folder: Path, sequences: list[tuple[list[int], list[int]]], limit: int) -> None:
-    """Nothing is cut in silence."""
-    long = [length for prompt, response in sequences if (length := len(prompt) + len(response)) > limit]
-    if long:
-        raise HarnessError(
-            f"the reward model {folder} reads {limit} tokens; {len(long)} of {len(sequences)} prompts with their "
-            f"responses are longer, the longest {max(long)}"
-        )
 
 
 def sequence_logp(

@@ -41,7 +41,7 @@ GRADES = {
     "two settings or more",
     "B": "significantly better than every other candidate, alike on every reward, in this one setting",
     "C": "a tie that cost or stability broke, or rewards that disagree, or other prompts than were measured",
-    "D": "nothing was measured here",
+    "D": "nothing was measured here, or what else would be C while gold is in doubt",
 }
 
 
@@ -85,6 +85,7 @@ class Candidate:
         peak_memory_bytes: largest peak while training a policy.
         seed_sd: of its gain over seeds.
         failed: share of its runs that failed.
+        doubted: gold, by which it was judged, has not passed the gate or was not shown to be apart from training.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Candidate:
     peak_memory_bytes: float | None
     seed_sd: float | None
     failed: float
+    doubted: bool = False
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,7 @@ def _candidate(comparison: Comparison, row: Standing, knobs: str, answers: float
         peak_memory_bytes=row.peak_memory_bytes,
         seed_sd=0.0 if is_start else stdev(gains) if len(gains) > 1 else None,
         failed=row.failed / (row.failed + row.done) if row.failed + row.done else 0.0,
+        doubted=bool(comparison.caveats),
     )
 
 
@@ -255,6 +258,12 @@ def _cheapest_first(one: Candidate, steady: bool) -> tuple[float, ...]:
 
 
 def _grade(pick: Candidate, tied: list[Candidate], fit: list[Candidate], wishes: Wishes, settings: int) -> str:
+    """A letter of `GRADES`, the next one where gold is in doubt."""
+    grade = _undoubted(pick, tied, fit, wishes, settings)
+    return {"A": "B", "B": "C", "C": "D"}[grade] if pick.doubted else grade
+
+
+def _undoubted(pick: Candidate, tied: list[Candidate], fit: list[Candidate], wishes: Wishes, settings: int) -> str:
     others = {one.name for one in fit} - {pick.name}
     if len(tied) > 1 or not others or not pick.agrees or UNSEEN in wishes.needs:
         return "C"
@@ -294,6 +303,8 @@ def _cost(pick: Candidate, wishes: Wishes) -> list[Said]:
 
 def _cautions(pick: Candidate, wishes: Wishes) -> list[Said]:
     found = []
+    if pick.doubted:
+        found.append(Said("Gold is in doubt, so that the grade is one lower: see Reward-model trust."))
     if not pick.agrees:
         found.append(Said("Other rewards that no training has seen do not agree with gold on it.", (pick.name,)))
     if UNSEEN in wishes.needs:

@@ -37,13 +37,25 @@ def _why_none(comparison: Comparison) -> str:
 
 def points(comparison: Comparison, tables: Tables) -> list[str]:
     """What the verdicts against the start say, the oracle's view, and what is missing."""
-    found = [*_against_start(comparison), *_undecided(comparison), *_oracle(comparison), *_missing(comparison, tables)]
+    found = [
+        *_doubt(comparison),
+        *_against_start(comparison),
+        *_undecided(comparison),
+        *_oracle(comparison),
+        *_missing(comparison, tables),
+    ]
     if any(row.verdict for row in comparison.standings):
         found.append(
             "This holds for these knobs, budget, model and data. Nothing was tuned: another learning rate or strength "
             "may change the order."
         )
     return found
+
+
+def _doubt(comparison: Comparison) -> list[str]:
+    """Why the verdicts are worth less than they look."""
+    reasons = "; ".join(comparison.caveats)
+    return [f"Every verdict below is one grade lower, since gold is in doubt: {reasons}."] if reasons else []
 
 
 def _against_start(comparison: Comparison) -> list[str]:

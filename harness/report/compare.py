@@ -123,6 +123,7 @@ class Comparison:
         controlled: gold gains and soft win rates at equal length, or why there are none; see `length.control`.
         best_of: what the start's best of n gains, for each n and reward.
         no_best_of: why there is none of it, or why runs are missing.
+        caveats: why the verdicts are one grade lower; none where nothing is known against gold.
     """
 
     name: str
@@ -144,6 +145,7 @@ class Comparison:
     controlled: Kinds
     best_of: list[Best]
     no_best_of: str
+    caveats: tuple[str, ...] = ()
 
     @cached_property
     def ranks(self) -> Ranks | None:

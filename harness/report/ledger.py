@@ -28,7 +28,7 @@ _METRIC = {
 _METRIC_MEANINGS = {
     **ID_MEANINGS,
     **{"metric": "the metric's file", "role": "which reward: gold, selection, proxy, oracle; empty for other metrics"},
-    **{"level": "sample: measured on sampled responses; pair: on held-out labelled pairs"},
+    **{"level": "sample: measured on sampled responses; pair: on labelled pairs that no policy trains on"},
     **{"value": "mean over prompts, samples and finished runs, in the metric's own unit", "runs": "finished runs"},
     **{"unit": "the metric's unit", "better": "higher, lower, or empty where neither is better"},
 }
@@ -71,7 +71,7 @@ def _sign(metric: str) -> dict[str, str]:
 
 
 def preference_sheet(comparison: Comparison, part: str) -> Sheet:
-    """What the policies themselves think of held-out labelled pairs: a row per contestant, a column per metric."""
+    """What the policies themselves think of labelled pairs: a row per contestant, a column per metric."""
     found = [row for row in _metric_rows(comparison) if row["level"] == "pair"]
     metrics = list(dict.fromkeys(f"{row['metric']} {row['role']}".strip() for row in found))
     by_contestant: dict[str, dict[str, Any]] = {}
@@ -84,7 +84,7 @@ def preference_sheet(comparison: Comparison, part: str) -> Sheet:
         Shown("contestant", lambda row: row["contestant"], kind="word"),
         *(_metric(name, units[name]) for name in metrics),
     ]
-    caption = "The same held-out pairs and the same reference (the start) for all; means over pairs and finished runs."
+    caption = "The same pairs and the same reference (the start) for all; means over pairs and finished runs."
     return Sheet("preference", caption, frame, {}, shown, twins=False, part=part)
 
 

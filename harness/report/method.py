@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from harness.report.compare import Comparison, Scale
 
 
-def method_section(plan: Plan, tables: Tables, comparisons: list[Comparison]) -> Section:
+def method_section(plan: Plan, tables: Tables, comparisons: list[Comparison], held_out: bool) -> Section:
     """The estimator, the families, the seeds, the code, and one command that repeats it all."""
     margin = number(plan.recipe.evaluation.margin)
     sentence = f"Differences count from {margin} sd of the start's gold reward; seeds and prompts are both sampled."
@@ -25,7 +25,7 @@ def method_section(plan: Plan, tables: Tables, comparisons: list[Comparison]) ->
         "method",
         "Method, and how to reproduce this",
         sentence,
-        points=_points(comparisons, margin),
+        points=_points(comparisons, margin, held_out),
         sheets=[versions_sheet(tables)],
         codes=[
             Code("Reproduce with one command", f"harness run {_shown_path(plan.recipe.path)}", open=True),
@@ -46,7 +46,7 @@ def _resolved(plan: Plan) -> str:
     return json.dumps(values, indent=1, default=str, ensure_ascii=False)
 
 
-def _points(comparisons: list[Comparison], margin: str) -> list[str]:
+def _points(comparisons: list[Comparison], margin: str, held_out: bool) -> list[str]:
     pairing = "Seeds are not paired: each contestant's runs are taken as independent."
     if all(comparison.paired for comparison in comparisons):
         pairing = "Seeds are paired: the contestants of a seed share start, data order and sampling noise."
@@ -68,8 +68,10 @@ def _points(comparisons: list[Comparison], margin: str) -> list[str]:
         "mean of sigmoid(gold difference), hard the share of wins with ties as one half.",
         "A failed run counts as the start's own scores of that seed, so failing is never an advantage; `gold_finished` "
         "in the tables is over finished runs alone. Runs that wait are in no number.",
-        "Gold is a reward model that no training and no choice of knobs has seen; the oracle, where there is one, is "
-        "the dataset's exact rule.",
+        "Gold is a held-out reward model: no training and no choice of knobs has seen it or its data."
+        if held_out
+        else "That no training and no choice of knobs has seen gold or its data is not shown; see Reward-model trust.",
+        "The oracle, where there is one, is the dataset's exact rule.",
     ]
 
 

@@ -88,12 +88,17 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """The whole report."""
+    """The whole report.
+
+    `banners` stand at its head; `watermark` lies across it.
+    """
 
     title: str
     question: str
     state: str
     sections: list[Section]
+    banners: list[str] = field(default_factory=list)
+    watermark: str = ""
 
     @property
     def has_figures(self) -> bool:
@@ -179,6 +184,8 @@ def markdown(page: Page) -> str:
         _inline(page.state),
         "",
     ]
+    for text in (page.watermark, *page.banners):
+        lines += [f"> **{_inline(text)}**", ""] if text else []
     for section in page.sections:
         lines += [f"## {_inline(section.title)}", "", f"**{_inline(section.sentence)}**", ""]
         lines += [f"- {_inline(text)}" for text in section.points] + [""] * bool(section.points)

@@ -61,11 +61,11 @@ def training(one: Comparison) -> str:
 
 
 def preference(sheet: Sheet) -> str:
-    """What the table of held-out pairs holds."""
+    """What the table of labelled pairs holds."""
     if sheet.frame.empty or len(sheet.frame.columns) < 2:
-        return "No policy has been measured on held-out labelled pairs."
+        return "No policy has been measured on labelled pairs."
     metrics = listed(list(sheet.frame.columns[1:]))
-    return f"{count(len(sheet.frame), 'contestant')} on the same held-out labelled pairs, by {metrics}."
+    return f"{count(len(sheet.frame), 'contestant')} on the same labelled pairs, by {metrics}."
 
 
 def samples(prompts: list[Prompt]) -> str:

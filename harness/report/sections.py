@@ -10,6 +10,7 @@ from harness.report import say
 from harness.report.alarms import alarms_section
 from harness.report.answer import headline, points
 from harness.report.best_of import best_of_sheet
+from harness.report.cards import card_sheet, cards_sheet, checks_sheet, reliability
 from harness.report.given import given_sentence, given_sheet
 from harness.report.guide import candidates_sheet, guide_section
 from harness.report.ledger import costs_sheet, gaps_sheet, metrics_sheet, preference_sheet, runs_sheet, totals_sheet
@@ -21,6 +22,7 @@ from harness.report.sheet import Sheet, count
 from harness.report.sheets import main_sheet, matrix_sheet, pairs_sheet
 from harness.report.stability import agreement_sheet, stability_section, stability_sheet
 from harness.report.standings import compare
+from harness.report.trust import Trust, banners, doubted, trust_points, trusts, watermark
 from harness.report.twins import curves_sheet, measurements_sheet, prompts_sheet
 
 if TYPE_CHECKING:
@@ -42,7 +44,8 @@ def make_page(plan: Plan, store: Store, tables: Tables) -> tuple[Page, list[Shee
     Returns:
         The page, and every table that belongs into files.
     """
-    comparisons = compare(plan, tables)
+    found = trusts(plan, store)
+    comparisons = doubted(compare(plan, tables), plan, found)
     sections = [
         section
         for i, one in enumerate(comparisons)
@@ -51,17 +54,19 @@ def make_page(plan: Plan, store: Store, tables: Tables) -> tuple[Page, list[Shee
     sections.append(alarms_section(tables))
     sections.sort(key=lambda section: (not section.id.startswith("answer"), section.id != "alarms"))
     shared = [_metrics(comparisons), _given(tables), _gaps(tables), _cost(tables), _runs(tables, comparisons)]
-    sections += [*shared, method_section(plan, tables, comparisons)]
+    held_out = bool(found) and all(one.held_out for one in found.values())
+    sections += [*_trust(found), *shared, method_section(plan, tables, comparisons, held_out)]
     whole = [main_sheet(comparisons), pairs_sheet(comparisons), prompts_sheet(comparisons), costs_sheet(tables)]
     whole += [candidates_sheet(comparisons, tables), stability_sheet(comparisons), agreement_sheet(comparisons)]
     whole += [best_of_sheet(comparisons), outputs_sheet(comparisons, tables, plan.recipe.evaluation.metrics)]
-    whole += [curves_sheet(tables), measurements_sheet(tables)]
+    whole += [curves_sheet(tables), measurements_sheet(tables), cards_sheet(found), checks_sheet(found.values())]
     whole += [sheet for section in sections for sheet in section.sheets if sheet.twins and not sheet.part]
     dictionary = dictionary_sheet(whole)
     sections.append(
         Section("dictionary", "Data dictionary", "What every column of the tables means.", sheets=[dictionary])
     )
-    return Page(plan.recipe.name, plan.recipe.question, _state(tables), sections), [*whole, dictionary]
+    page = Page(plan.recipe.name, plan.recipe.question, _state(tables), sections, banners(found), watermark(found))
+    return page, [*whole, dictionary]
 
 
 def _state(tables: Tables) -> str:
@@ -91,7 +96,7 @@ def _of_setting(
         Section("reward-kl", "Reward and distance", say.reward_kl(one), sheets=[best_of_sheet([one], suffix or "-0")]),
         outputs_section(one, tables, plan.recipe.evaluation.metrics, suffix or "-0"),
         Section("training", "Training", say.training(one)),
-        Section("preference", "Held-out preferences", say.preference(preference), sheets=[preference]),
+        Section("preference", "Preferences on labelled pairs", say.preference(preference), sheets=[preference]),
         Section("figures", "More figures", "Figures of the plug-in folders."),
         Section("samples", "Samples side by side", say.samples(prompts), samples=prompts),
     ]
@@ -101,6 +106,22 @@ def _of_setting(
         next(one for one in found if one.id == section).figures.append(figure)
     named = [replace(section, id=section.id + suffix, title=section.title + label) for section in found]
     return [section for section in named if section.figures or not section.id.startswith("figures")]
+
+
+def _trust(found: dict[tuple[str, str], Trust]) -> list[Section]:
+    """Whether the judges can be trusted, a section for each model and dataset."""
+    several = len(found) > 1
+    return [
+        Section(
+            f"trust-{index}" if several else "trust",
+            "Reward-model trust" + (f" · {one.label}" if several else ""),
+            one.sentence,
+            points=trust_points(one),
+            figures=[reliability(one, f"-{index}" if several else "")],
+            sheets=[card_sheet(one, f"-{index}"), checks_sheet([one], f"-{index}")],
+        )
+        for index, one in enumerate(found.values())
+    ]
 
 
 def _several(tables: Tables) -> bool:

@@ -10,6 +10,7 @@ from harness.report.sheet import GAP, Row, Sheet, Shown, chance, interval, make_
 if TYPE_CHECKING:
     from harness.report.compare import Comparison, Estimate
 
+DOUBT = "†"
 MARKS = {"better": "▲", "worse": "▼", "equivalent": "=", "cannot separate": "?"}
 IDS = {"setting": "string", "contestant": "string"}
 ID_MEANINGS = {
@@ -62,6 +63,7 @@ _MAIN_MEANINGS = {
 def main_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
     """One row per contestant: what it gained, how sure that is, and what it cost."""
     found = []
+    doubted = {comparison.name for comparison in comparisons if comparison.caveats}
     for comparison in comparisons:
         for row in comparison.standings:
             values: dict[str, Any] = {"setting": comparison.name, "contestant": row.name}
@@ -77,7 +79,7 @@ def main_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
         Shown("contestant", lambda row: f"{row['contestant']}{' ●' if row['top_set'] else ''}", kind="word"),
         Shown("seeds done / planned", _seeds),
         Shown("gold gain, start-sd [95 %]", lambda row: _estimate(row, "gold", sign=True)),
-        Shown("against the start", _verdict, kind="word"),
+        Shown("against the start", lambda row: _verdict(row, doubted), kind="word"),
         Shown("… at equal length", lambda row: _estimate(row, "lc_gold", sign=True)),
         Shown("oracle gain, start-sd [95 %]", lambda row: _estimate(row, "oracle", sign=True)),
         Shown("soft win rate [95 %]", lambda row: _estimate(row, "soft_win")),
@@ -88,6 +90,7 @@ def main_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
         Shown("gaps", lambda row: row["gap"] or "", kind="prose"),
     ]
     caption = "Contestants, best gold gain first; ● marks the top set, which nothing here is significantly better than."
+    caption += " † marks verdicts that are one grade lower, since gold is in doubt." * bool(doubted)
     return Sheet("main", caption, make_frame(found, _MAIN), _MAIN_MEANINGS, shown, part=part)
 
 
@@ -103,11 +106,13 @@ def _seeds(row: Row) -> str:
     return f"{row['done']} / {row['planned']}" + (f" ({row['failed']} failed)" if row["failed"] else "")
 
 
-def _verdict(row: Row) -> str:
+def _verdict(row: Row, doubted: set[str]) -> str:
+    """The verdict and its p-value; marked where gold is in doubt."""
     if not row["verdict"]:
         return GAP
     p = "" if row["p_holm"] is None else f" (p {chance(row['p_holm'])})"
-    return f"{MARKS.get(row['verdict'], '')} {row['verdict']}{p}".strip()
+    mark = DOUBT * (row["setting"] in doubted)
+    return f"{MARKS.get(row['verdict'], '')} {row['verdict']}{mark}{p}".strip()
 
 
 def _seconds(row: Row) -> str:

@@ -19,7 +19,8 @@ function advise(values, wishes) {
   const found = adviseOne(values.candidates, values, wishes);
   const elsewhere = values.others.filter((other) => adviseOne(other, values, wishes).pick === found.pick).length;
   const clear = [...found.fit].every((one) => one.name === found.pick || found.clear.includes(one.name));
-  return { ...found, grade: found.grade === "B" && elsewhere && clear ? "A" : found.grade };
+  const grade = found.grade === "B" && elsewhere && clear ? "A" : found.grade;
+  return { ...found, grade: found.doubted ? { A: "B", B: "C", C: "D" }[grade] : grade };
 }
 
 function adviseOne(candidates, values, wishes) {
@@ -45,7 +46,7 @@ function adviseOne(candidates, values, wishes) {
   const alone = tied.length === 1 && fit.length > 1;
   const grade = alone && pick.agrees && !unseen ? "B" : "C";
   const best_first = [...tied].sort((a, b) => b.gold[0] - a.gold[0]).map((one) => one.name);
-  return { pick: pick.name, grade, tied: best_first, fit, clear: pick.clear, leftOut };
+  return { pick: pick.name, grade, tied: best_first, fit, clear: pick.clear, doubted: pick.doubted, leftOut };
 }
 
 function readWishes(form) {

@@ -1,0 +1,168 @@
+"""The reward models of a recipe, by role: trained, ready-made, or a rule of the dataset."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness import registry
+from harness.data import SPLITS
+from harness.errors import nearest
+from harness.recipe import ROLES, Evaluation, Part, RewardPart
+
+if TYPE_CHECKING:
+    from harness.recipe_reader import Reader
+
+STEPS = {"proxy": 60, "selection": 60, "gold": 150}
+"""Optimiser steps of a reward model where the recipe does not say; each trains on all prompts of its split."""
+ALLOW = "allow_shared_reward"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_HUB = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+class RewardReader:
+    """Reads `[reward]` and `[reward.<role>]` for the recipe's reader, and collects every problem with its means."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader, self.located, self.problems = reader, reader.located, reader.problems
+
+    def read(self, evaluation: Evaluation) -> tuple[dict[str, RewardPart], tuple[str, ...]]:
+        """Reward models by role, and what they share where the recipe allows it."""
+        tables = self.reader._table(self.reader.values.get("reward", {}), "reward")
+        allowed = tables.pop(ALLOW, False)
+        if not isinstance(allowed, bool):
+            self._problem(f"reward.{ALLOW} is {allowed!r}; it must be true or false", ALLOW)
+        for role in tables:
+            if role not in ROLES:
+                known = ", ".join(ROLES)
+                self._problem(f"there is no reward role '{role}'{nearest(role, ROLES)} (known: {known})", role)
+        found = {role: self._part(role, self.reader._table(tables.get(role, {}), "reward", role)) for role in ROLES}
+        shared = self._shared(found)
+        if allowed is not True:
+            for other, text in shared:
+                self._problem(f"{text}; each role needs a model and data of its own, or say reward.{ALLOW} = true",
+                              *other)  # fmt: skip
+        self._separate(found, evaluation)
+        return found, tuple(text for _, text in shared)
+
+    def _problem(self, text: str, *path: str) -> None:
+        self.problems.add(self.located.where("reward", *path), text)
+
+    def _part(self, role: str, given: dict[str, Any]) -> RewardPart:
+        if "source" in given:
+            return self._ready(role, given)
+        split, rule, pretrain = (given.pop(name, usual) for name, usual in self._usual(role).items())
+        if split not in SPLITS:
+            hint = nearest(str(split), SPLITS)
+            self._problem(f"there is no split '{split}'{hint} (known: {', '.join(SPLITS)})", role, "split")
+        if not isinstance(pretrain, int) or isinstance(pretrain, bool) or pretrain < 0:
+            self._problem(f"reward.{role}.pretrain is {pretrain!r}; it must be a whole number from 0", role, "pretrain")
+            pretrain = 0
+        if rule and role == "gold":
+            self._problem("gold is a reward model; a rule reward is reported as the oracle by itself", role, "rule")
+        elif rule:
+            self._rule(role, rule)
+        base = self._base(role, given.pop("base", None))
+        own = self.reader._spend(f"reward.{role}", given, ("steps", "batch", "micro_batch", "prompts"), "reward", role)
+        values = self.reader._coerce(registry.load("algorithms", "reward"), "reward", given, "reward", role)
+        spend = {"prompts": 0, "steps": STEPS[role], **own}
+        return RewardPart(str(split), int(pretrain), str(rule), values, spend, base)
+
+    @staticmethod
+    def _usual(role: str) -> dict[str, Any]:
+        """Gold rests on another pretraining seed: another seed of fine-tuning alone shares its base's errors."""
+        return {"split": role, "rule": "", "pretrain": int(role == "gold")}
+
+    def _base(self, role: str, given: object) -> Part | None:
+        """Another model to train on, as in [[model]]."""
+        if given is None:
+            return None
+        values = self.reader._table(given, "reward", role, "base")
+        source = values.pop("source", None)
+        owner = self.reader._plugin("models", source, self.located.where("reward", role, "base", "source"))
+        if owner is None:
+            return None
+        return Part(str(source), str(source), self.reader._coerce(owner, str(source), values, "reward", role, "base"))
+
+    def _ready(self, role: str, given: dict[str, Any]) -> RewardPart:
+        """A hub's model with its commit, or a folder with the hash of its content."""
+        source, revision = given.pop("source"), given.pop("revision", None)
+        for name in given:
+            self._problem(f"reward.{role} is ready-made (it has a source); it takes no '{name}'", role, name)
+        part = RewardPart(role, 0, "", {}, {})
+        folder = Path(str(source)) if Path(str(source)).is_absolute() else self.reader.path.parent / str(source)
+        if isinstance(source, str) and folder.is_dir():
+            if revision is not None:
+                self._problem(
+                    f"reward.{role}.revision is for models of the hub; {source} is a folder", role, "revision"
+                )
+            from harness.models.ready import FOLDER, folder_digest
+
+            found = {"source": FOLDER, "sha256": folder_digest(folder), "path": str(folder.resolve())}
+            return replace(part, ready=found)
+        if not isinstance(source, str) or not _HUB.fullmatch(source):
+            self._problem(
+                f"reward.{role}.source is {source!r}; it must be a folder that is there, or a model of the hub such as "
+                "'owner/name'", role, "source",
+            )  # fmt: skip
+        elif not isinstance(revision, str) or not _COMMIT.fullmatch(revision):
+            what = "is missing" if revision is None else f"is {revision!r}"
+            self._problem(
+                f"reward.{role}.revision {what}; it must be the 40 hexadecimal digits of a commit of {source}, since "
+                "what a name or a branch stands for may change (a folder of that name is not there)", role, "revision",
+            )  # fmt: skip
+        return replace(part, ready={"source": str(source), "revision": str(revision)})
+
+    def _rule(self, role: str, rule: object) -> None:
+        """A rule reward is a dimension that every dataset of the recipe gives."""
+        for place, given in enumerate(self.reader._tables("dataset") or [{"source": "lab"}]):
+            source = given.get("source")
+            known = registry.load("data", source).rewards if source in registry.names("data") else ()
+            if rule not in known and source in registry.names("data"):
+                what = f"it gives {', '.join(known)}" if known else "it gives none"
+                hint = nearest(str(rule), known)
+                self._problem(f"dataset {place + 1} ('{source}') has no rule reward '{rule}'{hint} ({what})",
+                              role, "rule")  # fmt: skip
+
+    @staticmethod
+    def _shared(rewards: dict[str, RewardPart]) -> list[tuple[tuple[str, str], str]]:
+        """Where and what two roles share: a ready-made model, a rule, or what they train on."""
+        found = []
+        for (one, a), (other, b) in itertools.combinations(rewards.items(), 2):
+            if a.ready or b.ready:
+                same = {**a.ready, "path": ""} == {**b.ready, "path": ""}
+                name = b.ready.get("path", b.ready.get("source")) if same else ""
+                place, text = "source", f"are one and the same model, {name}"
+            elif a.rule or b.rule:
+                same, place, text = a.rule == b.rule, "rule", f"are the same rule '{a.rule}'"
+            else:
+                same, place, text = a.split == b.split, "split", f"both train on split '{a.split}'"
+            if same:
+                found.append(((other, place), f"reward.{one} and reward.{other} {text}"))
+        return found
+
+    def _separate(self, rewards: dict[str, RewardPart], evaluation: Evaluation) -> None:
+        """What policies learn from must not also judge, and neither may be what they are evaluated on."""
+        models = {role: part.split for role, part in rewards.items() if not part.rule and not part.ready}
+        for role, split in models.items():
+            if split == "train":
+                self._problem(
+                    f"policies and reward.{role} both train on split 'train'; each role needs data of its own",
+                    role, "split",
+                )  # fmt: skip
+        where = self.located.where("evaluation", "split")
+        for who, split in {"policies": "train", **{f"reward.{role}": split for role, split in models.items()}}.items():
+            if split == evaluation.split:
+                verb = "train" if who == "policies" else "trains"
+                self.problems.add(where, f"evaluation.split is '{split}', which {who} {verb} on; use test or ood")
+        why = {
+            "tune": "it is for choosing knobs",
+            "heldout": "its pairs measure accuracy",
+            "pretrain": "the base was trained on it",
+        }
+        if evaluation.split in why:
+            text = f"evaluation.split is '{evaluation.split}': {why[evaluation.split]}; use test or ood"
+            self.problems.add(where, text)

@@ -1,0 +1,213 @@
+"""The trust card of one reward model: what its scores of texts with known worth say about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from harness import keys
+from harness.trust.probes import PROBES
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from harness.trust.calibration import Calibration
+
+COLUMNS = ("part", "name", "prompt_id", "item", "score", "tokens", "oracle")
+"""Of the table of scores. `part` is `pairs` (items `chosen`, `rejected`), `probes` (items of `PROBES`; the original is
+the pair of the same name), `rankings` (items `0`, the best, to `3`) or `samples` (items k). `name` is the row's.
+`score` is null where the text is longer than the model can read, `oracle` where there is no rule."""
+BEST_OF = 4
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share with its 95 % Wilson interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean over prompts with its 95 % interval (t)."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Card:
+    """What is known of one reward model; None where the dataset has nothing to measure it on.
+
+    Attributes:
+        accuracy: share of labelled pairs in the right order, a tie counting a half.
+        by_length: the same for thirds of the pairs by difference in length, from the smallest.
+        longer_rejected: the same where the rejected response is the longer one.
+        best_of_4: how often the best of four ranked responses is scored highest; 0.25 is chance.
+        calibration: of the pairs.
+        length_rank: within a prompt, Spearman's correlation of score and length over the start's samples.
+        length_share: R² of Δr on tanh(Δ length / its sd), without an intercept: the share of the differences that
+            length explains.
+        probes: how often a chosen response is scored above a corruption of it.
+        spread: sd of the scores of one prompt's samples, mean over prompts, in the score's own unit.
+        oracle_pairs: share of labelled pairs that it orders as the oracle does, where the oracle is not indifferent.
+        oracle_rank: within a prompt, Spearman's correlation with the oracle over the start's samples.
+        unreadable: texts that are longer than it can read, which are in no number above.
+        texts: all of them.
+    """
+
+    accuracy: Share | None
+    by_length: tuple[Share, ...]
+    longer_rejected: Share | None
+    best_of_4: Share | None
+    calibration: Calibration | None
+    length_rank: Mean | None
+    length_share: float | None
+    probes: dict[str, Share]
+    spread: Mean | None
+    oracle_pairs: Share | None
+    oracle_rank: Mean | None
+    unreadable: int
+    texts: int
+
+
+def make_card(scores: pd.DataFrame) -> Card:
+    """A card from a table of scores; see `COLUMNS`."""
+    pairs, samples = labelled(scores), scores[(scores["part"] == "samples") & scores["score"].notna()]
+    right, gaps = pairs["right"], pairs["longer_by"]
+    known = pairs[pairs["oracle_gap"].notna() & (pairs["oracle_gap"] != 0)]
+    agree = (known["gap"] * known["oracle_gap"] > 0) + 0.5 * (known["gap"] == 0)
+    return Card(
+        accuracy=share(right),
+        by_length=tuple(found for part in _thirds(gaps.abs()) if (found := share(right.iloc[part])) is not None),
+        longer_rejected=share(right[gaps < 0]),
+        best_of_4=share(_best(scores)),
+        calibration=_calibration(pairs),
+        length_rank=_within(samples, "tokens"),
+        length_share=_length_share(pairs),
+        probes={probe: found for probe in PROBES if (found := share(_beaten(scores, probe))) is not None},
+        spread=mean([float(own["score"].std(ddof=1)) for own in _prompts(samples)]),
+        oracle_pairs=share(agree),
+        oracle_rank=_within(samples[samples["oracle"].notna()], "oracle"),
+        unreadable=int(scores["score"].isna().sum()),
+        texts=len(scores),
+    )
+
+
+_GAPS = {"gap": "score", "longer_by": "tokens", "oracle_gap": "oracle"}
+
+
+def labelled(scores: pd.DataFrame) -> pd.DataFrame:
+    """One row per pair that could be read: `gap` (chosen − rejected), `right`, `longer_by` (tokens), `oracle_gap`."""
+    import pandas as pd
+
+    pairs = scores[scores["part"] == "pairs"].set_index(["name", "item"])[["score", "tokens", "oracle"]]
+    if pairs.empty:
+        return scores.iloc[:0].assign(gap=0.0, right=0.0, longer_by=0.0, oracle_gap=0.0)
+    one, other = (pairs.xs(item, level="item").astype(float) for item in ("chosen", "rejected"))
+    found = pd.DataFrame({new: one[old] - other[old] for new, old in _GAPS.items()})
+    found = found[found["gap"].notna()].sort_index()
+    return found.assign(right=_order(found["gap"]))
+
+
+def _order(gaps: pd.Series[float]) -> pd.Series[float]:
+    """1 for above, a half for equal, 0 for below."""
+    return (gaps > 0).astype(float) + 0.5 * (gaps == 0).astype(float)
+
+
+def share(values: pd.Series[Any]) -> Share | None:
+    """The mean of values between 0 and 1 as a share."""
+    from statsmodels.stats.proportion import proportion_confint
+
+    n = len(values)
+    if n == 0:
+        return None
+    low, high = proportion_confint(float(values.sum()), n, method="wilson")
+    return Share(float(values.mean()), float(low), float(high), n)
+
+
+def mean(values: list[float]) -> Mean | None:
+    """A mean and its t interval; None for fewer than two values."""
+    import numpy as np
+    from scipy import stats
+
+    n = len(values)
+    if n < 2:
+        return None
+    middle = float(np.mean(values))
+    half = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / n**0.5)
+    return Mean(middle, middle - half, middle + half, n)
+
+
+def _thirds(values: pd.Series[float]) -> list[np.ndarray[Any, Any]]:
+    """Places of the smallest, the middle and the largest values; equal ones in the order of their names."""
+    import numpy as np
+
+    order = np.argsort(values.to_numpy(), kind="stable")
+    return np.array_split(order, 3) if len(values) >= 3 else []
+
+
+def _best(scores: pd.DataFrame) -> pd.Series[float]:
+    """1 for each ranking whose best has the highest score, 1 / m where m share it, else 0."""
+    import pandas as pd
+
+    found = []
+    for _, own in scores[scores["part"] == "rankings"].groupby("name", sort=True):
+        values = own.set_index("item")["score"]
+        if values.notna().all():
+            top = values == values.max()
+            found.append(float(top["0"]) / int(top.sum()))
+    return pd.Series(found, dtype=float)
+
+
+def _beaten(scores: pd.DataFrame, probe: str) -> pd.Series[float]:
+    """For each corrupted response whether the original has the higher score, a tie counting a half."""
+    original = scores[(scores["part"] == "pairs") & (scores["item"] == "chosen")].set_index("name")["score"]
+    worse = scores[(scores["part"] == "probes") & (scores["item"] == probe)].set_index("name")["score"]
+    return _order((original.reindex(worse.index) - worse).dropna())
+
+
+def _calibration(pairs: pd.DataFrame) -> Calibration | None:
+    import numpy as np
+
+    from harness.trust.calibration import calibrate
+
+    if pairs.empty:
+        return None
+    first = np.array([int(keys.key(["first", name]), 16) % 2 == 0 for name in pairs.index])
+    return calibrate(pairs["gap"].to_numpy(float), first)
+
+
+def _length_share(pairs: pd.DataFrame) -> float | None:
+    """R² of a line through the origin, so that it does not matter which response is called the first."""
+    import numpy as np
+
+    gaps, longer = pairs["gap"].to_numpy(float), pairs["longer_by"].to_numpy(float)
+    size = float(np.sqrt(np.mean(longer**2))) if len(longer) else 0.0
+    if size == 0 or not gaps.any():
+        return None
+    bent = np.tanh(longer / size)
+    return float((gaps @ bent) ** 2 / ((bent @ bent) * (gaps @ gaps)))
+
+
+def _prompts(samples: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Samples by prompt, where there are at least two."""
+    return (own for _, own in samples.groupby("prompt_id", sort=True) if len(own) > 1)
+
+
+def _within(samples: pd.DataFrame, column: str) -> Mean | None:
+    """Spearman's correlation of the score with a column within each prompt of three samples in which both vary."""
+    from scipy import stats
+
+    found = []
+    for own in _prompts(samples):
+        if len(own) > 2 and own["score"].nunique() > 1 and own[column].nunique() > 1:
+            found.append(float(stats.spearmanr(own["score"], own[column].astype(float)).statistic))
+    return mean(found)

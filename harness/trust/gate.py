@@ -1,0 +1,91 @@
+"""Whether gold may judge: the gate, and how far its errors are the proxy's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.trust.card import Card, labelled
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MOST_KAPPA = 0.25
+SHARED = ((0.0, 0.0), (0.17, 0.25), (0.33, 0.5), (1.0, 1.0))
+"""κ on hard pairs, and the share of gold's error variance that it stands for: by simulation, in
+tests/test_trust_gate.py. Gold then overstates a gain over the truth by up to one plus that share."""
+
+
+@dataclass(frozen=True)
+class Kappa:
+    """Cohen's κ of being right about the same pairs.
+
+    Attributes:
+        value: 0 for independent errors, 1 for the same ones.
+        low: lower end of the 95 % interval.
+        high: upper end.
+        n: pairs.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    @property
+    def overstatement(self) -> float:
+        """By what factor gold may overstate a gain."""
+        import numpy as np
+
+        known, shares = zip(*SHARED, strict=True)
+        return 1 + float(np.interp(self.value, known, shares))
+
+
+def kappa(gold: pd.DataFrame, proxy: pd.DataFrame, third: pd.DataFrame | None) -> Kappa | None:
+    """κ of gold's and proxy's correctness on the hard third of the labelled pairs.
+
+    Easy pairs everybody gets right and impossible ones nobody, so that over all pairs κ is above 0 for models that
+    share nothing. Hard pairs are those whose label has the least margin: between whose responses the oracle sees the
+    least difference; without an oracle, those about which a third model is least sure, which tells hard pairs less well
+    and leaves κ a little too high (0.07 for models that share nothing); without that, all pairs (0.11).
+
+    Args:
+        gold: its table of scores.
+        proxy: the proxy's.
+        third: another reward model's.
+    """
+    import numpy as np
+    from statsmodels.stats.inter_rater import cohens_kappa
+
+    a, b = labelled(gold), labelled(proxy)
+    names = a.index.intersection(b.index)
+    margins = a["oracle_gap"].dropna()
+    if margins.empty and third is not None:
+        margins = labelled(third)["gap"]
+    margins = margins[margins.index.isin(names)].abs()
+    if len(margins) >= 3:
+        names = margins.sort_values(kind="stable").index[: len(margins) // 3]
+    one, other = a.loc[names], b.loc[names]
+    told = ((one["gap"] != 0).to_numpy()) & ((other["gap"] != 0).to_numpy())  # a tie is neither right nor wrong
+    right = [(table["gap"].to_numpy() > 0)[told].astype(int) for table in (one, other)]
+    table = np.zeros((2, 2))
+    np.add.at(table, (right[0], right[1]), 1)
+    if min(table.sum(0).min(), table.sum(1).min()) == 0:
+        return None
+    found = cohens_kappa(table)
+    return Kappa(float(found.kappa), float(found.kappa_low), float(found.kappa_upp), int(table.sum()))
+
+
+def objections(card: Card, shared: Kappa | None) -> list[str]:
+    """Why gold may not judge alone; none where it passes the gate."""
+    found = []
+    if card.accuracy is None:
+        return ["there are no labelled pairs to measure gold on"]
+    if card.accuracy.low <= 0.5:
+        found.append(f"gold may be right no more often than a coin ({card.accuracy.value:.2f} of pairs)")
+    failed = [f"{name} ({one.value:.2f})" for name, one in card.probes.items() if one.low <= 0.5]
+    if failed:
+        found.append(f"gold does not prefer a chosen response to a corrupted one: {', '.join(failed)}")
+    if shared is not None and shared.value > MOST_KAPPA:
+        found.append(f"gold and the proxy err on the same hard pairs (κ {shared.value:.2f}, more than {MOST_KAPPA})")
+    return found

@@ -1,0 +1,154 @@
+"""What the page says of its judges: ticks and crosses, marks, the word held-out, a banner, a watermark."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from synthetic import World, fill, make_cells, make_plan, record
+from test_trust_gate import world
+
+from harness.held_out import Audits
+from harness.plan import Plan
+from harness.report import build
+from harness.stages import Audit, Ready, Separation, Stage, Train
+from harness.store import Store
+
+WORLD = World({"dpo": 3.0, "kto": 0.0})
+CLEAN = {"one": ["policies and proxy"], "other": ["test"], "equal": [0], "near": [0], "of": [12], "example": [""],
+         "apart": [True]}  # fmt: skip
+APART = {"one": ["gold", "gold"], "other": ["proxy-0", "start-0"], "shared": [0, 0], "of": [9, 9], "example": ["", ""]}
+
+
+@dataclass(frozen=True)
+class Page:
+    html: str
+    text: str
+    answer: str
+    tables: Path
+
+    @property
+    def trust(self) -> str:
+        return self.text.split("## Reward-model trust")[1].split("\n## ")[0]
+
+
+def page(
+    root: Path, scores: dict[str, pd.DataFrame] | None, prompts: dict | None = None, weights: dict | None = None,
+    shared: tuple[str, ...] = (), ready: bool = False, gold_base: str = "pretrain-1",
+) -> Page:  # fmt: skip
+    """A report of a world in which dpo is better, with audits as given; without scores they have not run."""
+    cells = make_cells(["dpo", "kto"], 3)
+    fill(root, cells, WORLD)
+    plan = make_plan(cells, 3)
+    gold = cells[0].grades[None].inputs["gold"]
+    start = cells[0].samples[None]
+    assert isinstance(gold, Train)
+    base = {"start": cells[0].policy.inputs["start"]}
+    proxy: Stage = replace(gold, inputs=base, seed="replicate-0", split="proxy")
+    if ready:
+        proxy = Ready({}, source="owner/theirs", revision="f" * 40)
+    if gold_base == "pretrain-0":
+        gold = replace(gold, inputs=base)
+    settings = {"dataset": {}, "pairs": 4, "probed": 2, "batch": 8, "threads": 1}
+    cards = {
+        role: Audit({"reward": own, "sample": start}, **settings) for role, own in (("gold", gold), ("proxy", proxy))
+    }
+    separation = Separation({"gold": gold, "proxy-0": proxy}, dataset={}, sets={})
+    plan = Plan(
+        replace(plan.recipe, shared_rewards=shared), plan.cells,
+        {("lab", "lab", 0): {"gold": gold, "proxy": proxy}}, {("lab", "lab"): Audits(cards, separation)},
+    )  # fmt: skip
+    for role in cards if scores else ():
+        record(root, cards[role], scores=pa.Table.from_pandas(scores[role]))
+    if scores:
+        frames = (pd.DataFrame(prompts or CLEAN), pd.DataFrame(weights or APART))
+        record(root, separation, prompts=pa.Table.from_pandas(frames[0]), weights=pa.Table.from_pandas(frames[1]))
+    answer = build(plan, Store(root), root / "out")
+    html, text = ((root / "out" / name).read_text() for name in ("report.html", "report.md"))
+    return Page(html, text, answer.text, root / "out" / "tables")
+
+
+@pytest.fixture(scope="module")
+def sound() -> dict[str, pd.DataFrame]:
+    return world(0)
+
+
+@pytest.fixture(scope="module")
+def dependent() -> dict[str, pd.DataFrame]:
+    return world(0.5)
+
+
+def test_where_all_is_shown_gold_is_called_held_out_and_nothing_is_marked(tmp_path: Path, sound: dict) -> None:
+    seen = page(tmp_path, sound)
+    assert "Gold is held-out, orders 0.74" in seen.trust
+    assert "✗" not in seen.trust
+    assert "| ✓ |" in seen.trust
+    assert "†" not in seen.text.split("## Data dictionary")[0]
+    assert '<p class="banner"' not in seen.html
+    assert "Gold is a held-out reward model" in seen.text
+    assert re.search(r"\| dpo ● .*▲ better \(p", seen.text)
+    assert "dpo (grade B)" in seen.text
+
+
+BROKEN = {
+    "a prompt of the test": {"prompts": {**CLEAN, "equal": [1], "apart": [False], "example": ["what is it"]}},
+    "too many near duplicates": {"prompts": {**CLEAN, "near": [3], "apart": [False], "example": ["what is it"]}},
+    "a tensor": {"weights": {**APART, "shared": [0, 2], "example": ["", "layers.0"]}},
+    "its base": {"gold_base": "pretrain-0"},
+    "a role": {"shared": ("reward.proxy and reward.gold are one and the same model, theirs",)},
+    "nobody knows": {"ready": True},
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_where_a_guarantee_fails_the_word_is_not_used_and_verdicts_are_marked(
+    tmp_path: Path, sound: dict, what: str
+) -> None:
+    seen = page(tmp_path, sound, **BROKEN[what])
+    for text in (seen.html, seen.text, seen.answer):
+        assert not re.search(r"held.out", text, re.IGNORECASE)
+    assert ("| ? |" if what == "nobody knows" else "| ✗ |") in seen.trust
+    assert '<p class="banner" role="alert">gold is not trustworthy or not independent' in seen.html
+    assert re.search(r"\| dpo ● .*▲ better† \(p", seen.text)
+    assert "dpo (grade C)" in seen.text
+    assert "Gold is in doubt, so that the grade is one lower" in seen.text
+    assert "one grade lower" in seen.answer
+    assert ('class="watermark"' in seen.html) == (what == "a role")
+
+
+def test_a_shared_reward_is_worn_as_a_watermark(tmp_path: Path, sound: dict) -> None:
+    seen = page(tmp_path, sound, shared=("reward.proxy and reward.gold are one and the same model, theirs",))
+    assert '<div class="watermark" aria-hidden="true">Shared reward: reward.proxy and reward.gold are one' in seen.html
+    assert "> **Shared reward: reward.proxy and reward.gold are one and the same model, theirs**" in seen.text
+
+
+def test_a_gold_model_that_errs_with_the_proxy_lowers_every_verdict(tmp_path: Path, dependent: dict) -> None:
+    seen = page(tmp_path, dependent)
+    assert "err on the same hard pairs (κ 0.3" in seen.trust
+    assert "Gold may overstate gains by up to ×1.5" in seen.trust
+    assert re.search(r"\| dpo ● .*▲ better† \(p", seen.text)
+    assert "dpo (grade C)" in seen.text
+    assert not re.search(r"Gold is held.out", seen.text), "gold is not praised where it is doubted"
+
+
+def test_before_the_audits_have_run_nothing_is_claimed(tmp_path: Path) -> None:
+    seen = page(tmp_path, None)
+    assert "Whether gold can be trusted is not known yet: the audit of gold has not run yet" in seen.trust
+    assert not re.search(r"held.out", seen.text, re.IGNORECASE)
+    assert "That no training and no choice of knobs has seen gold or its data is not shown" in seen.text
+
+
+def test_the_tables_hold_the_cards_and_the_guarantees(tmp_path: Path, sound: dict) -> None:
+    seen = page(tmp_path, sound)
+    cards = pd.read_csv(seen.tables / "trust.csv")
+    gold = cards[(cards["role"] == "gold") & (cards["statistic"] == "accuracy")].iloc[0]
+    pairs = sound["gold"].pivot(index="name", columns="item", values="score")
+    assert gold["value"] == pytest.approx(float(np.mean(pairs["chosen"] > pairs["rejected"])))
+    assert gold["low"] < gold["value"] < gold["high"]
+    assert set(pd.read_csv(seen.tables / "separation.csv")["shown"]) == {"✓"}
+    assert 'id="chart-reliability"' in seen.html

@@ -78,7 +78,7 @@ def leave_one_out(rewards: torch.Tensor, samples: int) -> torch.Tensor:
     """(R,) R_k minus the mean of the other K − 1 rewards of its prompt.
 
     Source:
-        Ahmadian et al. 2024, arXiv 2402.14740, equation 9.
+        Ahmadian et al. 2024, arXiv 2402.14740, the RLOO estimator.
     """
     groups = rewards.view(-1, samples)
     others = (groups.sum(1, keepdim=True) - groups) / (samples - 1)

@@ -20,7 +20,7 @@ def clipped_token_losses(
         clip: ε.
 
     Source:
-        Schulman et al. 2017, equation 7. Checked in tests/algorithms/test_on_policy_losses.py.
+        Schulman et al. 2017, arXiv 1707.06347, L^CLIP. Checked in tests/algorithms/test_on_policy_losses.py.
     """
     import torch
 

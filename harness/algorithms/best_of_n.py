@@ -20,7 +20,7 @@ class BestOfN(Algorithm):
     """
 
     paper: ClassVar[Paper] = Paper(
-        "Stiennon et al.", "Learning to summarize from human feedback", "2009.01325", "section 4.3, best of N"
+        "Stiennon et al.", "Learning to summarize from human feedback", "2009.01325", "best of N"
     )
     needs: ClassVar[Needs] = Needs(data="prompts", reward=True)
     trains: ClassVar[bool] = False

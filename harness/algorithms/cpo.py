@@ -61,7 +61,7 @@ class Cpo(PairAlgorithm):
         "Xu et al.",
         "Contrastive preference optimization: pushing the boundaries of LLM performance in machine translation",
         "2401.08417",
-        "equations 3 and 5",
+        "equation 3, and L_NLL",
     )
 
     learning_rate: float = knob(3e-4, valid=above(0), search=Uniform(1e-5, 1e-3, log=True), doc="peak of the schedule")

@@ -91,7 +91,7 @@ class Dpo(PairAlgorithm):
     - `variant`, `label_smoothing`: the loss of the margin (`margin_losses`). Smoothing works with every variant; in
       TRL `sigmoid` and `hinge` ignore it.
     - `normalise = "tokens"`: the score of a response is divided by its tokens, the end token counted, which is
-      length-normalised DPO (Lambert et al. 2024, arXiv 2411.15124, equation 6) and TRL's `sigmoid_norm`. β is then
+      length-normalised DPO (Lambert et al. 2024, arXiv 2411.15124) and TRL's `sigmoid_norm`. β is then
       per token: 5 in that paper, above the search range, which is that of `"sum"`. TRL has it with the sigmoid
       alone, and goes on logging summed rewards.
     - `divergence`, `alpha`: what holds the policy to the reference (`divergence_scores`). The formulas are the

@@ -18,7 +18,7 @@ class FeedbackPrompting(Algorithm):
     """
 
     paper: ClassVar[Paper] = Paper(
-        "Madaan et al.", "Self-Refine: iterative refinement with self-feedback", "2303.17651", "algorithm 1"
+        "Madaan et al.", "Self-Refine: iterative refinement with self-feedback", "2303.17651", "Self-Refine"
     )
     needs: ClassVar[Needs] = Needs(data="prompts", judge=True)
     trains: ClassVar[bool] = False

@@ -22,9 +22,7 @@ class ForwardPrediction(Algorithm):
     That baseline (its equation 1) adds the mean over y to the mean over j; here a token counts alike in both.
     """
 
-    paper: ClassVar[Paper] = Paper(
-        "Weston", "Dialog-based language learning", "1604.06045", "section 4, forward prediction"
-    )
+    paper: ClassVar[Paper] = Paper("Weston", "Dialog-based language learning", "1604.06045", "forward prediction")
     needs: ClassVar[Needs] = Needs(data="judgments")
 
     learning_rate: float = knob(3e-4, valid=above(0), search=Uniform(1e-5, 1e-2, log=True), doc="peak of the schedule")

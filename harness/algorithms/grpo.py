@@ -29,7 +29,8 @@ def group_advantages(scores: torch.Tensor, samples: int, scale: str) -> torch.Te
         scale: `group`: the sd of the prompt's K; `batch`: that of all R; `none`: no division (Dr. GRPO).
 
     Source:
-        Shao et al. 2024, section 4.1.2; the sd has K − 1 in its denominator, as TRL's. Checked in
+        Shao et al. 2024, arXiv 2402.03300, outcome supervision; the sd has K − 1 in its
+        denominator, as TRL's. Checked in
         tests/algorithms/test_on_policy_losses.py.
     """
     groups = scores.view(-1, samples)
@@ -57,7 +58,8 @@ def kl_losses(
         gradient: `reverse` (TRL's `use_bias_correction_kl=True`) or `plain` (False, the paper's).
 
     Source:
-        Shao et al. 2024, equation 4; DeepSeek-V3.2 (arXiv 2512.02556) for the ratio. Checked in
+        Shao et al. 2024, arXiv 2402.03300, its unbiased KL estimator; DeepSeek-V3.2 (arXiv
+        2512.02556) for the ratio. Checked in
         tests/algorithms/test_on_policy_losses.py.
     """
     gap = reference_logps - logps
@@ -80,7 +82,7 @@ class Grpo(OnPolicyAlgorithm):
         "Shao et al.",
         "DeepSeekMath: pushing the limits of mathematical reasoning in open language models",
         "2402.03300",
-        "equation 3",
+        "the GRPO objective",
     )
 
     learning_rate: float = knob(1e-4, valid=above(0), search=Uniform(1e-5, 1e-3, log=True), doc="peak of the schedule")

@@ -22,7 +22,7 @@ class Hindsight(Algorithm):
     """
 
     paper: ClassVar[Paper] = Paper(
-        "Liu et al.", "Chain of hindsight aligns language models with feedback", "2302.02676", "equation 1"
+        "Liu et al.", "Chain of hindsight aligns language models with feedback", "2302.02676", "chain of hindsight"
     )
     needs: ClassVar[Needs] = Needs(data="judgments")
 

@@ -22,7 +22,10 @@ class Ilf(Algorithm):
     """
 
     paper: ClassVar[Paper] = Paper(
-        "Scheurer et al.", "Training language models with language feedback at scale", "2303.16755", "algorithm 1"
+        "Scheurer et al.",
+        "Training language models with language feedback at scale",
+        "2303.16755",
+        "imitation learning from language feedback",
     )
     needs: ClassVar[Needs] = Needs(data="judgments")
 

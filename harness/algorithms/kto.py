@@ -34,7 +34,7 @@ def prospect_losses(
         lambda_undesirable: weight of undesirable ones.
 
     Source:
-        Ethayarajh et al. 2024, equation 8, as λ_y − v. Checked in tests/algorithms/test_kto.py.
+        Ethayarajh et al. 2024, arXiv 2402.01306, L_KTO: λ_y − v. Checked in tests/algorithms/test_kto.py.
     """
     import torch
 
@@ -54,7 +54,7 @@ class Kto(UnpairedAlgorithm):
     """
 
     paper: ClassVar[Paper] = Paper(
-        "Ethayarajh et al.", "KTO: model alignment as prospect theoretic optimization", "2402.01306", "equation 8"
+        "Ethayarajh et al.", "KTO: model alignment as prospect theoretic optimization", "2402.01306", "L_KTO"
     )
 
     learning_rate: float = knob(1e-4, valid=above(0), search=Uniform(1e-5, 1e-3, log=True), doc="peak of the schedule")

@@ -28,7 +28,10 @@ class OnlineDpo(PairAlgorithm):
     """
 
     paper: ClassVar[Paper] = Paper(
-        "Guo et al.", "Direct language model alignment from online AI feedback", "2402.04792", "equation 1, algorithm 1"
+        "Guo et al.",
+        "Direct language model alignment from online AI feedback",
+        "2402.04792",
+        "online AI feedback with the DPO loss",
     )
     needs: ClassVar[Needs] = Needs(data="prompts", reward=True)
 

@@ -58,7 +58,7 @@ class Orpo(PairAlgorithm):
         "Hong et al.",
         "ORPO: monolithic preference optimization without reference model",
         "2403.07691",
-        "equations 6, 7",
+        "L_ORPO; equation 7 for its odds ratio",
     )
 
     learning_rate: float = knob(3e-4, valid=above(0), search=Uniform(1e-5, 1e-3, log=True), doc="peak of the schedule")

@@ -26,7 +26,7 @@ def token_rewards(
     """−β(log π − log π_anchor) on each token, and the score on the last one, (R, T).
 
     Source:
-        Ziegler et al. 2019, equation 2; Ouyang et al. 2022, section 3.5.
+        Ziegler et al. 2019, arXiv 1909.08593; Ouyang et al. 2022, arXiv 2203.02155: the KL in the reward.
     """
     import torch
 
@@ -50,7 +50,7 @@ def advantages_and_returns(
         decay: λ.
 
     Source:
-        Schulman et al. 2016, arXiv 1506.02438, equation 16. Checked in tests/algorithms/test_on_policy_losses.py.
+        Schulman et al. 2016, arXiv 1506.02438, the GAE. Checked in tests/algorithms/test_on_policy_losses.py.
     """
     import torch
 
@@ -92,7 +92,7 @@ def adapted(beta: float, kl: float, target: float) -> float:
     """The coefficient after a rollout whose mean KL was `kl`: β(1 + 0.1 · clamp(kl/target − 1, ±0.2)).
 
     Source:
-        Ziegler et al. 2019, section 2.2.
+        Ziegler et al. 2019, arXiv 1909.08593, the adaptive KL coefficient.
     """
     return beta * (1 + ADAPT * min(max(kl / target - 1, -ADAPT_MOST), ADAPT_MOST))
 
@@ -108,7 +108,7 @@ class Ppo(OnPolicyAlgorithm):
     """
 
     paper: ClassVar[Paper] = Paper(
-        "Schulman et al.", "Proximal policy optimization algorithms", "1707.06347", "equation 9"
+        "Schulman et al.", "Proximal policy optimization algorithms", "1707.06347", "L^CLIP+VF+S"
     )
 
     learning_rate: float = knob(1e-4, valid=above(0), search=Uniform(1e-5, 1e-3, log=True), doc="peak of the schedule")

@@ -28,7 +28,7 @@ def score_function_losses(logps: torch.Tensor, advantages: torch.Tensor) -> torc
         advantages: (B, T) alike for all tokens of a response; no gradient flows through them.
 
     Source:
-        Williams 1992, equation 6. Checked in tests/algorithms/test_on_policy_losses.py.
+        Williams 1992, REINFORCE with a baseline. Checked in tests/algorithms/test_on_policy_losses.py.
     """
     return -(advantages * logps).sum(1)
 
@@ -47,7 +47,7 @@ class Reinforce(OnPolicyAlgorithm):
         "Williams",
         "Simple statistical gradient-following algorithms for connectionist reinforcement learning",
         "10.1007/BF00992696",
-        "equation 6",
+        "REINFORCE with a baseline",
     )
 
     learning_rate: float = knob(1e-4, valid=above(0), search=Uniform(1e-5, 1e-3, log=True), doc="peak of the schedule")

@@ -21,7 +21,7 @@ def pairwise_losses(better: torch.Tensor, worse: torch.Tensor) -> torch.Tensor:
     """−log σ(r_w − r_l), Bradley-Terry, elementwise.
 
     Source:
-        Ouyang et al. 2022, equation 1. Checked in tests/algorithms/test_reward.py.
+        Ouyang et al. 2022, the reward model's loss. Checked in tests/algorithms/test_reward.py.
     """
     from torch.nn.functional import logsigmoid
 
@@ -50,7 +50,7 @@ def mean_over_pairs(losses: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
         counts: (B,) K of each prompt; what lies beyond is padding.
 
     Source:
-        Ouyang et al. 2022, equation 1: all pairs of a prompt are one batch element.
+        Ouyang et al. 2022: all pairs of a prompt are one batch element.
     """
     import torch
 
@@ -111,7 +111,7 @@ class Reward(Algorithm):
         "Ouyang et al.",
         "Training language models to follow instructions with human feedback",
         "2203.02155",
-        "equation 1",
+        "the reward model's loss",
     )
     needs: ClassVar[Needs] = Needs(data="pairs")
     product: ClassVar[str] = "reward"

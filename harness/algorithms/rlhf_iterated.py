@@ -24,7 +24,7 @@ class RlhfIterated(Algorithm):
         "Bai et al.",
         "Training a helpful and harmless assistant with reinforcement learning from human feedback",
         "2204.05862",
-        "section 4.5, iterated online RLHF",
+        "iterated online RLHF",
     )
 
     learning_rate: float = knob(1e-4, valid=above(0), search=Uniform(1e-5, 1e-3, log=True), doc="PPO's, in each round")

@@ -33,7 +33,7 @@ def sequence_ratio_losses(
         clip: how far the ratio may go.
 
     Source:
-        Ahmadian et al. 2024, equation 9, with the clip that TRL 1.16 adds. Checked in
+        Ahmadian et al. 2024, the RLOO estimator, with the clip that TRL 1.16 adds. Checked in
         tests/algorithms/test_on_policy_losses.py.
     """
     import torch
@@ -55,7 +55,7 @@ class Rloo(OnPolicyAlgorithm):
         "Ahmadian et al.",
         "Back to basics: revisiting REINFORCE style optimization for learning from human feedback in LLMs",
         "2402.14740",
-        "equation 9",
+        "the RLOO estimator",
     )
 
     learning_rate: float = knob(1e-4, valid=above(0), search=Uniform(1e-5, 1e-3, log=True), doc="peak of the schedule")

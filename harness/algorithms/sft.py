@@ -26,7 +26,7 @@ class Sft(Algorithm):
         "Ouyang et al.",
         "Training language models to follow instructions with human feedback",
         "2203.02155",
-        "section 3.5",
+        "supervised fine-tuning",
     )
     needs: ClassVar[Needs] = Needs(data="demonstrations")
 

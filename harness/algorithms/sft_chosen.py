@@ -24,7 +24,7 @@ class SftChosen(Algorithm):
         "Rafailov et al.",
         "Direct preference optimization: your language model is secretly a reward model",
         "2305.18290",
-        "section 6, Preferred-FT",
+        "the baseline Preferred-FT",
     )
     needs: ClassVar[Needs] = Needs(data="pairs")
 

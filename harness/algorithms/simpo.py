@@ -25,7 +25,7 @@ def average_losses(chosen: torch.Tensor, rejected: torch.Tensor, beta: float, ga
         gamma_over_beta: the target margin γ in units of β; TRL's `simpo_gamma` is γ itself, beta · gamma_over_beta.
 
     Source:
-        Meng et al. 2024, equation 6. Checked in tests/algorithms/test_pair_losses.py.
+        Meng et al. 2024, arXiv 2405.14734, L_SimPO. Checked in tests/algorithms/test_pair_losses.py.
     """
     from torch.nn.functional import logsigmoid
 
@@ -40,7 +40,7 @@ class Simpo(PairAlgorithm):
     """
 
     paper: ClassVar[Paper] = Paper(
-        "Meng et al.", "SimPO: simple preference optimization with a reference-free reward", "2405.14734", "equation 6"
+        "Meng et al.", "SimPO: simple preference optimization with a reference-free reward", "2405.14734", "L_SimPO"
     )
 
     learning_rate: float = knob(1e-4, valid=above(0), search=Uniform(1e-5, 1e-3, log=True), doc="peak of the schedule")

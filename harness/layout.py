@@ -285,8 +285,11 @@ class Layout:
         }
         return {"samples": samples, "grades": grades}
 
-    def candidates(self, start: Train, replicate: int) -> Grade | None:
-        """Scores of many responses of the start to a few prompts: what its best-of-n curve is computed from."""
+    def pool(self, start: Train, replicate: int) -> Grade | None:
+        """Scores of many responses of the start to a few prompts: what its best-of-n curve is computed from.
+
+        The proxy chooses and gold judges; selection has nothing to say there.
+        """
         asked = self.recipe.evaluation
         if asked.best_of < 2 or not (self.recipe.rewards["proxy"].rule or "proxy" in self.rewards(replicate)):
             return None
@@ -294,11 +297,14 @@ class Layout:
         prompts = min(asked.best_of_prompts, asked.prompts)
         sample = replace(plain, samples=asked.best_of, prompts=prompts, temperature=1.0)
         grade = self._grade(sample, start, start, replicate, None, {})
-        return replace(grade, metrics={"reward": registry.load("metrics", "reward").version})
+        inputs = {role: stage for role, stage in grade.inputs.items() if role != "selection"}
+        return replace(grade, inputs=inputs, metrics={"reward": registry.load("metrics", "reward").version})
 
     def _greedy(self, sample: Sample) -> dict[str, Stage]:
         """The one greedy response to each prompt; best-of-n has none, since its candidates would all be equal."""
-        if not self.recipe.evaluation.greedy or sample.procedure["name"] == "best_of_n":
+        asked = self.recipe.evaluation
+        wanted = asked.greedy and any(registry.load("metrics", name).greedy for name in asked.metrics)
+        if not wanted or sample.procedure["name"] == "best_of_n":
             return {}
         return {"greedy": replace(sample, samples=1, temperature=0.0)}
 

@@ -33,7 +33,7 @@ class Cell:
         samples: by the optimiser step whose policy is sampled, counted over all rounds; None is the final one.
         grades: the same for grades.
         reason: why it cannot run, or empty.
-        candidates: of the start alone: scores of many responses to each of a few prompts, for its best-of-n curve.
+        pool: of the start alone: scores of many responses to each of a few prompts, for its best-of-n curve.
     """
 
     contestant: str
@@ -49,7 +49,7 @@ class Cell:
     samples: Mapping[int | None, Sample]
     grades: Mapping[int | None, Grade]
     reason: str = ""
-    candidates: Grade | None = None
+    pool: Grade | None = None
 
     @property
     def policy(self) -> Train:
@@ -81,8 +81,8 @@ class Plan:
     def targets(self) -> list[Stage]:
         """What the report reads: every grade, and the audits of the reward models."""
         grades: list[Stage] = [grade for cell in self.cells for grade in cell.grades.values()]
-        candidates = [cell.candidates for cell in self.cells if cell.candidates]
-        return [*grades, *candidates, *(stage for found in self.audits.values() for stage in found.stages)]
+        pools = [cell.pool for cell in self.cells if cell.pool]
+        return [*grades, *pools, *(stage for found in self.audits.values() for stage in found.stages)]
 
     @cached_property
     def _stages(self) -> list[Stage]:
@@ -145,8 +145,8 @@ def _cells(layout: Layout, start: Part, replicate: int) -> Iterator[Cell]:
     own = (baseline,) if start.name != "base" else ()
     judged = layout.judged({None: (baseline, None)}, baseline, replicate, {"name": "plain"})
     named = {"contestant": start.label, "algorithm": start.name, "knobs": dict(start.knobs), "is_start": True, **where}
-    candidates = layout.candidates(baseline, replicate)
-    yield (_cut(named, reason) if reason else Cell(**named, trained=baseline, own=own, candidates=candidates, **judged))
+    pool = layout.pool(baseline, replicate)
+    yield (_cut(named, reason) if reason else Cell(**named, trained=baseline, own=own, pool=pool, **judged))
     for contestant in layout.recipe.contestants:
         yield _cell(layout, contestant, start, replicate, where, reason)
 

@@ -58,10 +58,10 @@ def make_cells(
                     {"sample": samples[step], "policy": policy, "start": start, "gold": gold},
                     dataset=DATASET, metrics={"reward": 1}, pairs=4, batch=8, threads=1, step=step,
                 )  # fmt: skip
-            candidates = None
+            pool = None
             if name == "sft" and best_of:
                 many = replace(samples[None], samples=best_of, prompts=4)
-                candidates = replace(grades[None], inputs={**grades[None].inputs, "sample": many})
+                pool = replace(grades[None], inputs={**grades[None].inputs, "sample": many})
             reason = (cut or {}).get(name, "")
             knobs: dict[str, Any] = {} if " " not in name else {"beta": 0.1}
             cells.append(
@@ -79,7 +79,7 @@ def make_cells(
                     samples={} if reason else samples,
                     grades={} if reason else grades,
                     reason=reason,
-                    candidates=candidates,
+                    pool=pool,
                 )
             )
     return cells
@@ -191,8 +191,8 @@ class World:
 
     def many(self, cell: Cell) -> pa.Table:
         """Gold and proxy of the start's many responses; the proxy is gold with noise."""
-        assert cell.candidates is not None
-        sample = cell.candidates.inputs["sample"].settings()
+        assert cell.pool is not None
+        sample = cell.pool.inputs["sample"].settings()
         own = np.random.default_rng([self.seed, cell.replicate, 7])
         gold = 1 + own.normal(0, 2, (sample["prompts"], sample["samples"]))
         prompt = [f"p{p}" for p in range(len(gold)) for _ in gold[p]]
@@ -241,9 +241,9 @@ def fill(root: Path, cells: list[Cell], world: World, skip: set[tuple[str, int]]
                     record(root, stage)
             record(root, cell.samples[step], samples=world.sampled(cell))
             record(root, grade, scores=world.scores(cell, step))
-        if cell.candidates is not None:
-            record(root, cell.candidates.inputs["sample"])
-            record(root, cell.candidates, scores=world.many(cell))
+        if cell.pool is not None:
+            record(root, cell.pool.inputs["sample"])
+            record(root, cell.pool, scores=world.many(cell))
         spent = {"metric": "trained_tokens", "value": 10.0, "n": 1, "unit": "tokens", "better": ""}
         record(root, cell.policy, seconds=3.0, measurements=[spent], curves=world.curves())
 

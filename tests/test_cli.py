@@ -45,6 +45,7 @@ max_response_tokens = 96
 prompts = 8
 samples = 2
 pairs = 16
+best_of = 4
 
 [reward.proxy]
 prompts = 16

@@ -118,12 +118,12 @@ def test_why_there_is_no_best_of_n_is_said(tmp_path):
     fill(tmp_path / "results", cells, World({"dpo": 1.0}))
     assert not isinstance(figure.draw(compared(tmp_path, cells, 2)), str)
     start = next(cell for cell in cells if cell.is_start)
-    assert start.candidates is not None
-    (tmp_path / "results" / start.candidates.name / "record.json").unlink()
-    fail(tmp_path / "results", start.candidates, "out of memory", "it needs 9 GB")
+    assert start.pool is not None
+    (tmp_path / "results" / start.pool.name / "record.json").unlink()
+    fail(tmp_path / "results", start.pool, "out of memory", "it needs 9 GB")
     part = compared(tmp_path, cells, 2)
     assert part.no_best_of == "failed: it needs 9 GB"
     assert {one.seeds for one in part.best_of} == {1}
-    none = [replace(cell, candidates=None) for cell in cells]
+    none = [replace(cell, pool=None) for cell in cells]
     said = figure.draw(compared(tmp_path, none, 2))
     assert "evaluation.best_of is below 2" in said

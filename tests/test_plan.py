@@ -133,20 +133,23 @@ def test_finished_policies_answer_greedily_too_and_best_of_n_does_not(tmp_path: 
     assert "greedy" not in cells["best_of_n"].grades[None].inputs
     off = plan_of(tmp_path, "dpo", "best_of_n", sets=["evaluation.at=[10]", "evaluation.greedy=false"])
     assert {stage.name for stage in off.stages() if stage.kind == "sample"} < {s.name for s in plan.stages()}
-    assert not any("greedy" in stage.inputs for stage in off.stages())
+    unread = plan_of(tmp_path, "dpo", sets=['evaluation.metrics=["reward", "length"]'])
+    for other in (off, unread):
+        assert not any("greedy" in stage.inputs for stage in other.stages())
 
 
 def test_the_start_alone_has_many_responses_for_its_best_of_n_curve(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, "dpo", sets=["evaluation.best_of=16", "evaluation.best_of_prompts=8"])
     for cell in plan.cells:
-        assert (cell.candidates is not None) == cell.is_start
+        assert (cell.pool is not None) == cell.is_start
     start = next(cell for cell in plan.cells if cell.is_start)
-    many, plain = start.candidates.inputs["sample"], start.samples[None]
+    many, plain = start.pool.inputs["sample"], start.samples[None]
     assert many.spec == {**plain.spec, "samples": 16, "prompts": 8}
-    assert start.candidates.metrics == {"reward": 1}
-    assert start.candidates in plan.targets
+    assert start.pool.metrics == {"reward": 1}
+    assert start.pool in plan.targets
+    assert set(start.pool.inputs) == {"sample", "policy", "start", "gold", "proxy"}
     for sets in (["evaluation.best_of=0"], ["evaluation.best_of=1"]):
-        assert not any(cell.candidates for cell in plan_of(tmp_path, "dpo", sets=sets).cells)
+        assert not any(cell.pool for cell in plan_of(tmp_path, "dpo", sets=sets).cells)
 
 
 def test_an_algorithm_may_name_its_start(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_a_shared_stage_is_one_row_and_each_cell_knows_its_share(tmp_path: Path)
     cells = make_cells(["dpo", "kto"], 2)
     fill(tmp_path, cells, WORLD)
     tables = tables_of(tmp_path, cells)
-    many = [cell.candidates for cell in cells if cell.candidates]
+    many = [cell.pool for cell in cells if cell.pool]
     every = {stage.name for stage in walk([*(cell.grades[None] for cell in cells), *many])}
     assert sorted(tables.costs["stage"]) == sorted(every)
     base = next(stage for stage in walk([cells[0].policy]) if stage.spec["algorithm"]["name"] == "pretrain")

@@ -271,7 +271,9 @@ def test_own_are_the_stages_that_nobody_else_rests_on(tmp_path: Path) -> None:
     shared = {cell_of(plan, "ilf", replicate).own[0] for replicate in (0, 1)}  # the refinements of ilf and ilf_dpo
     for cell in plan.cells:
         others = [other for other in plan.cells if other is not cell and not other.is_start]
-        alone = below(cell) - set().union(*map(below, others)) - {*cell.samples.values(), *cell.grades.values()}
+        greedy = {grade.inputs["greedy"] for grade in cell.grades.values() if "greedy" in grade.inputs}
+        evaluation = {*cell.samples.values(), *cell.grades.values(), *greedy}
+        alone = below(cell) - set().union(*map(below, others)) - evaluation
         if not cell.is_start:
             assert set(cell.own) - shared == alone, cell.contestant
             assert (set(cell.own) & shared != set()) == (cell.algorithm in ("ilf", "ilf_dpo"))
@@ -345,6 +347,7 @@ warmup = 0.0
 [evaluation]
 prompts = 3
 samples = 2
+best_of = 4
 pairs = 4
 metrics = ["reward", "length", "kl", "kl_per_token", "entropy"]
 [launch]

@@ -26,7 +26,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, pd.DataFr
     names = ("main", "outputs", "best_of_n", "prompts")
     tables = {name: pd.read_parquet(root / "report" / "tables" / f"{name}.parquet") for name in names}
     scores = pd.concat([read(root, cell.grades[None].name, cell) for cell in cells])
-    many = pd.concat([read(root, cell.candidates.name, cell) for cell in cells if cell.candidates])
+    many = pd.concat([read(root, cell.pool.name, cell) for cell in cells if cell.pool])
     return tables, scores, many
 
 

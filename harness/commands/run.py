@@ -127,9 +127,9 @@ def labels(plan: Plan) -> dict[str, str]:
             found.setdefault(cell.grades[step].name, f"grade {who}")
             if "greedy" in cell.grades[step].inputs:
                 found.setdefault(cell.grades[step].inputs["greedy"].name, f"sample greedy {who}")
-        if cell.candidates:
-            found.setdefault(cell.candidates.inputs["sample"].name, f"candidates {who}")
-            found.setdefault(cell.candidates.name, f"grade candidates {who}")
+        if cell.pool:
+            found.setdefault(cell.pool.inputs["sample"].name, f"pool {who}")
+            found.setdefault(cell.pool.name, f"grade pool {who}")
         for stage in cell.own:
             found.setdefault(stage.name, f"{stage.kind} {who}")
     for (_, _, replicate), roles in plan.rewards.items():

@@ -48,6 +48,8 @@ class Metric(ABC):
     """What a value is of: `sample`, a sampled response; `prompt`, all responses to a prompt, or its greedy one; `pair`,
     a held-out labelled pair; `corpus`, the whole run, which has no prompts to take an interval over."""
 
+    greedy: ClassVar[bool] = False
+    """Whether it reads the greedy responses, which are sampled where some metric does."""
     absent: ClassVar[str] = ""
     """Why it may be without values, as the report says it."""
 

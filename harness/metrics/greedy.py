@@ -20,6 +20,7 @@ class Greedy(Metric):
     unit: ClassVar[str] = "raw score"
     better: ClassVar[str] = "higher"
     level: ClassVar[str] = "prompt"
+    greedy: ClassVar[bool] = True
     absent: ClassVar[str] = "evaluation.greedy is false, or the system has no greedy response (best-of-n)"
 
     def values(self, bench: GradeBench) -> list[Value]:

@@ -16,6 +16,7 @@ class GreedyLength(Metric):
     unit: ClassVar[str] = "tokens"
     better: ClassVar[str] = ""
     level: ClassVar[str] = "prompt"
+    greedy: ClassVar[bool] = True
     absent: ClassVar[str] = "evaluation.greedy is false, or the system has no greedy response (best-of-n)"
 
     def values(self, bench: GradeBench) -> list[Value]:

@@ -31,8 +31,8 @@ class Tables:
         gaps: one row per cell and step without scores: `..., step, status, stage, cause, error, hint`.
         measurements: numbers of the records: `..., step, kind, stage, metric, value, n, unit, better`.
         scores: one value per sample or pair: `..., step, metric, role, level, prompt_id, k, value`.
-        candidates: rewards of many responses of each start, for its best-of-n curve: columns as `scores`.
-        no_candidates: one row per start without them: `setting, contestant, replicate, error`.
+        pool: rewards of many responses of each start, for its best-of-n curve: columns as `scores`.
+        no_pool: one row per start without them: `setting, contestant, replicate, error`.
         curves: what training logged: `..., step, metric, value`.
         costs: one row per stage that has run, and one for a failed attempt that is still known: `stage, kind, label,
             replicate, used_by, status, device, seconds, device_seconds, cpu_seconds, peak_memory_bytes,
@@ -46,8 +46,8 @@ class Tables:
     gaps: pd.DataFrame
     measurements: pd.DataFrame
     scores: pd.DataFrame
-    candidates: pd.DataFrame
-    no_candidates: pd.DataFrame
+    pool: pd.DataFrame
+    no_pool: pd.DataFrame
     curves: pd.DataFrame
     costs: pd.DataFrame
     spent: pd.DataFrame
@@ -65,18 +65,18 @@ def read(plan: Plan, store: Store) -> Tables:
         The tables; a folder whose tables cannot be read is a gap with cause `bad data`, never an error.
     """
     from harness.records import rows
-    from harness.records.files import read_candidates, read_curves, read_scores
+    from harness.records.files import read_curves, read_pool, read_scores
 
     shelf = Shelf(plan, store)
     scores, curves = read_scores(shelf), read_curves(shelf)  # first: a table that cannot be read is a gap
-    candidates, no_candidates = read_candidates(shelf)
+    pool, no_pool = read_pool(shelf)
     return Tables(
         cells=rows.frame(rows.cells(shelf), rows.CELLS),
         gaps=rows.frame(rows.gaps(shelf), rows.GAPS),
         measurements=rows.frame(rows.measurements(shelf), rows.MEASUREMENTS),
         scores=scores,
-        candidates=candidates,
-        no_candidates=no_candidates,
+        pool=pool,
+        no_pool=no_pool,
         curves=curves,
         costs=rows.frame(rows.costs(shelf), rows.COSTS),
         spent=rows.frame(rows.spent(shelf), rows.SPENT),

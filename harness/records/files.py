@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from harness.records.rows import CURVES, NO_CANDIDATES, SCORES, frame
+from harness.records.rows import CURVES, NO_POOL, SCORES, frame
 from harness.records.shelf import FINAL, Shelf, cell_id, steps, trainings
 
 if TYPE_CHECKING:
@@ -34,28 +34,28 @@ def read_scores(shelf: Shelf) -> pd.DataFrame:
     return cast("pd.DataFrame", table.to_pandas())
 
 
-def read_candidates(shelf: Shelf) -> tuple[pd.DataFrame, pd.DataFrame]:
+def read_pool(shelf: Shelf) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Scores of the starts' many responses, and why some are not there."""
     import pyarrow as pa
 
     parts, missing = [], []
     for cell in shelf.plan.cells:
         if cell.is_start and not cell.reason:
-            table = _parquet(cell.candidates, "scores.parquet", SCORE_TEXT, shelf) if cell.candidates else None
+            table = _parquet(cell.pool, "scores.parquet", SCORE_TEXT, shelf) if cell.pool else None
             if table is not None:
                 parts.append(_with(table, {**cell_id(cell), "step": FINAL}))
             else:
                 missing.append({**cell_id(cell), "error": _why_none(shelf, cell)})
     if not parts:
-        return frame([], SCORES), frame(missing, NO_CANDIDATES)
+        return frame([], SCORES), frame(missing, NO_POOL)
     table = pa.concat_tables(parts).unify_dictionaries().select(list(SCORES))
-    return cast("pd.DataFrame", table.to_pandas()), frame(missing, NO_CANDIDATES)
+    return cast("pd.DataFrame", table.to_pandas()), frame(missing, NO_POOL)
 
 
 def _why_none(shelf: Shelf, cell: Cell) -> str:
-    if cell.candidates is None:
+    if cell.pool is None:
         return "evaluation.best_of is below 2, or there is no proxy reward to choose by"
-    fate = shelf.fate_of(cell.candidates, (*cell.own, cell.candidates, cell.candidates.inputs["sample"]))
+    fate = shelf.fate_of(cell.pool, (*cell.own, cell.pool, cell.pool.inputs["sample"]))
     return f"{fate.status}: {fate.error}"
 
 

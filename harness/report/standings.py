@@ -42,7 +42,7 @@ def compare(plan: Plan, tables: Tables) -> list[Comparison]:
 def _setting(name: str, tables: Tables, margin: float, paired: bool) -> Comparison:
     cells, scores = (frame[frame["setting"] == name] for frame in (tables.cells, tables.scores))
     gaps = tables.gaps[(tables.gaps["setting"] == name) & (tables.gaps["step"] == records.FINAL)]
-    no_candidates = tables.no_candidates[tables.no_candidates["setting"] == name]
+    no_pool = tables.no_pool[tables.no_pool["setting"] == name]
     start = next((str(one) for one in cells[cells["is_start"]]["contestant"]), "")
     contestants = sorted((str(one) for one in cells["contestant"].unique()), key=lambda one: one != start)
     found = {role: cubes(scores, "reward", role) for role in ROLES} | {
@@ -72,8 +72,8 @@ def _setting(name: str, tables: Tables, margin: float, paired: bool) -> Comparis
         runs={},
         wins=_wins(found["gold"], start),
         controlled=control(found["gold"], found["length"], start, scales.get("gold")),
-        best_of=best_of(tables.candidates[tables.candidates["setting"] == name], scales),
-        no_best_of="; ".join(no_candidates["error"].unique()),
+        best_of=best_of(tables.pool[tables.pool["setting"] == name], scales),
+        no_best_of="; ".join(no_pool["error"].unique()),
     )
     runs = _runs(empty, "gold", failed) if "gold" in scales else {}
     verdicts = _judge(runs, empty) if runs else None

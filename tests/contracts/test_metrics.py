@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from small import (
@@ -74,6 +75,12 @@ def test_a_metric_gives_one_finite_value_for_each_response_or_pair(name, full):
         own = [value for value in found if value.role == role]
         assert sorted((value.prompt_id, value.k) for value in own) == sorted(places)
         assert all(type(value.value) is float and math.isfinite(value.value) for value in own)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_metric_is_documented(name):
+    level = registry.load("metrics", name).level
+    assert f"| `{name}` | {level} |" in (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", NAMES)

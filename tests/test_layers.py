@@ -18,9 +18,9 @@ LAYERS = [
     {"metrics", "data", "job", "models"},
     {"training"},
     {"algorithms"},
-    {"recipe", "recipe_reader", "locate", "stages"},
+    {"recipe", "recipe_reader", "recipe_tune", "locate", "stages"},
     {"plan", "layout", "store", "lease", "execute", "executors", "causes", "provenance"},
-    {"dispatch"},
+    {"dispatch", "search"},
     {"report", "records", "stats"},
     {"cli", "commands"},
 ]

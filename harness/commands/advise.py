@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 from harness.errors import HarnessError, nearest
-from harness.plan import make_plan
 from harness.recipe import read_recipe
 from harness.records import read
 from harness.report.advice import GIVES, GRADES, NEEDS, Advice, Wishes, advise_all
 from harness.report.standings import compare
+from harness.search.chosen import planned
 from harness.store import Store
 
 
@@ -21,8 +21,9 @@ def show_advice(path: Path, assignments: list[str], results: Path, wishes: Wishe
         HarnessError: a wish that nobody can have; all of them at once.
     """
     _check(wishes)
-    plan = make_plan(read_recipe(path, assignments))
-    tables = read(plan, Store(results))
+    store = Store(results)
+    plan = planned(read_recipe(path, assignments), store)
+    tables = read(plan, store)
     found = advise_all(compare(plan, tables), tables, wishes)
     if as_json:
         print(json.dumps([_values(setting, advice) for setting, advice in found.items()], indent=1))

@@ -63,7 +63,13 @@ def trial_recipe(recipe: Recipe) -> Recipe:
     tune = tune_of(recipe)
     metrics = dict.fromkeys((tune.metric.partition("/")[0], *tune.limits))
     evaluation = replace(
-        recipe.evaluation, split="tune", prompts=tune.prompts, samples=tune.samples, at=(), metrics=tuple(metrics)
+        recipe.evaluation,
+        split="tune",
+        prompts=tune.prompts,
+        samples=tune.samples,
+        at=(),
+        metrics=tuple(metrics),
+        best_of=0,
     )
     rewards = {role: part for role, part in recipe.rewards.items() if role != "gold"}
     return replace(recipe, evaluation=evaluation, rewards=rewards)

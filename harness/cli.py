@@ -57,6 +57,18 @@ def run(
 
 
 @app.command()
+def tune(recipe: Recipe, set_: Set = None, results: Results = RESULTS, as_json: AsJson = False) -> None:
+    """Choose every algorithm's own knobs by the selection reward on the tune prompts, with equal budgets.
+
+    A recipe with [tune] is tuned by `harness run` too, which then compares tuned and default knobs.
+    Example: harness tune recipes/tune_lab.toml
+    """
+    from harness.commands.run import tune_recipe
+
+    tune_recipe(recipe, set_ or [], results, as_json)
+
+
+@app.command()
 def plan(recipe: Recipe, set_: Set = None, results: Results = RESULTS, as_json: AsJson = False) -> None:
     """Show what a recipe would run, what is shared, what cannot run and why. Runs nothing.
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any, cast, get_type_hints
 
-from harness.errors import Problems, nearest
+from harness.errors import HarnessError, Problems, nearest
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,21 @@ class Choice:
         return ", ".join(str(value) for value in self.values)
 
 
-Search = Uniform | Choice | None
+Range = Uniform | Choice
+
+
+@dataclass(frozen=True)
+class By:
+    """A range that depends on another knob, since the number means something else under each of its values."""
+
+    knob: str
+    ranges: tuple[tuple[str | int | float | bool, Range], ...]
+
+    def __str__(self) -> str:
+        return "; ".join(f"{range_} where {self.knob} = {value}" for value, range_ in self.ranges)
+
+
+Search = Range | By | None
 Valid = Between | OneOf | None
 Value = str | int | float | bool
 
@@ -155,3 +170,42 @@ def _as_type(value: object, kind: type) -> Value | None:
     if isinstance(value, str | int | float | bool) and type(value) is kind:
         return value
     return None
+
+
+def ranges(owner: type, fixed: Mapping[str, Value], own: Mapping[str, Range] | None = None) -> dict[str, Range]:
+    """What the tuner searches of a plug-in: its declared ranges but for knobs that are fixed, and a recipe's own.
+
+    Args:
+        owner: the plug-in class.
+        fixed: knobs with a value of their own, which are not searched.
+        own: ranges that stand in place of the declared ones, or are added to them.
+
+    Raises:
+        HarnessError: a range depends on a knob that is searched itself, or on a value that it says nothing about.
+    """
+    found: dict[str, Range] = {}
+    for name, item in knobs(owner).items():
+        search = (own or {}).get(name, item.search)
+        if name in fixed or search is None:
+            continue
+        found[name] = _by(owner, name, search, fixed, own or {}) if isinstance(search, By) else search
+    return found
+
+
+def _by(owner: type, name: str, search: By, fixed: Mapping[str, Value], own: Mapping[str, Range]) -> Range:
+    if search.knob in own and search.knob not in fixed:
+        raise HarnessError(
+            f"the range of '{name}' depends on '{search.knob}', which is searched too; give '{name}' one"
+        )
+    value = fixed.get(search.knob, knobs(owner)[search.knob].default)
+    for known, range_ in search.ranges:
+        if known == value:
+            return range_
+    raise HarnessError(f"'{name}' has no range where {search.knob} = {value!r}; give it one")
+
+
+def inside(range_: Range, value: Value) -> bool:
+    """Whether a value lies in a range."""
+    if isinstance(range_, Choice):
+        return value in range_.values
+    return isinstance(value, int | float) and range_.low <= value <= range_.high

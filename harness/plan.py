@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,7 +11,7 @@ from harness.errors import HarnessError
 from harness.held_out import READERS, Audits, audits
 from harness.knobs import Value
 from harness.layout import Layout
-from harness.recipe import Contestant, Part, Recipe
+from harness.recipe import Contestant, Part, Place, Recipe
 from harness.stages import Grade, Sample, Stage, Train, walk
 
 
@@ -93,8 +93,12 @@ class Plan:
         return list(self._stages)
 
 
-def make_plan(recipe: Recipe) -> Plan:
+def make_plan(recipe: Recipe, replicates: Iterable[int] | None = None) -> Plan:
     """Expand a recipe.
+
+    Args:
+        recipe: what was asked.
+        replicates: other ones than the recipe's 0, 1, ...
 
     Raises:
         HarnessError: no cell can run; the message says why for each algorithm.
@@ -105,7 +109,7 @@ def make_plan(recipe: Recipe) -> Plan:
     for model in recipe.models:
         for dataset in recipe.datasets:
             layout = Layout(recipe, model, dataset)
-            for replicate in range(recipe.replicates):
+            for replicate in range(recipe.replicates) if replicates is None else tuple(replicates):
                 rewards[model.label, dataset.label, replicate] = layout.rewards(replicate)
                 for start in recipe.starts:
                     cells += _cells(layout, start, replicate)
@@ -160,14 +164,16 @@ def _cell(
     layout: Layout, contestant: Contestant, start: Part, replicate: int, where: dict[str, Any], no_start: str
 ) -> Cell:
     """A contestant; where the setting's start cannot be made, there is nothing to compare it with."""
+    place = (layout.model.label, layout.dataset.label, start.label, replicate)
+    knobs = contestant.knobs_at(place)
     named = {
         "contestant": contestant.label,
         "algorithm": contestant.algorithm,
-        "knobs": contestant.knobs,
+        "knobs": knobs,
         "is_start": False,
         **where,
     }
-    algorithm = layout.algorithm(contestant.algorithm, contestant.knobs)
+    algorithm = layout.algorithm(contestant.algorithm, knobs)
     name = contestant.start or algorithm.start or start.name
     begun = start if name == start.name else layout.part(name)
     reason = layout.missing(algorithm, contestant.algorithm, name) or no_start
@@ -175,8 +181,17 @@ def _cell(
     same = layout.start(begun, replicate) == baseline
     if not algorithm.trains and same and algorithm.procedure() == {"name": "plain"}:
         reason = "it is the start itself"
+    if contestant.tuned is not None and _unchanged(layout, contestant, place):
+        reason = "the knobs that it had before won the search"
     if reason:
         return _cut(named, reason)
-    made = layout.made(algorithm, contestant, begun, replicate)
+    made = layout.made(algorithm, replace(contestant, knobs=knobs), begun, replicate)
     judged = layout.judged(made.policies, baseline, replicate, algorithm.procedure())
     return Cell(**named, trained=made.policies[None][0], own=made.own, **judged)
+
+
+def _unchanged(layout: Layout, contestant: Contestant, place: Place) -> bool:
+    """Whether tuning has left a contestant of this setting as the recipe has it, in every replicate."""
+    own = layout.algorithm(contestant.algorithm, contestant.knobs)
+    places = [(*place[:3], replicate) for replicate in range(layout.recipe.replicates)]
+    return all(layout.algorithm(contestant.algorithm, contestant.knobs_at(at)) == own for at in places)

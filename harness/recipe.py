@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
 from harness.data import SPLITS
 from harness.job import Budget
-from harness.knobs import Between, OneOf, Value, above, knob
+from harness.knobs import Between, OneOf, Range, Value, above, knob
 from harness.locate import override, read_toml
 
 STARTS = ("base", "sft", "sft_chosen")
 ROLES = ("proxy", "selection", "gold")
+Place: TypeAlias = tuple[str, str, str, int]
+"""Labels of model, dataset and start, and the replicate."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,12 @@ class Contestant:
     knobs: Mapping[str, Value]
     start: str
     where: str
+    tuned: tuple[tuple[Place, Mapping[str, Value]], ...] | None = None
+    """Knobs that tuning chose, by place; None where the recipe's own knobs are compared."""
+
+    def knobs_at(self, place: Place) -> Mapping[str, Value]:
+        """The knobs in a setting and replicate."""
+        return next((knobs for where, knobs in self.tuned or () if where == place), self.knobs)
 
 
 @dataclass(frozen=True)
@@ -115,6 +124,27 @@ class Launch:
 
 
 @dataclass(frozen=True)
+class Tune:
+    """How knobs are chosen before the comparison: alike for all, by the selection reward on the `tune` prompts.
+
+    Attributes:
+        limits: what a trial may not exceed, by metric; a trial above one is not chosen.
+        search: ranges that the recipe sets, by algorithm and knob.
+    """
+
+    trials: int = knob(12, valid=Between(low=1), doc="finished trials of each contestant in a study; failures count")
+    random: int = knob(8, valid=Between(low=0), doc="random trials, after the one of the recipe's own knobs")
+    studies: int = knob(1, valid=Between(low=1), doc="independent studies; 1, or one for each replicate")
+    sampler: str = knob("tpe", valid=OneOf(("tpe", "gp", "random")), doc="what proposes trials after the random ones")
+    metric: str = knob("reward/selection", doc="what is maximised, a metric of the trial's responses")
+    prompts: int = knob(100, valid=Between(low=2), doc="tune prompts")
+    samples: int = knob(2, valid=Between(low=1), doc="K, responses per tune prompt")
+    device_seconds: float = knob(0.0, valid=Between(low=0), doc="a study asks no more once it spent them; 0: no cap")
+    limits: Mapping[str, float] = field(default_factory=lambda: {"kl": 50.0, "empty": 0.1})
+    search: Mapping[str, Mapping[str, Range]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A question, and all that decides the answer.
 
@@ -135,6 +165,7 @@ class Recipe:
     path: Path
     text: str
     shared_rewards: tuple[str, ...] = ()
+    tune: Tune | None = None
 
 
 def read_recipe(path: Path, assignments: list[str] | None = None) -> Recipe:

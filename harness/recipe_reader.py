@@ -15,9 +15,9 @@ from harness.knobs import Between, Value, coerce
 from harness.locate import Located, Step
 from harness.recipe import STARTS, Contestant, Evaluation, Launch, Part, Recipe
 from harness.recipe_rewards import RewardReader
+from harness.recipe_tune import TuneReader
 
 NOT_YET = {
-    "tune": "tuning comes later; until then give values with grid.<knob> = [...]",
     "report": "there is nothing to set about the report yet",
 }
 
@@ -25,7 +25,7 @@ NOT_YET = {
 class Reader:
     """Reads the tables of a recipe one by one, and collects every problem."""
 
-    TABLES = ("model", "dataset", "start", "budget", "evaluation", "reward", "algorithm", "launch")
+    TABLES = ("model", "dataset", "start", "budget", "evaluation", "reward", "algorithm", "tune", "launch")
     PLAIN = ("name", "question", "replicates")
 
     def __init__(self, located: Located, path: Path) -> None:
@@ -47,12 +47,13 @@ class Reader:
         rewards, shared = RewardReader(self).read(evaluation)
         contestants = self._contestants(starts)
         launch = self._launch()
+        tune = TuneReader(self.located, self.problems).read(contestants, rewards, self._replicates())
         self.problems.check()
         return Recipe(
             str(self.values["name"]), str(self.values.get("question", "")), int(self.values.get("replicates", 5)),
             models, datasets,
             starts, budget, evaluation, rewards, contestants, launch, self.path, self.located.text,
-            shared,
+            shared, tune,
         )  # fmt: skip
 
     def _top_level(self) -> None:
@@ -76,6 +77,10 @@ class Reader:
             self.problems.add(
                 self.located.where("replicates"), f"replicates is {count!r}; it must be a whole number from 1"
             )
+
+    def _replicates(self) -> int:
+        count = self.values.get("replicates", 5)
+        return int(count) if count in Between(low=1) else 1
 
     def _table(self, value: object, *path: Step) -> dict[str, Any]:
         if isinstance(value, dict):

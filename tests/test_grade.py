@@ -279,6 +279,18 @@ def test_what_a_dataset_does_not_have_is_an_absent_row(world, tmp_path):
     assert {"kl", "length"} <= set(measured)
 
 
+def test_without_pairs_for_the_evaluation_prompts_there_is_nothing_to_hold_responses_against(world, tmp_path):
+    class Elsewhere(SmallData):
+        def rows(self, view, split):
+            if (view, split) == ("pairs", "test"):
+                raise HarnessError("no pairs in split 'test'")
+            return super().rows(view, split)
+
+    measured, _ = graded(tmp_path, world, Elsewhere())
+    assert not [name for name in measured if name.startswith(("bleu", "rouge", "soft_win_chosen", "hard_win_chosen"))]
+    assert measured["preference_accuracy"].n == 10
+
+
 def test_another_rendering_than_that_of_the_samples_is_refused(world, tmp_path):
     table = [line | {"prompt_hash": "0" * 16} for line in samples(world["sample"])]
     pq.write_table(pa.Table.from_pylist(table), tmp_path / "samples.parquet")

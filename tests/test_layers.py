@@ -18,9 +18,9 @@ LAYERS = [
     {"metrics", "data", "job", "models", "trust"},
     {"training"},
     {"algorithms"},
-    {"recipe", "recipe_reader", "recipe_rewards", "locate", "stages"},
+    {"recipe", "recipe_reader", "recipe_rewards", "recipe_tune", "locate", "stages"},
     {"plan", "layout", "held_out", "store", "lease", "execute", "executors", "causes", "provenance"},
-    {"dispatch"},
+    {"dispatch", "search"},
     {"report", "records", "stats"},
     {"cli", "commands"},
 ]

@@ -42,7 +42,6 @@ BAD = {
     "reward as contestant": ('[[algorithm]]\nname = "reward"', ":3: there is no algorithm 'reward'"),
     "simpo with a reference": ('[[algorithm]]\nname = "simpo"\nreference = "sft"', "simpo has no knob 'reference'"),
     "unknown table": (f"{SHORTEST[11:]}\n[budgett]\nsteps = 3", "a recipe has no 'budgett'; did you mean 'budget'?"),
-    "later table": (f"{SHORTEST[11:]}\n[tune]\ntrials = 3", "[tune]: not yet"),
     "later executor": (f'{SHORTEST[11:]}\n[launch]\nexecutor = "slurm"', "launch.executor = 'slurm': not yet"),
     "later benchmark": (f'{SHORTEST[11:]}\n[evaluation]\nlm_eval = ["piqa"]', "evaluation.lm_eval: not yet"),
     "micro-batch": (f"{SHORTEST[11:]}\n[budget]\nmicro_batch = 7", "budget.micro_batch is 7; it must divide budget.batch = 32"),

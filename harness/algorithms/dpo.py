@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from harness.algorithms import Needs, Paper
 from harness.algorithms._pairs import PairAlgorithm
 from harness.errors import HarnessError
-from harness.knobs import Between, OneOf, Uniform, above, knob
+from harness.knobs import Between, By, OneOf, Uniform, above, knob
 
 if TYPE_CHECKING:
     import torch
@@ -112,7 +112,10 @@ class Dpo(PairAlgorithm):
 
     learning_rate: float = knob(1e-4, valid=above(0), search=Uniform(1e-5, 1e-3, log=True), doc="peak of the schedule")
     beta: float = knob(
-        0.1, valid=above(0), search=Uniform(0.01, 1.0, log=True), doc="strength of the pull to the reference"
+        0.1,
+        valid=above(0),
+        search=By("normalise", (("sum", Uniform(0.01, 1.0, log=True)), ("tokens", Uniform(0.1, 10.0, log=True)))),
+        doc="strength of the pull to the reference",
     )
     variant: str = knob("sigmoid", valid=OneOf(("sigmoid", "robust", "hinge")), doc="which loss of the margin")
     label_smoothing: float = knob(0.0, valid=Between(0, 0.5, open_high=True), doc="assumed share of flipped labels")

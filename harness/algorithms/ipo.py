@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harness.algorithms import Needs, Paper
 from harness.algorithms._pairs import PairAlgorithm
-from harness.knobs import OneOf, Uniform, above, knob
+from harness.knobs import By, OneOf, Uniform, above, knob
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +45,12 @@ class Ipo(PairAlgorithm):
     needs: ClassVar[Needs] = Needs(data="pairs", reference=True)
 
     learning_rate: float = knob(1e-4, valid=above(0), search=Uniform(1e-5, 1e-3, log=True), doc="peak of the schedule")
-    tau: float = knob(0.5, valid=above(0), search=Uniform(0.05, 5.0, log=True), doc="the margin aimed at is 1/(2 tau)")
+    tau: float = knob(
+        0.5,
+        valid=above(0),
+        search=By("normalise", (("tokens", Uniform(0.05, 5.0, log=True)), ("sum", Uniform(0.01, 1.0, log=True)))),
+        doc="the margin aimed at is 1/(2 tau)",
+    )
     normalise: str = knob(
         "tokens", valid=OneOf(("tokens", "sum")), doc="log-ratios per token, or summed as in the paper"
     )

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 from harness.errors import HarnessError, nearest
-from harness.plan import make_plan
 from harness.recipe import read_recipe
 from harness.records import read
 from harness.report.advice import GIVES, GRADES, NEEDS, Advice, Wishes, advise_all
 from harness.report.standings import compare
 from harness.report.trust import doubted, trusts
+from harness.search.chosen import planned
 from harness.store import Store
 
 
@@ -22,8 +22,8 @@ def show_advice(path: Path, assignments: list[str], results: Path, wishes: Wishe
         HarnessError: a wish that nobody can have; all of them at once.
     """
     _check(wishes)
-    plan = make_plan(read_recipe(path, assignments))
     store = Store(results)
+    plan = planned(read_recipe(path, assignments), store)
     tables = read(plan, store)
     found = advise_all(doubted(compare(plan, tables), plan, trusts(plan, store)), tables, wishes)
     if as_json:

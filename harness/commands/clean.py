@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from harness.plan import make_plan
 from harness.recipe import read_recipe
+from harness.search.chosen import planned
 from harness.stages import Stage
 from harness.store import Store
 
@@ -15,7 +15,8 @@ WEIGHTS = ("policy", "reward", "checkpoints")
 
 def clean_recipe(path: Path, assignments: list[str], results: Path, yes: bool) -> None:
     """Show, or with `yes` remove, the weights that nothing unfinished of a recipe needs."""
-    plan, store = make_plan(read_recipe(path, assignments)), Store(results)
+    store = Store(results)
+    plan = planned(read_recipe(path, assignments), store)
     found = removable(plan.stages(), store)
     total = sum(size for _, size in found)
     for folder, size in found:

@@ -7,8 +7,9 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-from harness.plan import Plan, make_plan
+from harness.plan import Plan
 from harness.recipe import read_recipe
+from harness.search.chosen import planned
 from harness.stages import Stage
 from harness.stats.power import smallest_difference
 from harness.store import Store
@@ -16,8 +17,9 @@ from harness.store import Store
 
 def show_plan(path: Path, assignments: list[str], results: Path, as_json: bool) -> None:
     """Print a plan."""
-    plan = make_plan(read_recipe(path, assignments))
-    described = describe(plan, Store(results))
+    store = Store(results)
+    plan = planned(read_recipe(path, assignments), store)
+    described = describe(plan, store)
     print(json.dumps(described, indent=1) if as_json else _text(described))
 
 

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 from harness.errors import HarnessError
-from harness.plan import make_plan
 from harness.recipe import read_recipe
+from harness.search.chosen import TRIALS, planned, trials_file
 from harness.store import RECORD, SPEC, Store
 
 TABLES = ("samples.parquet", "scores.parquet", "curves.parquet", "prompts.parquet", "weights.parquet")
@@ -21,7 +21,8 @@ def publish_recipe(path: Path, results: Path) -> None:
         HarnessError: the comparison is not finished, or its recipe is more than one file.
     """
     recipe = read_recipe(path)
-    plan, store = make_plan(recipe), Store(results)
+    store = Store(results)
+    plan = planned(recipe, store)
     if re.search(r"^\s*extends\s*=", recipe.text, re.MULTILINE):
         raise HarnessError(f"{path} extends another recipe; a published comparison is one file, so write it in one")
     missing = [stage.name for stage in plan.stages() if not store.done(stage.name)]
@@ -36,6 +37,8 @@ def publish_recipe(path: Path, results: Path) -> None:
         for name in (SPEC, RECORD, *TABLES):
             if (source / name).exists():
                 shutil.copyfile(source / name, target / name)
+    if trials_file(store, recipe).exists():
+        shutil.copyfile(trials_file(store, recipe), draft / TRIALS)
     (draft / "recipe.toml").write_text(recipe.text, encoding="utf-8")
     shutil.rmtree(home, ignore_errors=True)
     draft.rename(home)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from harness.commands.run import Progress, open_executor
+from harness.commands.run import Progress, labels, open_executor, search
 from harness.errors import HarnessError, nearest
-from harness.plan import make_plan
 from harness.provenance import made_by
 from harness.recipe import read_recipe
+from harness.search.chosen import planned
 from harness.store import Store
 
 
@@ -24,8 +24,11 @@ def reproduce_published(name: str, results: Path, into: Path) -> int:
     from harness import dispatch
 
     recipe = read_recipe(home / "recipe.toml")
-    plan, fresh = make_plan(recipe), Store(into / name)
-    progress = Progress(plan)
+    fresh = Store(into / name)
+    if recipe.tune is not None:
+        search(recipe, fresh)
+    plan = planned(recipe, fresh)
+    progress = Progress(labels(plan))
     executor = open_executor(recipe.launch, recipe)
     summary = dispatch.run(plan.targets, fresh, executor, retries=recipe.launch.retries, on_event=progress)
     progress.close(summary)

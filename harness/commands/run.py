@@ -6,17 +6,21 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness import registry
-from harness.plan import Plan, make_plan
 from harness.recipe import Launch, Recipe, read_recipe
+from harness.search.chosen import planned
+from harness.search.trials import tune_of
 from harness.store import Store
 
 if TYPE_CHECKING:
     from harness.dispatch import Event, Summary
     from harness.executors import Executor
+    from harness.plan import Plan
     from harness.stages import Stage
 
 
@@ -24,11 +28,13 @@ def run_recipe(path: Path, assignments: list[str], results: Path, reports: Path,
     """Run what is missing, report, and print the answer. Returns the exit code."""
     from harness import dispatch
 
-    recipe = read_recipe(path, assignments)
-    plan = make_plan(recipe)
     store = Store(results)
+    recipe = read_recipe(path, assignments)
+    if recipe.tune is not None:
+        search(recipe, store)
+    plan = planned(recipe, store)
     executor = open_executor(recipe.launch, recipe)
-    progress = Progress(plan)
+    progress = Progress(labels(plan))
     summary = dispatch.run(plan.targets, store, executor, retries=recipe.launch.retries, on_event=progress)
     progress.close(summary)
     _report(plan, store, reports, as_json, summary)
@@ -48,9 +54,38 @@ def open_executor(launch: Launch, recipe: Recipe) -> Executor:
     return found
 
 
+def tune_recipe(path: Path, assignments: list[str], results: Path, as_json: bool) -> None:
+    """Finish every study of a recipe, and print what was chosen."""
+    recipe = read_recipe(path, assignments)
+    studies = search(replace(recipe, tune=tune_of(recipe)), Store(results))
+    print(json.dumps({"studies": studies}, indent=1) if as_json else "\n".join(_chosen(study) for study in studies))
+
+
+def search(recipe: Recipe, store: Store) -> list[dict[str, Any]]:
+    """Tune, telling how far it is."""
+    from harness.search.run import tune
+
+    progress = Progress({})
+    return tune(recipe, store, lambda: open_executor(recipe.launch, recipe), progress, progress.say)
+
+
+def _chosen(study: dict[str, Any]) -> str:
+    trials = study["trials"]
+    if study["chosen"] is None:
+        return f"{study['setting']} {study['contestant']}: {len(trials)} of {study['planned']} trials"
+    best = trials[study["chosen"]]
+    knobs = ", ".join(f"{n} = {v:.3g}" if isinstance(v, float) else f"{n} = {v}" for n, v in best["knobs"].items())
+    failed = sum(trial["status"] == "failed" for trial in trials)
+    seconds = sum(trial["device_seconds"] for trial in trials)
+    scores = [f"{one['score']:.3f}" if one["score"] is not None else "failed" for one in (trials[0], best)]
+    spent = f"{len(trials)} trials ({failed} failed), {seconds:.0f} device-seconds"
+    return f"{study['setting']} {study['contestant']}: {knobs}; {study['metric']} {scores[0]} to {scores[1]}; {spent}"
+
+
 def report_recipe(path: Path, assignments: list[str], results: Path, reports: Path, as_json: bool) -> None:
     """Build the report from what is there."""
-    _report(make_plan(read_recipe(path, assignments)), Store(results), reports, as_json, None)
+    store = Store(results)
+    _report(planned(read_recipe(path, assignments), store), store, reports, as_json, None)
 
 
 def _report(plan: Plan, store: Store, reports: Path, as_json: bool, summary: Summary | None) -> None:
@@ -67,10 +102,10 @@ def _report(plan: Plan, store: Store, reports: Path, as_json: bool, summary: Sum
 class Progress:
     """Tells what runs now, what is left, and roughly for how long: one line that is rewritten on a terminal."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, labels: Mapping[str, str]) -> None:
         self.began = time.monotonic()
         self.first_done = -1
-        self.labels = labels(plan)
+        self.labels = labels
         self.terminal = sys.stderr.isatty()
 
     def __call__(self, event: Event) -> None:
@@ -99,6 +134,11 @@ class Progress:
             return ""
         seconds = (time.monotonic() - self.began) / made * (event.total - event.done)
         return f", about {seconds / 60:.0f} min left" if seconds > 90 else f", about {seconds:.0f} s left"
+
+    def say(self, text: str, labels: Mapping[str, str]) -> None:
+        """Begin a part of the work: what it is, and what to call its stages."""
+        self.labels, self.first_done, self.began = labels, -1, time.monotonic()
+        self._line(text)
 
     def _line(self, text: str) -> None:
         sys.stderr.write(("\r\033[K" if self.terminal else "") + text + "\n")

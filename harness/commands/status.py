@@ -8,15 +8,16 @@ from pathlib import Path
 
 from harness.commands.run import labels
 from harness.lease import free, newest
-from harness.plan import make_plan
 from harness.recipe import read_recipe
+from harness.search.chosen import planned
 from harness.stages import walk
 from harness.store import Store
 
 
 def show_status(path: Path, assignments: list[str], results: Path, as_json: bool) -> None:
     """Print how far a comparison is."""
-    plan, store = make_plan(read_recipe(path, assignments)), Store(results)
+    store = Store(results)
+    plan = planned(read_recipe(path, assignments), store)
     stages, names = plan.stages(), labels(plan)
     state: dict[str, str] = {}
     failures = {}

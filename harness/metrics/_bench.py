@@ -66,8 +66,12 @@ class GradeBench:
         """The dataset's chosen responses to the prompts that were sampled; none where it has no pairs for them."""
         if "pairs" not in self.dataset.views:
             return {}
+        try:
+            rows = self.dataset.rows("pairs", self._split)
+        except HarnessError:  # it has pairs, and none in this split
+            return {}
         found: dict[str, list[str]] = {}
-        for row in self.dataset.rows("pairs", self._split):
+        for row in rows:
             if row["prompt_id"] in self.by_prompt and row["chosen"] not in found.get(row["prompt_id"], []):
                 found.setdefault(row["prompt_id"], []).append(row["chosen"])
         return found

@@ -115,6 +115,23 @@ def test_the_sandwich_is_that_of_statsmodels():
     assert ((own - own.mean()) ** 2).sum() ** 0.5 / P == pytest.approx(by_prompt.bse[0])
 
 
+def test_the_sandwich_of_wins_is_that_of_statsmodels():
+    from statsmodels.genmod.families import Binomial
+    from statsmodels.genmod.generalized_linear_model import GLM
+
+    gain, longer, _ = world(6, quality=2.0, slope=0.1, shift=4.0)
+    x = np.tanh(longer / longer.std()).ravel()
+    prompts = np.broadcast_to(np.arange(P)[None, :, None, None], gain.shape).ravel()
+    by_prompt = GLM(special.expit(gain).ravel(), np.stack([np.ones_like(x), x], 1), family=Binomial()).fit(
+        cov_type="cluster", cov_kwds={"groups": prompts, "use_correction": False}
+    )
+    found, mean = controlled(gain, longer, win=True)
+    equal = special.expit(by_prompt.params[0])
+    own = found.scores.mean(0)
+    assert mean.value == pytest.approx(equal)
+    assert ((own - own.mean()) ** 2).sum() ** 0.5 / P == pytest.approx(by_prompt.bse[0] * equal * (1 - equal), rel=1e-4)
+
+
 def test_without_overlap_there_is_no_number():
     gain, longer, _ = world(7, quality=0.0, slope=0.05, shift=40.0)
     said = length_controlled(gain, longer, None, win=False)

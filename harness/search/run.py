@@ -1,0 +1,222 @@
+"""The search of a recipe: ask every study, run all that was asked at once, tell, and go on. Safe to stop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.dispatch import run as run_stages
+from harness.errors import HarnessError
+from harness.lease import Busy, Lease
+from harness.plan import Cell, make_plan
+from harness.recipe import Recipe
+from harness.search.chosen import TRIALS, choose, folder_of, setting_name
+from harness.search.study import Search, open_storage
+from harness.search.trials import problems, trial_cells, tune_of
+from harness.store import write_whole
+
+if TYPE_CHECKING:
+    from harness.dispatch import Event
+    from harness.executors import Executor
+    from harness.recipe import Tune
+    from harness.stages import Stage
+    from harness.store import Store
+
+JOURNAL = "journal.log"
+NOT_ITS_OWN = "bad data"
+"""A failure that says nothing about a trial's knobs, such as a full disk: the trial stays open, for the next run."""
+SCHEMA = 1
+
+
+def tune(
+    recipe: Recipe,
+    store: Store,
+    executor: Callable[[], Executor],
+    on_event: Callable[[Event], None] = lambda event: None,
+    on_round: Callable[[str, dict[str, str]], None] = lambda text, labels: None,
+) -> list[dict[str, Any]]:
+    """Finish every study of a recipe.
+
+    Args:
+        recipe: what is tuned, and with which budget.
+        store: where the stages of trials and the journal are.
+        executor: opens one; each round of trials closes its own.
+        on_event: told of everything that happens to a stage.
+        on_round: told before each round what it is, and what to call its stages.
+
+    Returns:
+        The studies as `trials.json` holds them.
+
+    Raises:
+        HarnessError: another run tunes this recipe, or what the trials of a study rest on has failed; all other studies
+            are finished then.
+    """
+    folder = folder_of(store, recipe)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with Lease(folder):
+            return _Tuning(recipe, store, executor, on_event, on_round, folder).to_the_end()
+    except Busy as error:
+        raise HarnessError(f"{folder}: {error}; wait for it, or end it") from error
+
+
+class _Tuning:
+    def __init__(
+        self,
+        recipe: Recipe,
+        store: Store,
+        executor: Callable[[], Executor],
+        on_event: Callable[[Event], None],
+        on_round: Callable[[str, dict[str, str]], None],
+        folder: Path,
+    ) -> None:
+        self.recipe, self.store, self.executor, self.folder = recipe, store, executor, folder
+        self.on_event, self.on_round = on_event, on_round
+        self.tune: Tune = tune_of(recipe)
+        storage = open_storage(folder / JOURNAL)
+        self.searches = [Search(problem, self.tune, storage) for problem in problems(recipe, make_plan(recipe))]
+        self.starts: dict[str, Cell] = {}
+        self.stuck: dict[str, str] = {}
+        """Studies that cannot go on, and why."""
+
+    def to_the_end(self) -> list[dict[str, Any]]:
+        """Rounds of trials until no study asks for more."""
+        while True:
+            for search in self.searches:
+                if search.problem.name not in self.stuck:
+                    self._ask(search)
+            asked = [search for search in self.searches if search.open() and search.problem.name not in self.stuck]
+            found = self._write()
+            if not asked and self.stuck:
+                raise HarnessError("\n".join(self.stuck.values()))
+            if not asked:
+                return found
+            self._round(asked)
+
+    def _ask(self, search: Search) -> None:
+        """Top up: all trials that wait for no other's outcome at once, guided ones one by one."""
+        trials, limit = search.trials(), self.tune.trials
+        if self._stopped(search):
+            return
+        free = limit if self.tune.sampler == "random" else min(limit, 1 + self.tune.random)
+        wanted = free if len(trials) < free else min(limit, len(trials) + (not search.open()))
+        if self.tune.device_seconds:  # a cap can only be kept where each trial's cost is known before the next
+            wanted = min(wanted, len(trials) + (not search.open()))
+        for _ in range(wanted - len(trials)):
+            search.ask()
+
+    def _stopped(self, search: Search) -> bool:
+        return bool(self.tune.device_seconds) and _spent(search) >= self.tune.device_seconds
+
+    def _round(self, searches: list[Search]) -> None:
+        """Run all open trials of all studies, and tell what came of them."""
+        laid = []
+        for search in searches:
+            asked = search.open()
+            start, _, *cells = trial_cells(self.recipe, search.problem, [search.values(trial) for trial in asked])
+            self.starts[search.problem.name] = start
+            laid += [(search, trial.number, cell) for trial, cell in zip(asked, cells, strict=True)]
+        targets: list[Stage] = [cell.grades[None] for _, _, cell in laid]
+        self._announce(laid)
+        targets += [start.grades[None] for start in self.starts.values()]
+        run_stages(targets, self.store, self.executor(), retries=self.recipe.launch.retries, on_event=self.on_event)
+        for search, number, cell in laid:
+            self._tell(search, number, cell)
+
+    def _announce(self, laid: list[tuple[Search, int, Cell]]) -> None:
+        left = sum(max(self.tune.trials - len(search.trials()), 0) for search in self.searches)
+        labels = {
+            stage.name: f"{stage.kind} {search.problem.contestant.label} trial {number}"
+            for search, number, cell in laid
+            for stage in (*cell.own, cell.samples[None], cell.grades[None])
+        }
+        self.on_round(f"tuning: {len(laid)} trials, at most {left} after them", labels)
+
+    def _tell(self, search: Search, number: int, cell: Cell) -> None:
+        own = (*cell.own, cell.samples[None], cell.grades[None])
+        failures = [failure for stage in own if (failure := self.store.failure(stage.name))]
+        record = self.store.record(cell.grades[None].name)
+        notes: dict[str, Any] = {
+            "device_seconds": sum(_cost(self.store, stage) for stage in dict.fromkeys(own)),
+            "stages": {"policy": cell.policy.name, "grade": cell.grades[None].name},
+        }
+        if record is None and failures and failures[0]["cause"] != NOT_ITS_OWN:
+            search.tell(number, None, {}, {**notes, "cause": failures[0]["cause"], "error": failures[0]["error"]})
+        elif record is None:
+            self.stuck[search.problem.name] = self._blocked(search, cell)
+        else:
+            measured = {item["metric"]: float(item["value"]) for item in record["measurements"]}
+            excess = {name: measured[name] - most for name, most in self.tune.limits.items() if name in measured}
+            if self.tune.metric not in measured:
+                known = ", ".join(measured)
+                raise HarnessError(
+                    f"tune.metric '{self.tune.metric}' was not measured in {cell.contestant}; there is {known}"
+                )
+            kept = {name: measured[name] for name in (self.tune.metric, *excess)}
+            search.tell(number, measured[self.tune.metric], excess, {**notes, "measured": kept})
+
+    def _blocked(self, search: Search, cell: Cell) -> str:
+        from harness.stages import walk
+
+        causes = {stage.name: self.store.failure(stage.name) for stage in walk([cell.grades[None]])}
+        told = [f"{name}: {found['cause']}: {found['error']}" for name, found in causes.items() if found]
+        return f"{search.problem.name}: what its trials rest on has failed; nothing was lost\n" + "\n".join(told)
+
+    def _write(self) -> list[dict[str, Any]]:
+        """Keep all studies in one whole file, which needs no Optuna to be read."""
+        found = [self._study(search) for search in self.searches]
+        text = json.dumps({"schema": SCHEMA, "recipe": self.recipe.name, "studies": found}, indent=1, allow_nan=False)
+        write_whole(self.folder / TRIALS, text)
+        return found
+
+    def _study(self, search: Search) -> dict[str, Any]:
+        problem = search.problem
+        trials = [self._trial(search, place, trial) for place, trial in enumerate(search.trials())]
+        done = len(trials) >= self.tune.trials or (self._stopped(search) and not search.open())
+        finished = done and all(trial["status"] != "open" for trial in trials)
+        start = self._start(search)
+        return {
+            **{"contestant": problem.contestant.label, "algorithm": problem.contestant.algorithm},
+            **{"setting": setting_name(problem.setting), "place": list(problem.setting), "number": problem.number},
+            **{"key": problem.key, "metric": self.tune.metric, "limits": dict(self.tune.limits)},
+            **{"space": {name: _plain_range(range_) for name, range_ in problem.space.items()}},
+            **{"planned": self.tune.trials, "device_seconds_cap": self.tune.device_seconds, "start": start},
+            **{"trials": trials, "finished": finished, "chosen": choose(trials) if finished else None},
+        }
+
+    def _start(self, search: Search) -> float | None:
+        cell = self.starts.get(search.problem.name) or trial_cells(self.recipe, search.problem, [])[0]
+        self.starts[search.problem.name] = cell
+        record = self.store.record(cell.grades[None].name)
+        measured = {item["metric"]: float(item["value"]) for item in (record or {}).get("measurements", [])}
+        return measured.get(self.tune.metric)
+
+    def _trial(self, search: Search, place: int, trial: Any) -> dict[str, Any]:
+        notes, told = trial.user_attrs, trial.state.is_finished()
+        failed = told and "cause" in notes
+        return {
+            **{"trial": place, "number": trial.number, "phase": search.phase(place), "knobs": search.values(trial)},
+            **{"status": "failed" if failed else "done" if told else "open", "cause": notes.get("cause", "")},
+            **{"score": trial.value if told and not failed else None, "measured": notes.get("measured", {})},
+            **{"feasible": told and not failed and all(value <= 0 for value in trial.constraints.values())},
+            **{"device_seconds": notes.get("device_seconds", 0.0), "stages": notes.get("stages", {})},
+        }
+
+
+def _spent(search: Search) -> float:
+    return sum(float(trial.user_attrs.get("device_seconds", 0.0)) for trial in search.trials())
+
+
+def _cost(store: Store, stage: Stage) -> float:
+    """Device-seconds of a stage, failed attempts included."""
+    found = store.record(stage.name) or store.failure(stage.name) or {}
+    spent = (found.get("cost") or {}).get("device_seconds") or 0.0
+    return float(spent) + float(found.get("failed_device_seconds") or 0.0)
+
+
+def _plain_range(range_: Any) -> dict[str, Any]:
+    if hasattr(range_, "values"):
+        return {"choice": list(range_.values)}
+    return {"low": range_.low, "high": range_.high, "log": range_.log}

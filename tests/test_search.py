@@ -1,0 +1,357 @@
+"""Tuning: equal budgets, what is chosen and by what, failures, restarts, and the comparison that follows."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clerk import Clerk, peak
+
+from harness.errors import HarnessError
+from harness.plan import make_plan
+from harness.recipe import Recipe, read_recipe
+from harness.search.chosen import planned
+from harness.search.run import tune
+from harness.search.trials import SEEDS, problems, trial_cells
+from harness.stages import walk
+from harness.store import Store
+
+HERE = Path(__file__).parent
+RECIPE = """
+name = "x"
+replicates = 2
+[tune]
+trials = 6
+random = 3
+[[algorithm]]
+name = "dpo"
+[[algorithm]]
+name = "kto"
+lambda_desirable = 1.0
+lambda_undesirable = 1.0
+"""
+
+
+def recipe_of(folder: Path, *sets: str, text: str = RECIPE) -> Recipe:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "r.toml"
+    path.write_text(text)
+    return read_recipe(path, list(sets))
+
+
+def search(folder: Path, *sets: str, text: str = RECIPE, **clerk: Any) -> tuple[list[dict[str, Any]], Clerk]:
+    store = Store(folder / "results")
+    worker = Clerk(store, **clerk)
+    return tune(recipe_of(folder, *sets, text=text), store, lambda: worker), worker
+
+
+def knobs_of(study: dict[str, Any]) -> list[dict[str, Any]]:
+    return [trial["knobs"] for trial in study["trials"]]
+
+
+def best(study: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = study["trials"][study["chosen"]]
+    return found
+
+
+def test_every_contestant_has_the_same_number_of_finished_trials_and_its_own_knobs_first(tmp_path: Path) -> None:
+    studies, _ = search(tmp_path)
+    assert [len(study["trials"]) for study in studies] == [6, 6]
+    for study in studies:
+        assert study["finished"]
+        assert [trial["phase"] for trial in study["trials"]] == ["own", *["random"] * 3, *["guided"] * 2]
+        first = study["trials"][0]
+        assert first["knobs"] == {"learning_rate": 1e-4, "beta": 0.1}
+        assert first["score"] == pytest.approx(peak(first["knobs"]))
+        assert best(study)["score"] == max(trial["score"] for trial in study["trials"])
+        assert [trial["device_seconds"] for trial in study["trials"]] == [6.0] * 6, "train, sample and grade"
+
+
+def test_fixed_knobs_are_not_searched(tmp_path: Path) -> None:
+    studies, _ = search(tmp_path)
+    assert list(studies[1]["space"]) == ["learning_rate", "beta"]
+
+
+@pytest.mark.parametrize(("sampler", "more"), [("tpe", 20), ("gp", 3)])
+def test_the_sampler_learns_from_trials_that_it_did_not_draw(tmp_path: Path, sampler: str, more: int) -> None:
+    """On one knob with one peak: after 10 random trials the next ones come closer to it on average."""
+    text = RECIPE.split("[[algorithm]]")[0] + '[[algorithm]]\nname = "dpo"\nbeta = 0.2\n'
+    studies, _ = search(tmp_path, f"tune.trials={11 + more}", "tune.random=10", f"tune.sampler={sampler}", text=text)
+    trials = studies[0]["trials"]
+    drawn = [trial["score"] for trial in trials if trial["phase"] == "random"]
+    guided = [trial["score"] for trial in trials if trial["phase"] == "guided"]
+    assert len(guided) == more
+    assert sum(guided) / more > sum(drawn) / 10 + 0.1
+
+
+def test_trials_see_tune_prompts_and_no_gold(tmp_path: Path) -> None:
+    _, worker = search(tmp_path)
+    samples = [stage for stage in worker.ran if stage.kind == "sample"]
+    grades = [stage for stage in worker.ran if stage.kind == "grade"]
+    assert {stage.spec["split"] for stage in samples} == {"tune"}
+    assert len(grades) == 2 * 6 + 1, "and the start"
+    assert all("gold" not in stage.inputs for stage in grades)
+    assert not any(stage.spec.get("split") in ("gold", "test", "heldout") for stage in worker.ran)
+
+
+def test_no_seed_of_the_comparison_was_tuned_on(tmp_path: Path) -> None:
+    _, worker = search(tmp_path)
+    seeds = {str(stage.spec.get("seed", "")) for stage in worker.ran}
+    assert f"replicate-{SEEDS}" in seeds
+    assert not seeds & {f"replicate-{number}" for number in range(2)}
+
+
+def test_a_failed_trial_is_finished_and_the_worst(tmp_path: Path) -> None:
+    def fragile(knobs: dict[str, Any]) -> float:
+        if knobs["learning_rate"] > 2e-4:
+            raise FloatingPointError("the loss is nan")
+        return peak(knobs)
+
+    studies, _ = search(tmp_path, "tune.trials=8", "tune.random=6", score=fragile)
+    for study in studies:
+        failed = [trial for trial in study["trials"] if trial["status"] == "failed"]
+        assert len(study["trials"]) == 8
+        assert failed
+        assert all(trial["cause"] == "divergence" and trial["score"] is None for trial in failed)
+        assert all(trial["device_seconds"] == 2.0 for trial in failed), "what it had spent counts"
+        assert best(study)["status"] == "done"
+
+
+def test_a_trial_above_a_limit_is_not_chosen(tmp_path: Path) -> None:
+    sets = ("tune.trials=8", "tune.random=7", "tune.limits.kl=1.5")
+    rate = {"score": lambda knobs: knobs["learning_rate"], "kl": lambda knobs: 1e4 * knobs["learning_rate"]}
+    studies, _ = search(tmp_path, *sets, **rate)
+    for study in studies:
+        kept = [t for t in study["trials"] if t["measured"]["kl"] <= 1.5]
+        assert max(t["score"] for t in study["trials"]) > max(t["score"] for t in kept), "the limit matters"
+        assert [t["feasible"] for t in study["trials"]] == [t in kept for t in study["trials"]]
+        assert best(study)["score"] == max(t["score"] for t in kept)
+
+
+def test_where_no_trial_keeps_the_limits_the_own_knobs_stay(tmp_path: Path) -> None:
+    studies, _ = search(tmp_path, "tune.limits.kl=0.5")
+    assert [study["chosen"] for study in studies] == [0, 0]
+
+
+def test_a_cap_on_device_seconds_ends_a_study(tmp_path: Path) -> None:
+    studies, _ = search(tmp_path, "tune.device_seconds=13")
+    assert [len(study["trials"]) for study in studies] == [3, 3], "6 s each; the third crosses 13 s"
+    assert all(study["finished"] for study in studies)
+
+
+def test_more_trials_go_on_where_fewer_ended(tmp_path: Path) -> None:
+    few, _ = search(tmp_path)
+    many, worker = search(tmp_path, "tune.trials=8")
+    whole, _ = search(tmp_path / "whole", "tune.trials=8")
+    assert knobs_of(many[0])[:6] == knobs_of(few[0])
+    assert many[0]["trials"] == whole[0]["trials"]
+    assert sum(stage.kind == "grade" for stage in worker.ran) == 2 * 2
+
+
+def test_studies_are_independent_and_share_no_seed(tmp_path: Path) -> None:
+    studies, _ = search(tmp_path, "tune.studies=2")
+    assert [study["number"] for study in studies] == [0, 1, 0, 1]
+    assert knobs_of(studies[0])[0] == knobs_of(studies[1])[0]
+    assert knobs_of(studies[0])[1] != knobs_of(studies[1])[1]
+
+
+def test_what_was_told_outlives_kills_of_the_controller(tmp_path: Path) -> None:
+    """Killed at ten places, the search ends as one that was never disturbed, and no finished stage runs twice."""
+    whole, worker = search(tmp_path / "whole")
+    recipe_of(tmp_path / "killed")
+    every = len(worker.ran)
+    code = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); from test_search import search;"
+        "search(Path(sys.argv[2]), die_after=int(sys.argv[3]))"
+    )
+    ran, deaths = 0, 0
+    while True:
+        own = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])}
+        command = [sys.executable, "-c", code, str(HERE), str(tmp_path / "killed"), "4"]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, env=own)
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL, done.stderr
+        ran, deaths = ran + 4, deaths + 1
+    studies = json.loads((tmp_path / "killed/results/tuning/x/trials.json").read_text())["studies"]
+    assert deaths >= 10
+    assert ran <= every
+    assert studies == whole
+
+
+def test_a_line_that_a_killed_writer_left_unfinished_is_cut_off(tmp_path: Path) -> None:
+    whole, _ = search(tmp_path)
+    journal = tmp_path / "results/tuning/x/journal.log"
+    with journal.open("ab") as file:
+        file.write(b'{"op_code":4,"work')
+    again, _ = search(tmp_path, "tune.trials=7")
+    assert again[0]["trials"][:6] == whole[0]["trials"]
+
+
+def test_a_trial_whose_values_were_being_written_is_asked_again(tmp_path: Path) -> None:
+    whole, _ = search(tmp_path / "whole")
+    journal = tmp_path / "whole/results/tuning/x/journal.log"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    cuts = range(5, len(lines), len(lines) // 6)
+    for cut in cuts:
+        folder = tmp_path / f"cut-{cut}"
+        (folder / "results/tuning/x").mkdir(parents=True)
+        (folder / "results/tuning/x/journal.log").write_bytes(b"".join(lines[:cut]))
+        studies, _ = search(folder)
+        assert [knobs_of(study) for study in studies] == [knobs_of(study) for study in whole]
+        assert [study["chosen"] for study in studies] == [study["chosen"] for study in whole]
+
+
+def test_optuna_reads_the_journal_by_itself(tmp_path: Path) -> None:
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    studies, _ = search(tmp_path)
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "results/tuning/x/journal.log")))
+    found = optuna.get_all_study_summaries(storage=storage)
+    assert len(found) == 2
+    study = optuna.load_study(storage=storage, study_name=found[0].study_name)
+    assert study.best_value == best(studies[0])["score"]
+    assert {trial.state.name for trial in study.get_trials()} == {"COMPLETE"}
+
+
+def test_two_at_once_are_refused(tmp_path: Path) -> None:
+    from harness.lease import Lease
+
+    folder = tmp_path / "results/tuning/x"
+    folder.mkdir(parents=True)
+    with Lease(folder), pytest.raises(HarnessError, match="worked on by"):
+        search(tmp_path)
+
+
+def test_what_all_trials_rest_on_may_fail_without_costing_one(tmp_path: Path) -> None:
+    class Broken(Clerk):
+        def _measure(self, stage: Any) -> dict[str, float]:
+            if stage.kind == "train" and stage.spec["algorithm"]["name"] == "sft":
+                raise FloatingPointError("no start")
+            return super()._measure(stage)
+
+    store = Store(tmp_path / "results")
+    with pytest.raises(HarnessError, match="no start"):
+        tune(recipe_of(tmp_path), store, lambda: Broken(store))
+    studies, _ = search(tmp_path)
+    whole, _ = search(tmp_path / "whole")
+    assert studies == whole
+
+
+def test_the_comparison_has_each_contestant_as_it_was_and_as_it_was_tuned(tmp_path: Path) -> None:
+    recipe = recipe_of(tmp_path)
+    before = make_plan(recipe)
+    studies, _ = search(tmp_path)
+    after = planned(recipe, Store(tmp_path / "results"))
+    tuned = {cell.contestant: cell for cell in after.cells if cell.contestant.endswith("tuned")}
+    assert set(tuned) == {"dpo tuned", "kto tuned"}
+    assert tuned["dpo tuned"].knobs == best(studies[0])["knobs"]
+    assert {stage.name for stage in before.stages()} < {stage.name for stage in after.stages()}
+    trained = {stage.name for cell in after.cells for stage in cell.own}
+    trials = {trial["stages"]["policy"] for study in studies for trial in study["trials"]}
+    assert not trained & trials, "fresh seeds: no policy of a trial is judged again"
+
+
+def test_each_replicate_has_the_knobs_of_its_own_study(tmp_path: Path) -> None:
+    studies, _ = search(tmp_path, "tune.studies=2")
+    plan = planned(recipe_of(tmp_path, "tune.studies=2"), Store(tmp_path / "results"))
+    cells = sorted((cell.replicate, cell.knobs) for cell in plan.cells if cell.contestant == "dpo tuned")
+    assert cells == [(number, best(studies[number])["knobs"]) for number in range(2)]
+
+
+def test_where_the_own_knobs_won_there_is_nothing_to_compare(tmp_path: Path) -> None:
+    search(tmp_path, score=lambda knobs: -abs(math.log(knobs["learning_rate"] / 1e-4)))
+    plan = planned(recipe_of(tmp_path), Store(tmp_path / "results"))
+    reasons = {cell.contestant: cell.reason for cell in plan.cells if cell.contestant.endswith("tuned")}
+    assert reasons == dict.fromkeys(("dpo tuned", "kto tuned"), "the knobs that it had before won the search")
+
+
+def test_a_search_of_another_recipe_is_not_taken_for_this_ones(tmp_path: Path) -> None:
+    search(tmp_path)
+    plan = planned(recipe_of(tmp_path, "budget.steps=61"), Store(tmp_path / "results"))
+    assert not [cell for cell in plan.cells if cell.contestant.endswith("tuned")]
+
+
+def test_a_range_may_depend_on_another_knob(tmp_path: Path) -> None:
+    text = (
+        'name = "x"\n[tune]\n[[algorithm]]\nname = "ipo"\n[[algorithm]]\nname = "ipo"\nnormalise = "sum"\nlabel = "b"\n'
+    )
+    recipe = recipe_of(tmp_path, text=text)
+    spaces = [problem.space["tau"] for problem in problems(recipe, make_plan(recipe))]
+    assert [str(space) for space in spaces] == ["0.05 to 5 (log)", "0.01 to 1 (log)"]
+
+
+def test_a_recipe_may_set_ranges(tmp_path: Path) -> None:
+    more = (
+        "[tune.search.dpo]\nbeta = { low = 0.05, high = 0.2, log = true }\nlabel_smoothing = { choice = [0.0, 0.1] }\n"
+    )
+    studies, _ = search(tmp_path, text=RECIPE + more)
+    assert studies[0]["space"]["label_smoothing"] == {"choice": [0.0, 0.1]}
+    assert all(0.05 <= knobs["beta"] <= 0.2 for knobs in knobs_of(studies[0]))
+
+
+REFUSED = {
+    "split": ("split = 'test'", "knobs are chosen on split 'tune'"),
+    "gold": ("metric = 'reward/gold'", "gold judges the comparison"),
+    "oracle": ("metric = 'reward/oracle'", "oracle judges the comparison"),
+    "metric": ("metric = 'rewards/selection'", "did you mean 'reward'?"),
+    "limit": ("limits.kll = 3", "did you mean 'kl'?"),
+    "no role": ("metric = 'reward'", "reward/selection"),
+    "word": ("trails = 3", "did you mean 'trials'?"),
+    "random": ("random = 12", "11 at most"),
+    "studies": ("studies = 3", "it must be 1, or 2"),
+    "knob": ("search.dpo.betta = { low = 0.1, high = 1.0 }", "did you mean 'beta'?"),
+    "range": ("search.dpo.beta = { low = 1.0, high = 0.1 }", "low must be below high"),
+    "log": ("search.dpo.label_smoothing = { low = 0.0, high = 0.1, log = true }", "above 0 on a log scale"),
+    "shape": ("search.dpo.beta = [0.1, 1.0]", "it must be { low"),
+    "valid": ("search.dpo.beta = { low = -1.0, high = 1.0 }", "valid: (0, inf)"),
+    "default": ("search.dpo.beta = { low = 0.3, high = 1.0 }", "the default 0.1"),
+    "stranger": ("search.ipo.tau = { low = 0.1, high = 1.0 }", "no [[algorithm]] of the recipe has that name"),
+    "dependent": ("search.dpo.normalise = { choice = ['sum', 'tokens'] }", "depends on 'normalise'"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_tuned_is_refused_at_reading(case: str, tmp_path: Path) -> None:
+    line, message = REFUSED[case]
+    text = 'name = "x"\nreplicates = 2\n[[algorithm]]\nname = "dpo"\n[tune]\n' + line
+    with pytest.raises(HarnessError) as caught:
+        recipe_of(tmp_path, text=text)
+    assert message in str(caught.value)
+    assert "r.toml:" in str(caught.value)
+
+
+def test_a_reward_model_may_not_train_on_the_tune_split(tmp_path: Path) -> None:
+    text = 'name = "x"\n[tune]\n[reward.selection]\nsplit = "tune"\n[[algorithm]]\nname = "dpo"\n'
+    with pytest.raises(HarnessError, match="on which knobs are chosen"):
+        recipe_of(tmp_path, text=text)
+
+
+def test_every_default_lies_in_its_declared_range(tmp_path: Path) -> None:
+    from harness import registry
+
+    kinds = {name: registry.load("algorithms", name) for name in registry.names("algorithms")}
+    able = [name for name, kind in kinds.items() if kind.product == "policy" and kind.needs.start]
+    tables = "".join(f'[[algorithm]]\nname = "{name}"\n' for name in able)
+    recipe = recipe_of(tmp_path, text=f'name = "x"\n[tune]\n{tables}')
+    assert {problem.contestant.label for problem in problems(recipe, make_plan(recipe))} >= set(able) - {
+        *("base", "sft", "feedback_prompting")
+    }
+
+
+def test_the_keys_of_trials_are_those_of_any_contestant(tmp_path: Path) -> None:
+    """A trial with the own knobs is the contestant itself, in the study's replicate."""
+    recipe = recipe_of(tmp_path)
+    problem = problems(recipe, make_plan(recipe))[0]
+    start, own, trial = trial_cells(recipe, problem, [problem.first])
+    assert trial.grades[None] == own.grades[None]
+    assert start.grades[None] in set(walk([trial.grades[None]])) or start.policy in set(walk([trial.grades[None]]))

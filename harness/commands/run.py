@@ -175,6 +175,9 @@ def labels(plan: Plan) -> dict[str, str]:
     for (_, _, replicate), roles in plan.rewards.items():
         for role, reward in roles.items():
             found.setdefault(reward.name, f"reward {role}" + (f" r{replicate}" if role == "proxy" else ""))
+    for audits in plan.audits.values():
+        for role, audit in audits.cards.items():
+            found.setdefault(audit.name, f"audit {role}")
     for stage in plan.stages():
         found.setdefault(stage.name, _plain_label(stage))
     return found
@@ -183,5 +186,6 @@ def labels(plan: Plan) -> dict[str, str]:
 def _plain_label(stage: Stage) -> str:
     spec = stage.spec
     algorithm = spec["algorithm"]["name"] if "algorithm" in spec else ""
-    seed = spec.get("seed") or stage.inputs["start"].spec.get("seed", "")
+    start = stage.inputs.get("start")
+    seed = spec.get("seed") or (start.spec.get("seed", "") if start else "")
     return " ".join(filter(None, [stage.kind, algorithm, str(seed)]))

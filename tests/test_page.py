@@ -66,9 +66,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_page_draws_every_figure_without_an_error_or_a_request(page: Path, tmp_path: Path) -> None:
     seen = visit(page, tmp_path)
     charts = re.findall(r'<div[^>]*id="chart-[^"]*"[^>]*>', seen.dom)
-    assert len(charts) == 3
+    assert len(charts) == 4
     assert all('data-drawn="yes"' in chart for chart in charts)
-    assert seen.dom.count("<svg") >= 3
+    assert seen.dom.count("<svg") >= 4
     assert seen.console == ""
     assert seen.requests == []
     assert "<title>synthetic</title>" in seen.dom
@@ -84,7 +84,7 @@ def test_without_scripts_the_figures_are_there_as_pictures(page: Path, tmp_path:
         "frame.onload = () => { document.title = drawn().filter(wide).length };"
         f"frame.srcdoc = {script_json(page.read_text())};</script>"
     )
-    assert "<title>3</title>" in visit(frame, tmp_path).dom
+    assert "<title>4</title>" in visit(frame, tmp_path).dom
 
 
 @pytest.mark.parametrize("width", [500, 1280])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,7 +26,7 @@ from harness import registry
 from harness.errors import HarnessError
 from harness.metrics._grade import grade
 from harness.models.rendering import prompt_hash, render_prompt
-from harness.models.scoring import score
+from harness.models.scoring import RewardModel, score
 from harness.models.systems import write_samples
 
 GREEDY = {"samples": 1, "temperature": 0.0}
@@ -205,11 +206,33 @@ def test_greedy_and_chosen_responses_are_scored_by_what_judges(world, tmp_path):
 
 def test_a_reward_model_scores_each_text_once(world, tmp_path, monkeypatch):
     asked = []
+    own = RewardModel.score_readable
     monkeypatch.setattr(
-        "harness.models.scoring.score", lambda folder, texts, batch: asked.append(folder) or score(folder, texts, batch)
+        RewardModel, "score_readable", lambda self, *given: asked.append(self.folder) or own(self, *given)
     )
     graded(tmp_path, world)
     assert asked == [world["gold"] / "reward", world["proxy"] / "reward"]
+
+
+def test_responses_that_gold_cannot_read_are_counted_and_never_cut(world, tmp_path):
+    short = tmp_path / "short"
+    shutil.copytree(world["gold"], short)
+    config = json.loads((short / "reward" / "config.json").read_text())
+    (short / "reward" / "config.json").write_text(json.dumps({**config, "max_position_embeddings": 11}))
+    _, whole = graded(tmp_path, world)
+    expected = values(whole, "reward", "gold")
+    for seen in ("a", "b"):
+        (tmp_path / seen).mkdir()
+    measured, rows = graded(tmp_path / "a", world | {"gold": short})
+    found = values(rows, "reward", "gold")
+    assert 0 < len(found) < len(expected)
+    assert found == pytest.approx({place: expected[place] for place in found}, abs=1e-5), "what is left is unchanged"
+    assert measured["unreadable/gold"].value == len(expected) - len(found)
+    assert measured["reward/gold"].n == len(found)
+    assert "unreadable/proxy" not in measured
+    assert "unreadable/gold" not in graded(tmp_path / "b", world)[0]
+    for metric in ("greedy", "hard_win_chosen"):
+        assert len(values(rows, metric, "gold")) < len(values(whole, metric, "gold"))
 
 
 def test_log_probabilities_before_and_after_make_the_change(world, tmp_path):

@@ -69,7 +69,7 @@ def test_the_page_draws_every_figure_without_an_error_or_a_request(page: Path, t
     charts = re.findall(r'<div[^>]*id="chart-[^"]*"[^>]*>', seen.dom)
     assert len(charts) == len(registry.names("report/figures"))
     assert all('data-drawn="yes"' in chart for chart in charts)
-    assert seen.dom.count("<svg") >= 3
+    assert seen.dom.count("<svg") >= 4
     assert seen.console == ""
     assert seen.requests == []
     assert "<title>synthetic</title>" in seen.dom

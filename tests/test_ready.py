@@ -21,12 +21,14 @@ from transformers import (
     BertForSequenceClassification,
 )
 
+from harness.commands.plan import describe
 from harness.errors import HarnessError
 from harness.models.ready import folder_digest
 from harness.models.scoring import RewardModel
 from harness.plan import Plan, make_plan
 from harness.recipe import read_recipe
 from harness.stages import Ready, from_spec
+from harness.store import Store
 
 OWN_TEMPLATE = (
     "{% for m in messages %}{{ 'w7 ' if m['role'] == 'user' else 'w8 w8 ' }}{{ m['content'] }} {% endfor %}"
@@ -281,6 +283,9 @@ def test_sharing_is_allowed_where_the_recipe_says_so(tmp_path: Path) -> None:
     foreign(tmp_path / "gold")
     roles = '[reward.proxy]\nsource = "gold"\n[reward.gold]\nsource = "gold"\n'
     plan = plan_of(tmp_path, "[reward]\nallow_shared_reward = true\n" + roles)
+    warned = describe(plan, Store(tmp_path))["warnings"]
+    assert any("are one and the same model" in text and text.endswith("as a watermark") for text in warned)
+    assert any(text.startswith("what proxy and gold trained on is not known") for text in warned)
     (told,) = plan.recipe.shared_rewards
     assert told.startswith("reward.proxy and reward.gold are one and the same model")
     assert plan_of(tmp_path, "[reward]\nallow_shared_reward = true\n").recipe.shared_rewards == ()

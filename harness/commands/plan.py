@@ -73,6 +73,11 @@ def _warnings(plan: Plan) -> list[str]:
         found.append(f"{plan.recipe.replicates} replicate(s): intervals will be wide; 5 are the least that we advise")
     if plan.recipe.evaluation.temperature != 1:
         found.append("evaluation.temperature is not 1: KL and entropy are not those of the policy's own samples")
+    found += [f"{shared}: the report will wear it as a watermark" for shared in plan.recipe.shared_rewards]
+    ready = [role for role, part in plan.recipe.rewards.items() if part.ready]
+    if ready:
+        what = f"what {' and '.join(ready)} trained on is not known, so the report cannot call gold held-out"
+        found.append(f"{what}, and marks its verdicts")
     return found
 
 

@@ -175,8 +175,9 @@ def labels(plan: Plan) -> dict[str, str]:
     for (_, _, replicate), roles in plan.rewards.items():
         for role, reward in roles.items():
             found.setdefault(reward.name, f"reward {role}" + (f" r{replicate}" if role == "proxy" else ""))
-    for one in plan.audits.values():
-        found |= {audit.name: f"audit {role}" for role, audit in one.cards.items()}
+    for audits in plan.audits.values():
+        for role, audit in audits.cards.items():
+            found.setdefault(audit.name, f"audit {role}")
     for stage in plan.stages():
         found.setdefault(stage.name, _plain_label(stage))
     return found

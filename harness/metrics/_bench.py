@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 ROLES = ("gold", "selection", "proxy")
 JUDGES = ("gold", "oracle")
 """What greedy and chosen responses are scored by: the roles that the report judges by."""
+
+
+Scores = Sequence[float | None]
+"""Of texts, in their order."""
 
 
 @dataclass(frozen=True)
@@ -167,29 +171,38 @@ class GradeBench:
         return divergence(self.policy, self.start, sequences, pad_id, self.stage.batch)
 
     @property
-    def rewards(self) -> dict[str, list[float]]:
-        """Scores of every sample by role; the dataset's rule rewards are `oracle` and `oracle.<dimension>`."""
+    def rewards(self) -> dict[str, Scores]:
+        """Scores of every sample by role; the dataset's rule rewards are `oracle` and `oracle.<dimension>`.
+
+        None where a text is longer than the reward model can read: it is not cut, has no value, and is counted.
+        """
         return self._scores["sample"]
 
-    def rewards_of(self, what: str) -> dict[str, list[float]]:
+    @property
+    def unreadable(self) -> dict[str, int]:
+        """Samples that a role's reward model cannot read, where there are any."""
+        counts = {role: sum(score is None for score in scores) for role, scores in self.rewards.items()}
+        return {role: count for role, count in counts.items() if count}
+
+    def rewards_of(self, what: str) -> dict[str, Scores]:
         """Scores of the `greedy` responses or of the `chosen` ones, by `gold` and `oracle` alone: what judges."""
         return self._scores[what]
 
     @cached_property
-    def _scores(self) -> dict[str, dict[str, list[float]]]:
+    def _scores(self) -> dict[str, dict[str, Scores]]:
         """By what is scored and role. Each distinct text is scored once by each model, whoever wrote it."""
-        from harness.models.scoring import score
+        from harness.models.scoring import RewardModel
 
         texts = {
             "sample": [(r.prompt, r.text) for r in self.responses],
             "greedy": [(r.prompt, r.text) for r in self.greedy],
             "chosen": [(self._prompts[prompt_id], text) for prompt_id, own in self.chosen.items() for text in own],
         }
-        found: dict[str, dict[str, list[float]]] = {what: {} for what in texts}
+        found: dict[str, dict[str, Scores]] = {what: {} for what in texts}
         for role in (role for role in ROLES if role in self.inputs):
             parts = [what for what in texts if what == "sample" or role in JUDGES]
             asked = [text for what in parts for text in texts[what]]
-            scores = iter(score(self.inputs[role] / "reward", asked, self.stage.batch))
+            scores = iter(RewardModel(self.inputs[role] / "reward").score_readable(asked, self.stage.batch))
             for what in parts:
                 found[what] |= {role: list(islice(scores, len(texts[what])))} if texts[what] else {}
         for what, asked in texts.items():
@@ -261,8 +274,9 @@ class GradeBench:
             scores = iter(self.rewards_of("chosen")[role])
             others = {prompt_id: list(islice(scores, len(texts))) for prompt_id, texts in self.chosen.items()}
             for r, own in zip(self.responses, self.rewards[role], strict=True):
-                if r.prompt_id in others:
-                    values = [value(own, other) for other in others[r.prompt_id]]
+                chosen = [other for other in others.get(r.prompt_id, []) if other is not None]
+                if own is not None and chosen:
+                    values = [value(own, other) for other in chosen]
                     found.append(Value(r.prompt_id, r.k, math.fsum(values) / len(values), role))
         return found
 

@@ -41,7 +41,8 @@ def grade(out: Path, inputs: dict[str, Path], dataset: Dataset, stage: Grade) ->
             measured.append(Measurement(label, _mean(label, values), len(values), metric.unit, metric.better))
             rows += [_score(name, role, metric.level, value) for value in values]
     _write(rows, out / "scores.parquet")
-    return measured
+    lost = bench.unreadable if "reward" in metrics else {}
+    return [*measured, *(Measurement(f"unreadable/{role}", n, 1, "responses", "lower") for role, n in lost.items())]
 
 
 def _metric(name: str, version: int) -> Metric:

@@ -29,4 +29,5 @@ class Greedy(Metric):
             Value(r.prompt_id, -1, score, role)
             for role, scores in bench.rewards_of("greedy").items()
             for r, score in zip(bench.greedy, scores, strict=True)
+            if score is not None
         ]

@@ -14,7 +14,7 @@ class Reward(Metric):
     """The raw score of each response: `gold`, `selection`, `proxy`, `oracle`, `oracle.<dimension>`.
 
     Raw scores of different reward models have no common unit; the tables put them in standard deviations of the
-    start's scores.
+    start's scores. A response that is longer than a model can read has no score from it.
     """
 
     unit: ClassVar[str] = "raw score"
@@ -27,4 +27,5 @@ class Reward(Metric):
             Value(r.prompt_id, r.k, float(score), role)
             for role, scores in bench.rewards.items()
             for r, score in zip(bench.responses, scores, strict=True)
+            if score is not None
         ]

@@ -175,6 +175,10 @@ def _missing(comparison: Comparison, tables: Tables) -> list[str]:
         )
     for name, rows in gaps[gaps["status"] == "cut"].groupby("contestant", sort=False):
         found.append(f"Cannot run here: {name}: {rows['error'].iloc[0]}")
+    long = tables.measurements[tables.measurements["setting"] == comparison.name]
+    for metric, rows in long[long["metric"].str.startswith("unreadable/")].groupby("metric", sort=True):
+        role, many = str(metric).removeprefix("unreadable/"), count(int(rows["value"].sum()), "response")
+        found.append(f"Longer than {role}'s reward model can read, so that it gave no score (none was cut): {many}.")
     if comparison.left_out:
         prompts = count(comparison.left_out, "test prompt")
         found.append(f"Left out for all, since some run has no gold score there: {prompts}.")

@@ -125,11 +125,11 @@ def test_a_failed_trial_is_finished_and_the_worst(tmp_path: Path) -> None:
 
 
 def test_a_trial_above_a_limit_is_not_chosen(tmp_path: Path) -> None:
-    sets = ("tune.trials=8", "tune.random=7", "tune.limits.kl=1.5")
+    sets = ("tune.trials=10", "tune.random=9", "tune.limits.kl=1.1")
     rate = {"score": lambda knobs: knobs["learning_rate"], "kl": lambda knobs: 1e4 * knobs["learning_rate"]}
     studies, _ = search(tmp_path, *sets, **rate)
     for study in studies:
-        kept = [t for t in study["trials"] if t["measured"]["kl"] <= 1.5]
+        kept = [t for t in study["trials"] if t["measured"]["kl"] <= 1.1]
         assert max(t["score"] for t in study["trials"]) > max(t["score"] for t in kept), "the limit matters"
         assert [t["feasible"] for t in study["trials"]] == [t in kept for t in study["trials"]]
         assert best(study)["score"] == max(t["score"] for t in kept)
@@ -355,3 +355,18 @@ def test_the_keys_of_trials_are_those_of_any_contestant(tmp_path: Path) -> None:
     start, own, trial = trial_cells(recipe, problem, [problem.first])
     assert trial.grades[None] == own.grades[None]
     assert start.grades[None] in set(walk([trial.grades[None]])) or start.policy in set(walk([trial.grades[None]]))
+
+
+def test_random_trials_are_independent_and_spread_evenly(tmp_path: Path) -> None:
+    """Uniform in the logarithm, and no rank correlation with the trial before; p above .01 for a fixed seed."""
+    from scipy import stats
+
+    text = RECIPE.split("[[algorithm]]")[0] + '[[algorithm]]\nname = "dpo"\n'
+    studies, _ = search(tmp_path, "tune.trials=121", "tune.random=120", text=text)
+    drawn = [trial["knobs"] for trial in studies[0]["trials"][1:]]
+    for name, low, high in (("learning_rate", 1e-5, 1e-3), ("beta", 1e-2, 1.0)):
+        values = [math.log(knobs[name] / low) / math.log(high / low) for knobs in drawn]
+        assert stats.kstest(values, "uniform").pvalue > 0.01
+        assert stats.spearmanr(values[1:], values[:-1]).pvalue > 0.01
+    both = stats.spearmanr([knobs["learning_rate"] for knobs in drawn], [knobs["beta"] for knobs in drawn])
+    assert both.pvalue > 0.01

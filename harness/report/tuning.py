@@ -145,7 +145,7 @@ def _points(comparison: Comparison, studies: list[Study]) -> list[str]:
     if len({study.row["study"] for study in studies}) == 1:
         found.append(
             "One study each: verdicts on tuned contestants hold for the selected knobs. Two equal algorithms would be "
-            "told apart in about one of seven such comparisons, since their searches end at different knobs."
+            "told apart too often, since their searches end at different knobs."
         )
     edges = [f"{study.row['contestant']} ({text})" for study in studies if (text := _edges(study))]
     if edges:

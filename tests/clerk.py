@@ -64,9 +64,9 @@ class Clerk(Executor):
             return {}
         algorithm = stage.inputs["policy"].spec["algorithm"]
         if algorithm["name"] not in ("dpo", "kto"):
-            return {"reward/selection": -1.0, "kl": 0.0, "empty": 0.0}
+            return {"reward/selection": -1.0, "kl": 0.0, "degenerate": 0.0}
         knobs = algorithm["knobs"]
-        return {"reward/selection": self.score(knobs), "kl": self.kl(knobs), "empty": 0.0}
+        return {"reward/selection": self.score(knobs), "kl": self.kl(knobs), "degenerate": 0.0}
 
     def close(self) -> None:
         """It holds nothing."""

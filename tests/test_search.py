@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clerk import Clerk, peak
+from clerk import Clerk, Finished, peak
 
 from harness.errors import HarnessError
+from harness.executors import Ended, Handle
 from harness.plan import make_plan
 from harness.recipe import Recipe, read_recipe
 from harness.search.chosen import planned
@@ -122,6 +123,26 @@ def test_a_failed_trial_is_finished_and_the_worst(tmp_path: Path) -> None:
         assert all(trial["cause"] == "divergence" and trial["score"] is None for trial in failed)
         assert all(trial["device_seconds"] == 2.0 for trial in failed), "what it had spent counts"
         assert best(study)["status"] == "done"
+
+
+@pytest.mark.parametrize(("deaths", "status"), [(1, "done"), (2, "failed")])
+def test_a_trial_whose_workers_are_killed_is_tried_again_as_any_stage(tmp_path: Path, deaths: int, status: str) -> None:
+    class Mortal(Clerk):
+        """Each training of dpo dies so many times."""
+
+        def submit(self, folder: Path) -> Handle:
+            stage = self.store.load(folder.name)
+            before = sum(one == stage for one in self.ran)
+            if stage.kind == "train" and stage.spec["algorithm"]["name"] == "dpo" and before < deaths:
+                self.ran.append(stage)
+                return Finished(folder, Ended("lost", "killed", "signal 9", 1.0))
+            return super().submit(folder)
+
+    store = Store(tmp_path / "results")
+    studies = tune(recipe_of(tmp_path, "launch.retries=1"), store, lambda: Mortal(store))
+    assert [len(study["trials"]) for study in studies] == [6, 6]
+    assert {trial["status"] for trial in studies[0]["trials"]} == {status}
+    assert {trial["status"] for trial in studies[1]["trials"]} == {"done"}
 
 
 def test_a_trial_above_a_limit_is_not_chosen(tmp_path: Path) -> None:
@@ -334,6 +355,13 @@ def test_a_reward_model_may_not_train_on_the_tune_split(tmp_path: Path) -> None:
     text = 'name = "x"\n[tune]\n[reward.selection]\nsplit = "tune"\n[[algorithm]]\nname = "dpo"\n'
     with pytest.raises(HarnessError, match="on which knobs are chosen"):
         recipe_of(tmp_path, text=text)
+
+
+def test_what_chooses_may_not_be_what_judges_even_where_sharing_is_allowed(tmp_path: Path) -> None:
+    shared = '[reward]\nallow_shared_reward = true\n[reward.selection]\nsplit = "gold"\n'
+    recipe_of(tmp_path, text=f'name = "x"\n{shared}[[algorithm]]\nname = "dpo"\n')
+    with pytest.raises(HarnessError, match="chosen by what judges them"):
+        recipe_of(tmp_path, text=f'name = "x"\n{shared}[tune]\n[[algorithm]]\nname = "dpo"\n')
 
 
 def test_every_default_lies_in_its_declared_range(tmp_path: Path) -> None:

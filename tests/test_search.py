@@ -123,6 +123,8 @@ def test_a_failed_trial_is_finished_and_the_worst(tmp_path: Path) -> None:
         assert all(trial["cause"] == "divergence" and trial["score"] is None for trial in failed)
         assert all(trial["device_seconds"] == 2.0 for trial in failed), "what it had spent counts"
         assert best(study)["status"] == "done"
+    told = [trial.value for study in in_journal(tmp_path) for trial in study.get_trials()]
+    assert told.count(-math.inf) == sum(trial["status"] == "failed" for study in studies for trial in study["trials"])
 
 
 @pytest.mark.parametrize(("deaths", "status"), [(1, "done"), (2, "failed")])
@@ -230,18 +232,22 @@ def test_a_trial_whose_values_were_being_written_is_asked_again(tmp_path: Path) 
         assert [study["chosen"] for study in studies] == [study["chosen"] for study in whole]
 
 
-def test_optuna_reads_the_journal_by_itself(tmp_path: Path) -> None:
+def in_journal(folder: Path) -> list[Any]:
+    """The studies as Optuna reads them, by itself."""
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
+    storage = JournalStorage(JournalFileBackend(str(folder / "results/tuning/x/journal.log")))
+    names = [found.study_name for found in optuna.get_all_study_summaries(storage=storage)]
+    return [optuna.load_study(storage=storage, study_name=name) for name in names]
+
+
+def test_optuna_reads_the_journal_by_itself(tmp_path: Path) -> None:
     studies, _ = search(tmp_path)
-    storage = JournalStorage(JournalFileBackend(str(tmp_path / "results/tuning/x/journal.log")))
-    found = optuna.get_all_study_summaries(storage=storage)
-    assert len(found) == 2
-    study = optuna.load_study(storage=storage, study_name=found[0].study_name)
-    assert study.best_value == best(studies[0])["score"]
-    assert {trial.state.name for trial in study.get_trials()} == {"COMPLETE"}
+    found = in_journal(tmp_path)
+    assert [study.best_value for study in found] == [best(study)["score"] for study in studies]
+    assert {trial.state.name for study in found for trial in study.get_trials()} == {"COMPLETE"}
 
 
 def test_two_at_once_are_refused(tmp_path: Path) -> None:

@@ -106,16 +106,17 @@ def make_plan(recipe: Recipe, replicates: Iterable[int] | None = None) -> Plan:
     cells: list[Cell] = []
     rewards: dict[tuple[str, str, int], Mapping[str, Stage]] = {}
     audited: dict[tuple[str, str], Audits] = {}
+    asked = tuple(range(recipe.replicates) if replicates is None else replicates)
     for model in recipe.models:
         for dataset in recipe.datasets:
             layout = Layout(recipe, model, dataset)
-            for replicate in range(recipe.replicates) if replicates is None else tuple(replicates):
+            for replicate in asked:
                 rewards[model.label, dataset.label, replicate] = layout.rewards(replicate)
                 for start in recipe.starts:
                     cells += _cells(layout, start, replicate)
             own = [cell for cell in cells if (cell.model, cell.dataset) == (model.label, dataset.label)]
             starts = [cell.samples[None] for cell in own if cell.is_start and not cell.reason]
-            models = [rewards[model.label, dataset.label, replicate] for replicate in range(recipe.replicates)]
+            models = [rewards[model.label, dataset.label, replicate] for replicate in asked]
             audited[model.label, dataset.label] = audits(recipe, layout.spec, models, starts)
     plan = Plan(recipe, tuple(cells), rewards, audited)
     if not any(cell.trained for cell in cells if not cell.is_start):

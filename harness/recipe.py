@@ -140,7 +140,7 @@ class Tune:
     prompts: int = knob(100, valid=Between(low=2), doc="tune prompts")
     samples: int = knob(2, valid=Between(low=1), doc="K, responses per tune prompt")
     device_seconds: float = knob(0.0, valid=Between(low=0), doc="a study asks no more once it spent them; 0: no cap")
-    limits: Mapping[str, float] = field(default_factory=lambda: {"kl": 50.0, "empty": 0.1})
+    limits: Mapping[str, float] = field(default_factory=lambda: {"kl": 50.0, "degenerate": 0.25})
     search: Mapping[str, Mapping[str, Range]] = field(default_factory=dict)
 
 

@@ -47,7 +47,7 @@ class Reader:
         rewards, shared = RewardReader(self).read(evaluation)
         contestants = self._contestants(starts)
         launch = self._launch()
-        tune = TuneReader(self.located, self.problems).read(contestants, rewards, self._replicates())
+        tune = TuneReader(self.located, self.problems).read(contestants, rewards, self._replicates(), shared)
         self.problems.check()
         return Recipe(
             str(self.values["name"]), str(self.values.get("question", "")), int(self.values.get("replicates", 5)),

@@ -24,9 +24,13 @@ class TuneReader:
         self.located, self.problems = located, problems
 
     def read(
-        self, contestants: tuple[Contestant, ...], rewards: Mapping[str, RewardPart], replicates: int
+        self,
+        contestants: tuple[Contestant, ...],
+        rewards: Mapping[str, RewardPart],
+        replicates: int,
+        shared: tuple[str, ...] = (),
     ) -> Tune | None:
-        """The table; None where the recipe has none."""
+        """The table; None where the recipe has none. `shared` says which reward models fill two roles."""
         if "tune" not in self.located.values:
             return None
         given = self.located.values["tune"]
@@ -41,6 +45,8 @@ class TuneReader:
         tune = replace(Tune(), **values)
         tune = replace(tune, limits=self._limits(limits, tune.limits), search=self._search(search, contestants))
         self._separate(tune, split, rewards)
+        for text in shared:
+            self._add(f"{text}; knobs would be chosen by what judges them, so [tune] needs a model for each role")
         self._budget(tune, replicates)
         for contestant in contestants:
             self._ranges(tune, contestant)

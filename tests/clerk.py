@@ -12,7 +12,6 @@ from typing import Any
 
 from harness.execute import note_death
 from harness.executors import Ended, Executor, Handle
-from harness.executors.inline import _Finished
 from harness.stages import Stage
 from harness.store import Store
 
@@ -20,6 +19,20 @@ from harness.store import Store
 def peak(knobs: dict[str, Any]) -> float:
     """Best at a learning rate of 3e-4 and a beta of 0.2."""
     return 1 - abs(math.log10(knobs["learning_rate"] / 3e-4)) - abs(math.log10(knobs.get("beta", 0.2) / 0.2))
+
+
+@dataclass
+class Finished:
+    """A handle of what has ended."""
+
+    folder: Path
+    ended: Ended
+
+    def done(self) -> bool:
+        return True
+
+    def outcome(self) -> Ended:
+        return self.ended
 
 
 @dataclass
@@ -50,12 +63,12 @@ class Clerk(Executor):
             measured = self._measure(stage)
         except FloatingPointError as error:
             note_death(self.store, stage.name, "divergence", str(error), self.seconds)
-            return _Finished(folder, Ended("failed", "divergence", str(error)))
+            return Finished(folder, Ended("failed", "divergence", str(error)))
         self.store.finish(stage.name, {
             "measurements": [{"metric": name, "value": value, "n": 1} for name, value in measured.items()],
             "files": {}, "seconds": self.seconds, "cost": {"device_seconds": self.seconds},
         })  # fmt: skip
-        return _Finished(folder, Ended("done"))
+        return Finished(folder, Ended("done"))
 
     def _measure(self, stage: Stage) -> dict[str, float]:
         if stage.kind == "train" and stage.spec["algorithm"]["name"] in ("dpo", "kto"):
@@ -64,9 +77,9 @@ class Clerk(Executor):
             return {}
         algorithm = stage.inputs["policy"].spec["algorithm"]
         if algorithm["name"] not in ("dpo", "kto"):
-            return {"reward/selection": -1.0, "kl": 0.0, "empty": 0.0}
+            return {"reward/selection": -1.0, "kl": 0.0, "degenerate": 0.0}
         knobs = algorithm["knobs"]
-        return {"reward/selection": self.score(knobs), "kl": self.kl(knobs), "empty": 0.0}
+        return {"reward/selection": self.score(knobs), "kl": self.kl(knobs), "degenerate": 0.0}
 
     def close(self) -> None:
         """It holds nothing."""

@@ -9,7 +9,8 @@ from typing import Any
 
 from harness.plan import Plan
 from harness.recipe import read_recipe
-from harness.search.chosen import planned
+from harness.search.chosen import planned, read_studies
+from harness.search.trials import problems
 from harness.stages import Stage
 from harness.stats.power import smallest_difference
 from harness.store import Store
@@ -39,6 +40,7 @@ def describe(plan: Plan, store: Store) -> dict[str, Any]:
         "shared": _shared(plan),
         "cut": [f"{cell.contestant}: {cell.reason}" for cell in plan.cells if cell.reason and cell.replicate == 0],
         "warnings": _warnings(plan),
+        "tuning": _tuning(plan, store),
         "device_seconds": _expected(stages, done, store),
         "separable": _separable(plan),
     }
@@ -65,6 +67,17 @@ def _shared(plan: Plan) -> dict[str, int]:
     for cell in plan.cells:
         serves.update(frozenset().union(*(below[grade.name] for grade in cell.grades.values())))
     return {f"{_what(stage)} {stage.name}": serves[stage.name] for stage in stages if serves[stage.name] > 1}
+
+
+def _tuning(plan: Plan, store: Store) -> dict[str, Any] | None:
+    """What the search before the comparison takes, and how far it is; None where nothing is tuned."""
+    tune = plan.recipe.tune
+    if tune is None:
+        return None
+    found = read_studies(store, plan.recipe)
+    finished = sum(trial["status"] != "open" for study in found for trial in study["trials"])
+    asked = {"studies": len(problems(plan.recipe, plan)), "trials": tune.trials, "finished": finished}
+    return {**asked, "metric": tune.metric, "prompts": tune.prompts}
 
 
 def _warnings(plan: Plan) -> list[str]:
@@ -117,6 +130,8 @@ def _text(found: dict[str, Any]) -> str:
     for setting in settings:
         own = dict.fromkeys(c["contestant"] for c in runnable if (c["model"], c["dataset"], c["start"]) == setting)
         lines += ["", f"{' · '.join(setting)}, {found['replicates']} replicates: {', '.join(own)}"]
+    if found["tuning"]:
+        lines += ["", _search(found["tuning"])]
     most = sorted(found["shared"].items(), key=lambda item: -item[1])[:5]
     lines += ["", "Shared most:", *[f"  {what} serves {count} cells" for what, count in most]]
     if found["cut"]:
@@ -124,6 +139,11 @@ def _text(found: dict[str, Any]) -> str:
     if found["warnings"]:
         lines += ["", "Warnings:", *[f"  {warning}" for warning in found["warnings"]]]
     return "\n".join([*lines, "", *_outlook(found)])
+
+
+def _search(asked: dict[str, Any]) -> str:
+    many = f"{asked['studies']} studies of {asked['trials']} trials, {asked['finished']} trials finished"
+    return f"Tuned before that: {many}, by {asked['metric']} on {asked['prompts']} tune prompts"
 
 
 def _outlook(found: dict[str, Any]) -> list[str]:

@@ -40,6 +40,10 @@ class Tables:
         spent: what a cell cost: `..., part, device_seconds, peak_memory_bytes`, `part` being `own` (training the
             policy), `with shared` (with all that it rests on) or `evaluation` (its samples and grades).
         made_by: one row per finished stage: `stage, commit, dirty, harness, python, host, device, packages`.
+        studies: one row per study of a search: `setting, contestant, algorithm, study, metric, planned,
+            device_seconds_cap, start, finished, chosen, space` (`space` as JSON; `start` its score on the metric).
+        trials: one row per trial: `setting, contestant, study, trial, phase, status, cause, score, feasible, chosen,
+            device_seconds, knobs, measured` (the last two as JSON; a failed trial's score is null).
     """
 
     cells: pd.DataFrame
@@ -52,6 +56,8 @@ class Tables:
     costs: pd.DataFrame
     spent: pd.DataFrame
     made_by: pd.DataFrame
+    studies: pd.DataFrame
+    trials: pd.DataFrame
 
 
 def read(plan: Plan, store: Store) -> Tables:
@@ -64,10 +70,11 @@ def read(plan: Plan, store: Store) -> Tables:
     Returns:
         The tables; a folder whose tables cannot be read is a gap with cause `bad data`, never an error.
     """
-    from harness.records import rows
+    from harness.records import rows, searches
     from harness.records.files import read_curves, read_pool, read_scores
+    from harness.search.chosen import read_studies
 
-    shelf = Shelf(plan, store)
+    shelf, found = Shelf(plan, store), read_studies(store, plan.recipe)
     scores, curves = read_scores(shelf), read_curves(shelf)  # first: a table that cannot be read is a gap
     pool, no_pool = read_pool(shelf)
     return Tables(
@@ -81,4 +88,6 @@ def read(plan: Plan, store: Store) -> Tables:
         costs=rows.frame(rows.costs(shelf), rows.COSTS),
         spent=rows.frame(rows.spent(shelf), rows.SPENT),
         made_by=rows.frame(rows.made_by(shelf), rows.MADE_BY),
+        studies=rows.frame(searches.studies(found), searches.STUDIES),
+        trials=rows.frame(searches.trials(found), searches.TRIALS),
     )

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from harness.report.compare import Comparison, Pair, Standing
 
 
+UNTUNED = "Nothing was tuned: another learning rate or strength may change the order."
+SELECTED = "Tuned contestants have the knobs that their search selected; another search may select others."
+
+
 def headline(comparison: Comparison) -> str:
     """One sentence: who is in the top set, or why nobody can be."""
     top = [row.name for row in comparison.standings if row.in_top_set]
@@ -45,10 +49,8 @@ def points(comparison: Comparison, tables: Tables) -> list[str]:
         *_missing(comparison, tables),
     ]
     if any(row.verdict for row in comparison.standings):
-        found.append(
-            "This holds for these knobs, budget, model and data. Nothing was tuned: another learning rate or strength "
-            "may change the order."
-        )
+        tuned = bool((tables.studies["setting"] == comparison.name).any())
+        found.append("This holds for these knobs, budget, model and data. " + (SELECTED if tuned else UNTUNED))
     return found
 
 

@@ -23,6 +23,7 @@ from harness.report.sheets import main_sheet, matrix_sheet, pairs_sheet
 from harness.report.stability import agreement_sheet, stability_section, stability_sheet
 from harness.report.standings import compare
 from harness.report.trust import Trust, banners, doubted, trust_points, trusts, watermark
+from harness.report.tuning import studies_sheet, trials_sheet, tuning_section
 from harness.report.twins import curves_sheet, measurements_sheet, prompts_sheet
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def make_page(plan: Plan, store: Store, tables: Tables) -> tuple[Page, list[Shee
     sections += [*_trust(found), *shared, method_section(plan, tables, comparisons, held_out)]
     whole = [main_sheet(comparisons), pairs_sheet(comparisons), prompts_sheet(comparisons), costs_sheet(tables)]
     whole += [candidates_sheet(comparisons, tables), stability_sheet(comparisons), agreement_sheet(comparisons)]
+    whole += [studies_sheet(comparisons, tables), trials_sheet(tables)] if len(tables.studies) else []
     whole += [best_of_sheet(comparisons), outputs_sheet(comparisons, tables, plan.recipe.evaluation.metrics)]
     whole += [curves_sheet(tables), measurements_sheet(tables), cards_sheet(found), checks_sheet(found.values())]
     whole += [sheet for section in sections for sheet in section.sheets if sheet.twins and not sheet.part]
@@ -93,6 +95,7 @@ def _of_setting(
         ),
         guide_section(one, comparisons, tables, suffix or "-0"),
         stability_section(one, suffix or "-0"),
+        *_tuning(one, tables, suffix or "-0"),
         Section("reward-kl", "Reward and distance", say.reward_kl(one), sheets=[best_of_sheet([one], suffix or "-0")]),
         outputs_section(one, tables, plan.recipe.evaluation.metrics, suffix or "-0"),
         Section("training", "Training", say.training(one)),
@@ -122,6 +125,11 @@ def _trust(found: dict[tuple[str, str], Trust]) -> list[Section]:
         )
         for index, one in enumerate(found.values())
     ]
+
+
+def _tuning(one: Comparison, tables: Tables, part: str) -> list[Section]:
+    found = tuning_section(one, tables, part)
+    return [found] if found else []
 
 
 def _several(tables: Tables) -> bool:

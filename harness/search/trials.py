@@ -82,8 +82,9 @@ def problems(recipe: Recipe, plan: Plan) -> list[Problem]:
     for model in recipe.models:
         for dataset in recipe.datasets:
             for start in recipe.starts:
+                labels = (model.label, dataset.label, start.label)
                 for contestant in recipe.contestants:
-                    if (model.label, dataset.label, start.label, contestant.label) in runs:
+                    if contestant.tuned is None and (*labels, contestant.label) in runs:
                         found += _studies(recipe, contestant, model, dataset, start)
     return found
 

@@ -1,0 +1,90 @@
+"""Expected best of n trials, shares, basins, edges and importance, against enumeration and known truths."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.stats.sensitivity import at_edge, basin_decades, expected_best, importance, share_above
+
+
+@pytest.mark.parametrize("total", [1, 2, 5, 8])
+def test_expected_best_is_the_mean_over_all_subsets(total: int) -> None:
+    scores = np.random.default_rng(total).normal(size=total)
+    brute = [np.mean([max(subset) for subset in combinations(scores, n)]) for n in range(1, total + 1)]
+    np.testing.assert_allclose(expected_best(list(scores)).values, brute, rtol=1e-12)
+
+
+def test_expected_best_is_unbiased() -> None:
+    """Uniform scores: the best of n is n/(n+1) on average."""
+    drawn = np.random.default_rng(1).random((4000, 12))
+    mean = np.mean([expected_best(list(row)).values for row in drawn], axis=0)
+    np.testing.assert_allclose(mean, [n / (n + 1) for n in range(1, 13)], atol=0.01)
+
+
+def test_bands_are_given_only_where_they_can_be_right() -> None:
+    few = expected_best(list(np.random.default_rng(0).random(49)))
+    assert np.isnan(few.low).all()
+    many = expected_best(list(np.random.default_rng(0).random(50)))
+    assert np.isfinite(many.low).tolist() == [n <= 10 for n in range(1, 51)]
+    assert (many.low[:10] < many.values[:10]).all()
+    assert (many.values[:10] < many.high[:10]).all()
+
+
+def test_bands_cover_about_what_they_say_at_a_tenth_of_the_trials() -> None:
+    """.92 at N/10 in simulation; the docs say approximate."""
+    hits = 0
+    for seed in range(300):
+        found = expected_best(list(np.random.default_rng(seed).random(50)))
+        hits += found.low[4] <= 5 / 6 <= found.high[4]
+    assert 0.87 <= hits / 300 <= 0.98
+
+
+def test_failed_trials_count_in_the_share() -> None:
+    found = share_above([1.0, 2.0, None, 0.0], 0.5)
+    assert found is not None
+    assert found[0] == 0.5
+
+
+def test_the_basin_is_as_wide_as_what_is_good() -> None:
+    """Good within one decade of three: gain 1 there, 0 elsewhere."""
+    rates = 10 ** np.random.default_rng(0).uniform(-5, -2, 4000)
+    scores = [1.0 if 1e-4 <= rate <= 1e-3 else 0.0 for rate in rates]
+    assert basin_decades(scores, 0.0, 1e-5, 1e-2) == pytest.approx(1.0, abs=0.08)
+    assert basin_decades([None, -1.0], 0.0, 1e-5, 1e-2) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "space", "edge"),
+    [
+        (1.02e-5, {"low": 1e-5, "high": 1e-3, "log": True}, "low"),
+        (1e-4, {"low": 1e-5, "high": 1e-3, "log": True}, ""),
+        (9.9e-4, {"low": 1e-5, "high": 1e-3, "log": True}, "high"),
+        (0.6, {"low": 0.5, "high": 2.0, "log": False}, ""),
+        (0.55, {"low": 0.5, "high": 2.0, "log": False}, "low"),
+        (1.0, {"choice": [0.25, 0.5, 1.0]}, "high"),
+        (0.5, {"choice": [0.25, 0.5, 1.0]}, ""),
+        (True, {"choice": [True, False]}, ""),
+        ("sum", {"choice": ["sum", "tokens", "x"]}, ""),
+    ],
+)
+def test_what_lies_at_the_edge(value: Any, space: dict[str, Any], edge: str) -> None:
+    assert at_edge(value, space) == edge
+
+
+def test_the_knob_that_decides_is_the_important_one() -> None:
+    draw = np.random.default_rng(0)
+    space = {"a": {"low": 1e-3, "high": 1.0, "log": True}, "b": {"low": 0.0, "high": 1.0}, "c": {"choice": [1, 2]}}
+    trials = [
+        ({"a": float(10 ** draw.uniform(-3, 0)), "b": float(draw.random()), "c": int(draw.integers(1, 3))}, 0.0)
+        for _ in range(60)
+    ]
+    scored = [(knobs, -abs(math.log10(knobs["a"]) + 1.5)) for knobs, _ in trials]
+    found = importance(scored, space)
+    assert found["a"] > 0.7
+    assert sum(found.values()) == pytest.approx(1.0)
+    assert importance(scored[:9], space) == {}

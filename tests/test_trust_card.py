@@ -76,6 +76,15 @@ def test_a_model_of_length_alone_is_caught() -> None:
     assert card.oracle_rank.low < 0 < card.oracle_rank.high
 
 
+def test_the_share_that_length_explains_is_the_share_that_it_has() -> None:
+    rng = np.random.default_rng(4)
+    longer = rng.integers(-30, 31, N)
+    bent = np.tanh(longer / np.sqrt(np.mean(longer.astype(float) ** 2)))
+    noise = rng.normal(0, 3 * bent.std(), N)
+    found = make_card(table(pairs(3 * bent + noise, longer))).length_share
+    assert found == pytest.approx(0.5, abs=0.03)
+
+
 def test_a_model_that_does_not_care_about_length_is_not_accused() -> None:
     rng = np.random.default_rng(0)
     longer = rng.integers(-30, 31, N)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from harness import registry
+from harness import data, models, registry
 from harness.errors import HarnessError, Problems, nearest
 from harness.job import Budget
 from harness.knobs import Between, Value, coerce
@@ -17,6 +17,8 @@ from harness.recipe import STARTS, Contestant, Evaluation, Launch, Part, Recipe
 from harness.recipe_rewards import RewardReader
 from harness.recipe_tune import TuneReader
 
+KINDS_OF_SOURCE = {"dataset": data.named, "model": models.named}
+"""What a source is short for."""
 NOT_YET = {
     "report": "there is nothing to set about the report yet",
 }
@@ -118,11 +120,19 @@ class Reader:
         for place, given in enumerate(self._tables(table) or [{"source": "lab"}]):
             where = self.located.where(table, place, "source")
             source, label = given.pop("source", None), given.pop("label", None)
-            owner = self._plugin(kind, source, where)
+            label = label or source
+            if isinstance(source, str):
+                source, given = KINDS_OF_SOURCE[table](source, given)
+            owner: Any = self._plugin(kind, source, where)
             if owner is not None:
+                given = owner.settle(given, self.path.parent, self._note(table, place))
                 values = self._coerce(owner, str(source), given, table, place)
                 found.append(Part(str(source), str(label or source), values, {}, where))
         return self._distinct(found, table)
+
+    def _note(self, table: str, place: int) -> Callable[[str, str], None]:
+        """Notes a problem of a knob of a model or dataset."""
+        return lambda knob, message: self.problems.add(self.located.where(table, place, knob), message)
 
     def _distinct(self, parts: list[Part], table: str) -> tuple[Part, ...]:
         labels: dict[str, Part] = {}

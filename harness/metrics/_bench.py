@@ -216,7 +216,7 @@ class GradeBench:
     @cached_property
     def pairs(self) -> list[Row]:
         """Held-out labelled pairs; none where the dataset has none."""
-        if "pairs" not in self.dataset.views:
+        if "pairs" not in self.dataset.offers():
             return []
         return self.dataset.rows("pairs", "heldout")[: self.stage.pairs]
 

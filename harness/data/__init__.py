@@ -29,6 +29,10 @@ SPLITS = ("pretrain", "train", "proxy", "selection", "gold", "tune", "test", "oo
 choosing knobs, `test` and `ood` for the report; `heldout` holds labelled pairs to measure accuracy on."""
 
 
+class EmptySplit(HarnessError):
+    """A split in which a view has no row."""
+
+
 class Dataset(ABC):
     """A source of rows. Subclasses are frozen dataclasses whose knobs a recipe may set."""
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from harness import keys
-from harness.data import SPLITS, VIEWS, Dataset, Row
+from harness.data import SPLITS, VIEWS, Dataset, EmptySplit, Row
 from harness.data._forms import BadRow
 from harness.data._merge import CONVERSIONS, converted, merged
 from harness.data._read import Record
@@ -81,12 +81,7 @@ class Tables(Dataset):
             )
         rows = [row for row in _rows(self, view, split)[0] if self._kept(row, view, split)]
         if not rows:
-            share = shares_of(self.splits).get(split, 0.0)
-            hint = "no prompt is in all views; same_prompts = false lets each view have its own"
-            why = hint if share else "its share is 0; give it one with splits = {...}"
-            raise HarnessError(
-                f"split '{split}' has no {view}: {why if not share or self._narrowed(split) else 'too few rows'}"
-            )
+            raise EmptySplit(f"split '{split}' has no {view}: {self._why_empty(split)}")
         return rows
 
     def counts(self, view: str, split: str) -> Counter[str]:
@@ -97,6 +92,13 @@ class Tables(Dataset):
         """Every bad row of every source: its file, its place, and what is wrong with it."""
         given = [view for view, source in self.sources().items() if not source.startswith(FROM)]
         return [problem for view in given for problem in _read(self, view, "")[1]]
+
+    def _why_empty(self, split: str) -> str:
+        if not shares_of(self.splits).get(split):
+            return "its share is 0; give it one with splits = {...}"
+        if self._narrowed(split) is None:
+            return "there are too few rows, or its share is too small"
+        return "no prompt of it is in all views; same_prompts = false lets each view have its own"
 
     def _kept(self, row: Row, view: str, split: str) -> bool:
         narrow = self._narrowed(split) if view != "prompts" or split == "train" else None

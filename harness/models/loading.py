@@ -14,6 +14,8 @@ from harness.models.rendering import check_template
 from harness.models.templates import TEMPLATES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 SMOLLM2 = "smollm2-135m"
@@ -40,9 +42,8 @@ def bring(
     quiet(1)
     source, options = _source(name, revision, remote_code)
     model, tokenizer = _load(source, options, name, revision, precision)
-    if template:
-        tokenizer.chat_template = TEMPLATES.get(template, template)
-    set_padding(model, tokenizer)
+    _dress(tokenizer, template)
+    _follow(model, tokenizer)
     check_template(tokenizer, [{"role": "user", "content": "Is water wet?"}])
     save_policy(model, tokenizer, folder)
     return [Measurement("parameters", float(sum(p.numel() for p in model.parameters())), 1, "parameters")]
@@ -76,7 +77,6 @@ def _load(
     source: str, options: dict[str, Any], name: str, revision: str, precision: str
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     more: dict[str, Any] = {"dtype": torch.bfloat16 if precision == "bfloat16" else torch.float32}
     if "gguf_file" in options:
@@ -85,13 +85,19 @@ def _load(
         more["quantization_config"] = GgufConfig(dequantize=True)  # else Trainer takes it for a quantised model
     else:
         more["use_safetensors"] = True
+    tokenizer = _asked(lambda load: load.from_pretrained(source, **options), "AutoTokenizer", name, revision)
+    return _asked(
+        lambda load: load.from_pretrained(source, **options, **more), "AutoModelForCausalLM", name, revision
+    ), tokenizer
+
+
+def _asked(call: Callable[[Any], Any], kind: str, name: str, revision: str) -> Any:
+    """What a class of transformers loads, or one message why it cannot."""
+    import transformers
+
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        return AutoModelForCausalLM.from_pretrained(source, **options, **more), tokenizer
-    except (
-        OSError,
-        ValueError,
-    ) as error:  # what transformers raises for an unknown id, no network, no token, no config
+        return call(getattr(transformers, kind))
+    except (OSError, ValueError) as error:  # unknown id, no network, no token, no config
         reason = str(error).strip().split("\n")[0][:300]
         where = "folder" if name == "folder" else f"'{name}' (revision {revision or 'main'})"
         raise HarnessError(
@@ -100,15 +106,33 @@ def _load(
         ) from error
 
 
-def set_padding(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Give a tokenizer a padding token that is not the end token: one that it has, or a new one.
+def tokenizer_of(name: str, revision: str, template: str, remote_code: bool) -> PreTrainedTokenizerBase:
+    """A model's tokenizer as `bring` will write it, without loading the weights.
+
+    Raises:
+        HarnessError: it cannot be had.
+    """
+    source, options = _source(name, revision, remote_code)
+    tokenizer = _asked(lambda load: load.from_pretrained(source, **options), "AutoTokenizer", name, revision)
+    _dress(tokenizer, template)
+    return tokenizer
+
+
+def _dress(tokenizer: PreTrainedTokenizerBase, template: str) -> None:
+    """The recipe's template, and a padding token that is not the end token: one that there is, or a new one.
 
     Where they are one, an end token could be taken for padding, and ending would never be learnt.
     """
+    if template:
+        tokenizer.chat_template = TEMPLATES.get(template, template)
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
         known = tokenizer.get_vocab()
         pad = next((token for token in PADS if token in known and token != tokenizer.eos_token), None)
         tokenizer.add_special_tokens({"pad_token": pad or "<|pad|>"})
+
+
+def _follow(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """A model's vocabulary and special tokens as its tokenizer has them."""
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     model.config.pad_token_id = tokenizer.pad_token_id

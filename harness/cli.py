@@ -79,6 +79,17 @@ def plan(recipe: Recipe, set_: Set = None, results: Results = RESULTS, as_json: 
     show_plan(recipe, set_ or [], results, as_json)
 
 
+@app.command("data")
+def data_(recipe: Recipe, set_: Set = None, as_json: AsJson = False) -> None:
+    """Show what was understood of the data: rows, examples as they are trained on, lengths, what each contestant gets.
+
+    Example: harness data recipes/compare_all.toml
+    """
+    from harness.commands.data import show_data
+
+    show_data(recipe, set_ or [], as_json)
+
+
 @app.command()
 def status(recipe: Recipe, set_: Set = None, results: Results = RESULTS, as_json: AsJson = False) -> None:
     """Show how far a comparison is, and what failed and why. Reads the disk alone.

@@ -37,8 +37,8 @@ class Layout:
     def __init__(self, recipe: Recipe, model: Part, dataset: Part) -> None:
         self.recipe, self.model, self.dataset = recipe, model, dataset
         self.spec = dataset_spec(dataset.name, dict(dataset.knobs))
-        self.kind: Any = registry.load("data", dataset.name)
-        self.views: frozenset[str] = self.kind.views
+        self.kind: Any = registry.load("data", dataset.name)(**dataset.knobs)
+        self.views: frozenset[str] = self.kind.offers()
         self._once: dict[Any, Any] = {}
 
     def base(self, number: int, other: Part | None = None) -> Train:
@@ -51,10 +51,10 @@ class Layout:
             self._once[key] = Train(
                 {},
                 algorithm=algorithm_spec(origin.algorithm, origin.knobs),
-                dataset=self.spec,
+                dataset=self.spec if origin.split else None,
                 split=origin.split,
                 budget=asdict(Budget(**origin.budget)),
-                seed=f"pretrain-{number}",
+                seed=f"pretrain-{number}" if origin.split else "pretrained",
             )
         found: Train = self._once[key]
         return found

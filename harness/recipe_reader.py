@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from harness import registry
+from harness import data, models, registry
 from harness.errors import HarnessError, Problems, nearest
 from harness.job import Budget
 from harness.knobs import Between, Value, coerce
@@ -17,6 +17,8 @@ from harness.recipe import STARTS, Contestant, Evaluation, Launch, Part, Recipe
 from harness.recipe_rewards import RewardReader
 from harness.recipe_tune import TuneReader
 
+KINDS_OF_SOURCE = {"dataset": data.named, "model": models.named}
+"""What a source is short for."""
 NOT_YET = {
     "report": "there is nothing to set about the report yet",
 }
@@ -118,11 +120,25 @@ class Reader:
         for place, given in enumerate(self._tables(table) or [{"source": "lab"}]):
             where = self.located.where(table, place, "source")
             source, label = given.pop("source", None), given.pop("label", None)
-            owner = self._plugin(kind, source, where)
-            if owner is not None:
-                values = self._coerce(owner, str(source), given, table, place)
-                found.append(Part(str(source), str(label or source), values, {}, where))
+            part = self._part(table, kind, source, given, table, place)
+            if part is not None:
+                found.append(replace(part, label=str(label or source), where=where))
         return self._distinct(found, table)
+
+    def _part(self, table: str, kind: str, source: object, given: dict[str, Any], *path: Step) -> Part | None:
+        """A model or dataset; what its source is short for is written out, and files are known by their content."""
+
+        def problem(name: str, message: str) -> None:
+            self.problems.add(self.located.where(*path, name), message)
+
+        name, values = source, given
+        if isinstance(source, str):
+            name, values = KINDS_OF_SOURCE[table](source, given)
+        owner: Any = self._plugin(kind, name, self.located.where(*path, "source"))
+        if owner is None:
+            return None
+        values = owner.settle(values, self.path.parent, problem)
+        return Part(str(name), str(source), self._coerce(owner, str(name), values, *path))
 
     def _distinct(self, parts: list[Part], table: str) -> tuple[Part, ...]:
         labels: dict[str, Part] = {}

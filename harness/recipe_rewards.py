@@ -82,10 +82,7 @@ class RewardReader:
             return None
         values = self.reader._table(given, "reward", role, "base")
         source = values.pop("source", None)
-        owner = self.reader._plugin("models", source, self.located.where("reward", role, "base", "source"))
-        if owner is None:
-            return None
-        return Part(str(source), str(source), self.reader._coerce(owner, str(source), values, "reward", role, "base"))
+        return self.reader._part("model", "models", source, values, "reward", role, "base")
 
     def _ready(self, role: str, given: dict[str, Any]) -> RewardPart:
         """A hub's model with its commit, or a folder with the hash of its content."""

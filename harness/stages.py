@@ -15,7 +15,7 @@ from typing import Any, ClassVar, cast
 
 from harness import keys, registry
 from harness.algorithms import Algorithm
-from harness.data import Dataset, Row
+from harness.data import Dataset, NoData, Row
 from harness.errors import HarnessError
 from harness.job import Budget, Job
 from harness.metrics import Measurement
@@ -145,6 +145,7 @@ class Train(Stage):
     in place of the dataset's own, or after them where they are `joined`.
 
     Attributes:
+        dataset: None for weights that are only loaded.
         seed: what is replicated, for example `replicate-0` or `gold`; all seeds derive from it and a purpose.
         emit: steps after which the policy is kept as well.
         rule: a dimension of the dataset's rule reward in place of a proxy reward model.
@@ -154,7 +155,7 @@ class Train(Stage):
     kind: ClassVar[str] = "train"
     version: ClassVar[int] = 1
     algorithm: dict[str, Any] = field(kw_only=True)
-    dataset: dict[str, Any] = field(kw_only=True)
+    dataset: dict[str, Any] | None = field(default=None, kw_only=True)
     split: str = field(kw_only=True)
     budget: dict[str, Any] = field(kw_only=True)
     seed: str = field(kw_only=True)
@@ -165,8 +166,10 @@ class Train(Stage):
     def run(self, out: Path, inputs: dict[str, Path], checkpoint_every: int) -> list[Measurement]:
         """Train, resuming from the newest complete checkpoint in `out`."""
         algorithm = open_algorithm(self.algorithm)
-        dataset = open_dataset(self.dataset)
+        dataset = open_dataset(self.dataset) if self.dataset else NoData()
         budget = Budget(**self.budget)
+        if not self.dataset:
+            return algorithm.train(Job(out, [], dataset, budget, self.seed))
         rows = _collected(inputs)
         if self.joined or not any(role.startswith(DATA) for role in inputs):
             rows = training_rows(dataset, algorithm.requires().data, self.split, budget.prompts) + rows
@@ -207,7 +210,7 @@ class Reference(Stage):
         collected = [row for row in _collected(inputs) if "chosen" in row]
         if collected:
             return write_reference(out, inputs["start"], {"pairs": collected}, budget)
-        views: list[str] = [view for view in ("pairs", "binary") if view in dataset.views]
+        views: list[str] = [view for view in ("pairs", "binary") if view in dataset.offers()]
         rows: dict[str, list[Row]] = {view: training_rows(dataset, view, self.split, budget.prompts) for view in views}
         return write_reference(out, inputs["start"], rows, budget)
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
+
+from harness.errors import HarnessError
 
 Message = dict[str, str]
 """`{"role": "system" | "user" | "assistant", "content": text}`."""
@@ -25,6 +29,10 @@ SPLITS = ("pretrain", "train", "proxy", "selection", "gold", "tune", "test", "oo
 choosing knobs, `test` and `ood` for the report; `heldout` holds labelled pairs to measure accuracy on."""
 
 
+class EmptySplit(HarnessError):
+    """A split in which a view has no row."""
+
+
 class Dataset(ABC):
     """A source of rows. Subclasses are frozen dataclasses whose knobs a recipe may set."""
 
@@ -41,6 +49,21 @@ class Dataset(ABC):
     """What is said of a response with which nothing is wrong."""
     refusal: ClassVar[str] = "I am sorry, but I cannot help with that."
     """A response that declines to answer, in the dataset's words."""
+
+    @classmethod
+    def settle(cls, given: Mapping[str, Any], folder: Path, problem: Callable[[str, str], None]) -> dict[str, Any]:
+        """What a recipe says of it as knobs, which are plain values that belong into a key.
+
+        Args:
+            given: the recipe's table.
+            folder: that the recipe lies in.
+            problem: notes a knob and what is wrong with it.
+        """
+        return dict(given)
+
+    def offers(self) -> frozenset[str]:
+        """The views that it has with these knobs."""
+        return self.views
 
     @abstractmethod
     def rows(self, view: str, split: str) -> list[Row]:
@@ -96,3 +119,32 @@ class Dataset(ABC):
     def vocabulary(self) -> list[str] | None:
         """Every word that the dataset's texts use, where that is a closed list."""
         return None
+
+
+class NoData(Dataset):
+    """What a stage is given that reads no data."""
+
+    version = 1
+    views = frozenset()
+
+    def rows(self, view: str, split: str) -> list[Row]:
+        """None.
+
+        Raises:
+            HarnessError: always.
+        """
+        raise HarnessError(f"this stage has no data, so no {view} in split '{split}'")
+
+
+def named(source: str, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The plug-in that a recipe's `source` means, and what is set about it: a file and a hub's id are short for it.
+
+    A file's view is `view`; a hub's dataset is `owner/name`.
+    """
+    file = source.removesuffix(".gz").rpartition(".")[2] in ("jsonl", "ndjson", "json", "csv", "tsv", "parquet")
+    if file:
+        own = {name: value for name, value in given.items() if name != "view"}
+        return "files", {**own, str(given.get("view", "pairs")): source}
+    if source.count("/") == 1:
+        return "hub", {**given, "name": source}
+    return source, dict(given)

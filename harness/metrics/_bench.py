@@ -68,7 +68,7 @@ class GradeBench:
     @cached_property
     def chosen(self) -> dict[str, list[str]]:
         """The dataset's chosen responses to the prompts that were sampled; none where it has no pairs for them."""
-        if "pairs" not in self.dataset.views:
+        if "pairs" not in self.dataset.offers():
             return {}
         try:
             rows = self.dataset.rows("pairs", self._split)
@@ -216,7 +216,7 @@ class GradeBench:
     @cached_property
     def pairs(self) -> list[Row]:
         """Held-out labelled pairs; none where the dataset has none."""
-        if "pairs" not in self.dataset.views:
+        if "pairs" not in self.dataset.offers():
             return []
         return self.dataset.rows("pairs", "heldout")[: self.stage.pairs]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 
@@ -15,7 +17,7 @@ class Origin:
         algorithm: the algorithm's name.
         knobs: its knobs, without defaults.
         budget: its budget, without defaults.
-        split: the split of the dataset that it reads.
+        split: the split of the dataset that it reads; empty where it reads no data and has no seed.
     """
 
     algorithm: str
@@ -29,6 +31,24 @@ class ModelSource(ABC):
 
     version: ClassVar[int] = 1
 
+    @classmethod
+    def settle(cls, given: Mapping[str, Any], folder: Path, problem: Callable[[str, str], None]) -> dict[str, Any]:
+        """What a recipe says of it as knobs, which are plain values that belong into a key.
+
+        Args:
+            given: the recipe's table.
+            folder: that the recipe lies in.
+            problem: notes a knob and what is wrong with it.
+        """
+        return dict(given)
+
     @abstractmethod
     def origin(self) -> Origin:
         """How the weights are made; the seed is the plan's to choose."""
+
+
+def named(source: str, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The plug-in that a recipe's `source` means, and what is set about it: a hub's id and a folder stand for it."""
+    if "/" in source or source.startswith((".", "~")) or source == "smollm2-135m":
+        return "pretrained", {**given, "name": source}
+    return source, dict(given)

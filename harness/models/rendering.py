@@ -43,12 +43,18 @@ def check_template(tokenizer: PreTrainedTokenizerBase, prompt: list[Message]) ->
     """Check on one prompt that the chat template can be trusted.
 
     Raises:
-        HarnessError: no template; a doubled begin token; a prompt that is not a prefix of prompt + response.
+        HarnessError: no template; no padding token, or one that is the end token; a doubled begin token; a prompt that
+            is not a prefix of prompt + response; a turn that the end token does not close.
     """
     if tokenizer.chat_template is None:
-        raise HarnessError("the tokenizer has no chat template; a policy cannot be asked without one")
+        raise HarnessError(
+            "the tokenizer has no chat template; a policy cannot be asked without one: give the model template = "
+            "'chatml', 'plain' or your own"
+        )
     if tokenizer.pad_token_id is None:
         raise HarnessError("the tokenizer has no padding token")
+    if tokenizer.pad_token_id == end_token(tokenizer):
+        raise HarnessError("the tokenizer pads with its end token; how a response ends could not be told from padding")
     opened = render_prompt(tokenizer, prompt)
     if tokenizer.bos_token_id is not None and opened[:2] == [tokenizer.bos_token_id] * 2:
         raise HarnessError("the chat template and the tokenizer both write the begin token: it stands there twice")
@@ -58,4 +64,9 @@ def check_template(tokenizer: PreTrainedTokenizerBase, prompt: list[Message]) ->
         raise HarnessError(
             "the chat template is not prefix-consistent: prompt + response does not begin with the prompt as it is "
             f"sampled from ({tokenizer.decode(opened)!r} against {tokenizer.decode(whole)!r})"
+        )
+    if end_token(tokenizer) not in whole[len(opened) :]:
+        raise HarnessError(
+            f"the chat template closes a turn without the end token {tokenizer.eos_token!r}, so a policy would not "
+            f"learn to stop as it is sampled ({tokenizer.decode(whole[len(opened) :])!r})"
         )

@@ -47,7 +47,7 @@ def _oracle(dataset: Dataset, text: Text) -> float | None:
 
 
 def _heldout(dataset: Dataset, view: str, most: int) -> list[Row]:
-    return dataset.rows(view, "heldout")[:most] if view in dataset.views else []
+    return dataset.rows(view, "heldout")[:most] if view in dataset.offers() else []
 
 
 def _pairs(dataset: Dataset, stage: Audit) -> Iterator[Asked]:

@@ -48,7 +48,7 @@ def _weights(role: str, folder: Path) -> Path:
 
 def _prompts(dataset: Dataset, splits: list[str]) -> list[list[Message]]:
     """The prompts of splits, as the first view that has them gives them; none of a split that is not there."""
-    view = next(view for view in ("prompts", "pairs", "demonstrations", "binary") if view in dataset.views)
+    view = next(view for view in ("prompts", "pairs", "demonstrations", "binary") if view in dataset.offers())
     found = []
     for split in splits:
         with suppress(HarnessError):  # the dataset has no such split

@@ -1,0 +1,40 @@
+"""Weights that somebody else has trained, brought into the form that everything here reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from harness.algorithms import Algorithm, Needs
+from harness.knobs import knob
+
+if TYPE_CHECKING:
+    from harness.job import Job
+    from harness.metrics import Measurement
+
+
+@dataclass(frozen=True)
+class Pretrained(Algorithm):
+    """Nothing is trained: weights of the hub, of a folder or of a GGUF file are written once as safetensors.
+
+    It comes from no paper. The chat template is checked, and a padding token is found that ends no response.
+    """
+
+    needs: ClassVar[Needs] = Needs(data="", start=False)
+
+    name: str = knob("", doc="the hub's id, 'smollm2-135m', or 'folder'")
+    revision: str = knob("", doc="of the hub: branch, tag or commit; of a folder, the SHA-256 of its files")
+    template: str = knob("", doc="the chat template: empty for the model's own, a name, or Jinja")
+    remote_code: bool = knob(False, doc="run Python code that comes with the model")
+
+    def train(self, job: Job) -> list[Measurement]:
+        """Write `policy/`.
+
+        Raises:
+            HarnessError: the weights cannot be had, or the chat template cannot be trusted.
+        """
+        from harness.models.loading import bring
+
+        return bring(
+            job.out / "policy", self.name, self.revision, self.template, self.remote_code, job.budget.precision
+        )

@@ -1,0 +1,228 @@
+"""`harness data`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections import Counter
+from itertools import combinations
+from pathlib import Path
+from statistics import quantiles
+from typing import TYPE_CHECKING, Any
+
+from harness import registry
+from harness.data import SPLITS, Dataset, EmptySplit, Row
+from harness.data._splits import group_of
+from harness.data._tables import FROM, Tables
+from harness.errors import HarnessError
+from harness.plan import Plan, make_plan
+from harness.recipe import Part, read_recipe
+from harness.stages import dataset_spec, open_dataset, training_rows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from harness.training.rows import Encoder
+
+EXAMPLES = 3
+OPEN, CLOSE = "⟦", "⟧"
+"""What stands between them is trained on."""
+SHOWN = 10
+
+
+def show_data(path: Path, assignments: list[str], as_json: bool) -> None:
+    """Print what was understood of the data of a recipe."""
+    plan = make_plan(read_recipe(path, assignments))
+    model = plan.recipe.models[0]
+    found = [describe(plan, model, dataset) for dataset in plan.recipe.datasets]
+    print(json.dumps(found, indent=1, ensure_ascii=False) if as_json else "\n\n".join(_text(one) for one in found))
+
+
+def describe(plan: Plan, model: Part, part: Part) -> dict[str, Any]:
+    """A dataset of a recipe as JSON, read with a model's tokenizer.
+
+    Raises:
+        HarnessError: rows cannot be used and the recipe refuses them, or there is no tokenizer.
+    """
+    from harness.training.rows import Encoder
+
+    data = open_dataset(dataset_spec(part.name, dict(part.knobs)))
+    encoder = Encoder(_tokenizer(model, data))
+    rows = _rows(data)
+    return {
+        "dataset": part.label,
+        "model": model.label,
+        "rows": {f"{view} {split}": len(found) for (view, split), found in rows.items()},
+        "prompts": {split: len(_prompts(rows, split)) for split in SPLITS if _prompts(rows, split)},
+        "overlap": _overlap(rows),
+        "tokens": _lengths(encoder, rows),
+        "contestants": _contestants(plan, part, data, encoder),
+        "examples": {view: _examples(encoder, view, rows) for view in _views(rows)},
+        **(_care(data, rows) if isinstance(data, Tables) else {}),
+    }
+
+
+def _tokenizer(model: Part, data: Dataset) -> PreTrainedTokenizerBase:
+    """The tokenizer that policies of this model will have."""
+    source = registry.load("models", model.name)(**model.knobs)
+    origin = source.origin()
+    if origin.split:  # the base is made here, of the dataset's words
+        from harness.training.scratch import new_tokenizer
+
+        return new_tokenizer(data)
+    from harness.models.loading import tokenizer_of
+
+    return tokenizer_of(**origin.knobs)
+
+
+def _rows(data: Dataset) -> dict[tuple[str, str], list[Row]]:
+    """All rows by view and split, without those that have none."""
+    found = {}
+    for view in sorted(data.offers() - {"text"}):
+        for split in (split for split in SPLITS if split != "pretrain"):
+            with contextlib.suppress(EmptySplit):
+                found[view, split] = data.rows(view, split)
+    return found
+
+
+def _views(rows: dict[tuple[str, str], list[Row]]) -> list[str]:
+    return sorted({view for view, _ in rows if view != "prompts"})
+
+
+def _prompts(rows: dict[tuple[str, str], list[Row]], split: str) -> set[str]:
+    return {row["prompt_id"] for (_, own), found in rows.items() if own == split for row in found}
+
+
+def _overlap(rows: dict[tuple[str, str], list[Row]]) -> dict[str, int]:
+    """Prompts whose first turn, without case and spacing, is in two splits."""
+    groups: dict[str, set[str]] = {}
+    for (_, split), found in rows.items():
+        groups.setdefault(split, set()).update(group_of(row["prompt"]) for row in found)
+    shared = {f"{a} and {b}": len(groups[a] & groups[b]) for a, b in combinations(groups, 2)}
+    return {pair: count for pair, count in shared.items() if count}
+
+
+def _texts(view: str, row: Row) -> list[tuple[str, str]]:
+    """The responses of a row that are trained on, each with what it is."""
+    from harness.training.rows import TEXTS
+
+    found = []
+    for name in (name for name in TEXTS[view] if name != "partner"):
+        several = row[name] if isinstance(row[name], list) else [row[name]]
+        found += [(name if len(several) == 1 else f"rank {place}", text) for place, text in enumerate(several, 1)]
+    return found
+
+
+def _lengths(encoder: Encoder, rows: dict[tuple[str, str], list[Row]]) -> dict[str, dict[str, float]]:
+    """Tokens of prompts and responses of the training split: median, the longest tenth, the longest."""
+    found = {}
+    for view in _views(rows):
+        own = rows.get((view, "train"), [])
+        found[f"{view}: prompt"] = [len(encoder.prompt(row)) for row in own]
+        found[f"{view}: response"] = [len(encoder.response(text)) for row in own for _, text in _texts(view, row)]
+    return {what: _spread(lengths) for what, lengths in found.items() if lengths}
+
+
+def _spread(lengths: list[int]) -> dict[str, float]:
+    cuts = quantiles(lengths, n=10, method="inclusive") if len(lengths) > 1 else [lengths[0]] * 9
+    return {"median": cuts[4], "90 %": cuts[8], "longest": max(lengths)}
+
+
+def _contestants(plan: Plan, part: Part, data: Dataset, encoder: Encoder) -> dict[str, dict[str, Any]]:
+    """What each contestant would train on, of the budget's prompts, after those that are too long are left out."""
+    from harness.training.rows import fitting, fitting_prompts
+
+    found: dict[str, dict[str, Any]] = {}
+    for cell in plan.cells:
+        if cell.dataset != part.label or cell.replicate or cell.contestant in found:
+            continue
+        algorithm = registry.load("algorithms", cell.algorithm)(**cell.knobs)
+        view = algorithm.requires().data
+        if cell.reason or not view or cell.start == "base" == cell.contestant:
+            found[cell.contestant] = {"reason": cell.reason or "nothing is trained"}
+            continue
+        try:
+            rows = training_rows(data, view, "train", plan.recipe.budget.prompts)
+            kept, _ = (
+                fitting_prompts(encoder, rows, plan.recipe.budget)
+                if view == "prompts"
+                else fitting(encoder, rows, view, plan.recipe.budget)
+            )
+        except HarnessError as error:
+            found[cell.contestant] = {"reason": str(error)}
+            continue
+        prompts = len({row["prompt_id"] for row in kept})
+        found[cell.contestant] = {
+            "view": view,
+            "rows": len(kept),
+            "prompts": prompts,
+            "too_long": len(rows) - len(kept),
+        }
+    return found
+
+
+def _examples(encoder: Encoder, view: str, rows: dict[tuple[str, str], list[Row]]) -> list[list[str]]:
+    """Rows of the first prompts of the training split as the model reads them, each after what is said of it."""
+    decode = encoder.tokenizer.decode
+    prompts = {row["prompt_id"]: row for row in reversed(rows.get((view, "train"), []))}
+    shown = [prompts[name] for name in sorted(prompts)][:EXAMPLES] if prompts else []
+    return [
+        [
+            f"[{_said(what, row)}] {decode(encoder.prompt(row))}{OPEN}{decode(encoder.response(text))}{CLOSE}"
+            for what, text in _texts(view, row)
+        ]
+        for row in shown
+    ]
+
+
+def _said(what: str, row: Row) -> str:
+    """What a response is, with its label or judgment."""
+    more = [f"{name}: {row[name]}" for name in ("label", "judgment") if name in row]
+    return ", ".join([what, *more])
+
+
+def _care(data: Tables, rows: dict[tuple[str, str], list[Row]]) -> dict[str, Any]:
+    """Bad rows, what was left out, and what was made from what."""
+    left: Counter[str] = Counter()
+    for view, split in rows:
+        counted = data.counts(view, split)
+        left.update({f"{view}: {what}": n for what, n in counted.items() if n and what != "bad"})
+    made = {view: source.removeprefix(FROM) for view, source in data.sources().items() if source.startswith(FROM)}
+    counts = {view: sum(len(found) for (own, _), found in rows.items() if own == view) for view in made}
+    return {
+        "left_out": dict(left),
+        "conversions": {f"{view} from {made[view]}": count for view, count in counts.items()},
+        "bad_rows": data.problems(),
+    }
+
+
+def _text(found: dict[str, Any]) -> str:
+    lines = [f"{found['dataset']}, read as {found['model']} does", ""]
+    splits = [split for split in SPLITS if split in found["prompts"]]
+    views = sorted({name.split()[0] for name in found["rows"]})
+    lines.append(f"{'rows':16s}" + "".join(f"{split:>11s}" for split in splits))
+    for view in views:
+        lines.append(f"{view:16s}" + "".join(f"{found['rows'].get(f'{view} {split}', 0):11d}" for split in splits))
+    lines += ["", f"{'tokens in train':28s}{'median':>9s}{'90 %':>9s}{'longest':>9s}"]
+    for what, spread in found["tokens"].items():
+        lines.append(f"{what:28s}" + "".join(f"{spread[name]:9.0f}" for name in ("median", "90 %", "longest")))
+    shared = [f"  {pair}: {count}" for pair, count in found["overlap"].items()]
+    lines += ["", "Prompts in two splits:", *(shared or ["  none"])]
+    for title, name in (
+        ("Made from another view (rows):", "conversions"),
+        ("Left out or brought together:", "left_out"),
+    ):
+        if found.get(name):
+            lines += ["", title, *[f"  {what}: {count}" for what, count in found[name].items()]]
+    bad = found.get("bad_rows", [])
+    if bad:
+        more = [f"  ... and {len(bad) - SHOWN} more"] if len(bad) > SHOWN else []
+        lines += ["", f"Bad rows, {len(bad)}:", *[f"  {row}" for row in bad[:SHOWN]], *more]
+    lines += ["", "What each would train on:"]
+    for name, own in found["contestants"].items():
+        text = own.get("reason") or "{rows} rows of {view}, {prompts} prompts; too long: {too_long} rows".format(**own)
+        lines.append(f"  {name}: {text}")
+    lines += ["", f"Examples; what is trained on stands in {OPEN}{CLOSE}:"]
+    for view, examples in found["examples"].items():
+        lines += [f"--- {view}", *[text for example in examples for text in example]]
+    return "\n".join(lines)

@@ -1,0 +1,173 @@
+"""Prompts and responses in the forms that people write them in, brought to one: messages and a text."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+from harness.data import Message
+
+ROLES = {
+    "user": "user", "human": "user", "prompter": "user", "assistant": "assistant", "gpt": "assistant",
+    "bot": "assistant", "model": "assistant", "chatgpt": "assistant", "system": "system",
+}  # fmt: skip
+_STEERED = re.compile(r"\s*<extra_id_1>(User|Assistant)\n")
+_TURN = re.compile(r"(?:\A|\n\n)(Human|Assistant): ?")
+
+
+class BadRow(ValueError):
+    """A row that cannot be used, and why."""
+
+
+def text(value: object, name: str) -> str:
+    """A text that is not empty and can be written as UTF-8.
+
+    Raises:
+        BadRow: it is something else.
+    """
+    if value is None:
+        raise BadRow(f"{name} is null")
+    if not isinstance(value, str):
+        raise BadRow(f"{name} is a {type(value).__name__}, {_short(value)}; it must be text")
+    if not value.strip():
+        raise BadRow(f"{name} is empty")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise BadRow(f"{name} has broken Unicode (half a surrogate pair at character {error.start})") from error
+    return value
+
+
+def conversation(value: object, name: str) -> list[Message]:
+    """Messages from plain text, a list of messages, or a transcript.
+
+    Plain text is one turn of the user. A list has `role` and `content`, or `from` and `value` (sharegpt). A text that
+    begins with `Human:` and has an `Assistant:` is a transcript; an `Assistant:` with nothing after it is left out.
+
+    Raises:
+        BadRow: it is none of these, or has an empty turn.
+    """
+    if isinstance(value, str) and value.lstrip().startswith("[{"):  # a list in a CSV
+        value = _listed(value)
+    if isinstance(value, dict):
+        value = [value]
+    if isinstance(value, list):
+        return [_message(item, f"{name}[{place}]") for place, item in enumerate(value)] or _empty(name)
+    whole = text(value, name)
+    if is_transcript(whole):
+        return transcript(whole, name)
+    said = _STEERED.split(whole)  # HelpSteer's turns; without them there is one part, the user's
+    roles = ["user", *(ROLES[who.lower()] for who in said[1::2])]
+    return [{"role": role, "content": text(part, name)} for role, part in zip(roles, said[::2], strict=True)]
+
+
+def is_transcript(whole: str) -> bool:
+    """Whether a text is `Human: ... Assistant: ...`."""
+    return whole.lstrip().startswith("Human:") and "\n\nAssistant:" in whole
+
+
+def transcript(whole: str, name: str) -> list[Message]:
+    """The turns of `Human: ... Assistant: ...`."""
+    parts = _TURN.split(whole.strip())[1:]
+    turns = [(parts[i], parts[i + 1].strip()) for i in range(0, len(parts), 2)]
+    if turns and turns[-1] == ("Assistant", ""):
+        turns.pop()
+    return [{"role": ROLES[who.lower()], "content": text(said, f"{name}'s {who} turn")} for who, said in turns]
+
+
+def prompt_of(value: object, name: str) -> list[Message]:
+    """A prompt: messages that end with the user's turn.
+
+    Raises:
+        BadRow: it ends otherwise, or a system turn is not the first.
+    """
+    found = conversation(value, name)
+    if found[-1]["role"] != "user":
+        raise BadRow(f"{name} ends with a turn of the {found[-1]['role']}; a prompt ends with the user's")
+    if any(message["role"] == "system" for message in found[1:]):
+        raise BadRow(f"{name} has a system turn that is not the first")
+    return found
+
+
+def response_of(value: object, name: str) -> tuple[list[Message], str]:
+    """A response, and the messages that stand before it where it comes as a whole conversation.
+
+    Raises:
+        BadRow: it is no text, or the conversation does not end with the assistant's turn.
+    """
+    if isinstance(value, str) and not is_transcript(value) and not value.startswith("[{"):
+        return [], text(value, name)
+    if isinstance(value, dict) and not {"role", "from"} & set(value):
+        inner = next((value[key] for key in ("text", "content", "value", "response") if key in value), None)
+        return [], text(inner, name)
+    if value is None:
+        raise BadRow(f"{name} is null")
+    if isinstance(value, str) and value.rstrip().endswith("\n\nAssistant:"):
+        raise BadRow(f"{name} is empty: nothing stands after the last 'Assistant:'")
+    turns = conversation(value, name)
+    if turns[-1]["role"] != "assistant":
+        raise BadRow(f"{name} ends with a turn of the {turns[-1]['role']}; a response is the assistant's")
+    return turns[:-1], turns[-1]["content"]
+
+
+def number(value: object, name: str) -> float:
+    """A score; the mean of several annotators'.
+
+    Raises:
+        BadRow: it is no finite number.
+    """
+    if isinstance(value, list) and value:
+        return math.fsum(number(item, name) for item in value) / len(value)
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            value = str(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise BadRow(f"{name} is {_short(value)}; it must be a finite number")
+    return float(value)
+
+
+def label(value: object, name: str) -> bool:
+    """True where a response is good: true, 1, 'good'; false, 0, -1, 'bad'.
+
+    Raises:
+        BadRow: it is something else.
+    """
+    known = {
+        "true": True, "1": True, "1.0": True, "good": True, "desirable": True, "yes": True, "chosen": True,
+        "false": False, "0": False, "0.0": False, "-1": False, "bad": False, "undesirable": False, "no": False,
+        "rejected": False,
+    }  # fmt: skip
+    found = known.get(str(value).strip().lower()) if not isinstance(value, list | dict) else None
+    if found is None:
+        raise BadRow(f"{name} is {_short(value)}; a label is true or false, 1 or 0, good or bad")
+    return found
+
+
+def _listed(value: str) -> object:
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value
+
+
+def _message(item: object, name: str) -> Message:
+    if not isinstance(item, dict):
+        raise BadRow(f"{name} is {_short(item)}; a message has role and content")
+    who = item.get("role", item.get("from"))
+    role = ROLES.get(str(who).lower())
+    if role is None:
+        raise BadRow(f"{name} has role {_short(who)} (known: {', '.join(ROLES)})")
+    return {"role": role, "content": text(item.get("content", item.get("value")), f"{name}.content")}
+
+
+def _empty(name: str) -> Any:
+    raise BadRow(f"{name} is empty")
+
+
+def _short(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 40 else shown[:37] + "..."

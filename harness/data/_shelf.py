@@ -1,0 +1,123 @@
+"""Where a data file lies: found by the hash of its content, so that no path is in a key, a record or a log."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from harness.errors import HarnessError
+
+
+def folder() -> Path:
+    """`$HARNESS_CACHE`, or `~/.cache/harness`; workers on other machines need to see it."""
+    return Path(os.environ.get("HARNESS_CACHE") or Path.home() / ".cache" / "harness") / "files"
+
+
+def shelve(path: Path) -> str:
+    """The SHA-256 of a file's content; from now on `find` knows where it lies.
+
+    A file whose size and time have not changed since is not read again, so a plan stays quick with 2 GB.
+
+    Raises:
+        HarnessError: it cannot be read, or the cache cannot be written.
+    """
+    path = path.resolve()
+    memo = folder() / f"path-{hashlib.sha256(str(path).encode()).hexdigest()}.json"
+    try:
+        seen = {"path": str(path), **_stat(path)}
+        known = _load(memo)
+        if known and {**known, "sha256": ""} == {**seen, "sha256": ""}:
+            digest = str(known["sha256"])
+        else:
+            with path.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        seen["sha256"] = digest
+        for file in (memo, folder() / f"{digest}.json"):
+            if _load(file) != seen:
+                _write(file, seen)
+    except OSError as error:
+        raise HarnessError(f"{path.name}: {error.strerror or error} (the cache is $HARNESS_CACHE)") from error
+    return digest
+
+
+def find(digest: str) -> Path:
+    """The file with a content.
+
+    Raises:
+        HarnessError: it is not where it was, or its content has changed.
+    """
+    known = _load(folder() / f"{digest}.json")
+    if not known:
+        raise HarnessError(
+            f"no data file with SHA-256 {digest[:16]}... is known here; run the recipe on this machine, with "
+            "HARNESS_CACHE on a disk that workers share"
+        )
+    path = Path(known["path"])
+    if not path.is_file():
+        raise HarnessError(f"the data file {path.name} is not where the recipe found it; run the recipe again")
+    if _stat(path) != {"size": known["size"], "mtime_ns": known["mtime_ns"]} and shelve(path) != digest:
+        raise HarnessError(
+            f"the data file {path.name} has changed since the stage was planned; run the recipe again to train on "
+            "it as it is now"
+        )
+    return path
+
+
+def _stat(path: Path) -> dict[str, Any]:
+    found = path.stat()
+    return {"size": found.st_size, "mtime_ns": found.st_mtime_ns}
+
+
+def _load(file: Path) -> dict[str, Any] | None:
+    with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+        found: dict[str, Any] = json.loads(file.read_text())
+        return found
+    return None
+
+
+def _write(file: Path, value: dict[str, Any]) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_name(f"draft-{os.getpid()}-{file.name}")
+    draft.write_text(json.dumps(value))
+    draft.replace(file)
+
+
+def shelve_folder(path: Path, wanted: tuple[str, ...]) -> str:
+    """The SHA-256 over all files of a folder; from now on `find_folder` knows where it lies.
+
+    Args:
+        path: the folder.
+        wanted: patterns of which each has to be there.
+
+    Raises:
+        HarnessError: a pattern has no file.
+    """
+    for pattern in wanted:
+        if not any(path.glob(pattern)):
+            raise HarnessError(f"folder {path.name} has no {pattern}")
+    files = sorted(file for file in path.iterdir() if file.is_file() and file.name != "README.md")
+    content = json.dumps({file.name: shelve(file) for file in files})
+    digest = hashlib.sha256(content.encode()).hexdigest()
+    _write(folder() / f"folder-{digest}.json", {"path": str(path.resolve()), "wanted": list(wanted)})
+    return digest
+
+
+def find_folder(digest: str) -> Path:
+    """The folder with a content.
+
+    Raises:
+        HarnessError: it is not where it was, or its content has changed.
+    """
+    known = _load(folder() / f"folder-{digest}.json")
+    if not known or not Path(known["path"]).is_dir():
+        raise HarnessError("the model's folder is not where the recipe found it; run the recipe again on this machine")
+    path = Path(known["path"])
+    if shelve_folder(path, tuple(known["wanted"])) != digest:
+        raise HarnessError(
+            f"the model's folder {path.name} has changed since the stage was planned; run the recipe again"
+        )
+    return path

@@ -1,0 +1,77 @@
+"""A dataset of files: JSONL, JSON, CSV, TSV or parquet, one or several for each view."""
+
+from __future__ import annotations
+
+import codecs
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.data import _shelf
+from harness.data._read import READERS, Record, format_of, records
+from harness.data._tables import FROM, Settle, Tables
+from harness.data._views import FIELDS
+from harness.errors import HarnessError
+from harness.knobs import knob
+
+LARGE = 1 << 28
+"""Bytes from which only one split's rows are held at a time."""
+
+
+@dataclass(frozen=True)
+class Files(Tables):
+    """Your own files. Their content decides a stage's key, not their names or where they lie.
+
+    A recipe names them as paths, relative to itself, to the working folder or to $HARNESS_DATA; a knob's value is then
+    `<SHA-256>.<format>`, several with a space between.
+    """
+
+    encoding: str = knob("utf-8", doc="of text files, for example 'cp1252'")
+
+    def records(self, source: str) -> Iterator[tuple[str, Record]]:
+        """Records of one file after the other."""
+        for name in source.split():
+            digest, _, kind = name.partition(".")
+            path = _shelf.find(digest)
+            for record in records(path, kind, self.encoding, path.name):
+                yield path.name, record
+
+    def large(self, source: str) -> bool:
+        """Whether a file has 256 MB."""
+        return any(_shelf.find(name.partition(".")[0]).stat().st_size > LARGE for name in source.split())
+
+    @classmethod
+    def settle(cls, given: Mapping[str, Any], folder: Path, problem: Settle) -> dict[str, Any]:
+        """Paths as hashes of what the files hold."""
+        found = super().settle(given, folder, problem)
+        for view in FIELDS:
+            value = found.get(view)
+            if value and not str(value).startswith(FROM):
+                paths = value if isinstance(value, list) else [value]
+                found[view] = " ".join(_settled(str(path), folder, view, problem) for path in paths)
+        encoding = found.get("encoding", "utf-8")
+        try:
+            codecs.lookup(str(encoding))
+        except LookupError:
+            problem("encoding", f"encoding = {encoding!r} is none that Python knows, as 'utf-8' and 'cp1252' are")
+        return found
+
+
+def _settled(given: str, folder: Path, view: str, problem: Settle) -> str:
+    """A path as `<SHA-256>.<format>`."""
+    bases = [folder, Path.cwd(), *([Path(os.environ["HARNESS_DATA"])] if os.environ.get("HARNESS_DATA") else [])]
+    path = next((base / given for base in bases if (base / given).is_file()), None)
+    if path is None:
+        problem(view, f"there is no file '{given}' beside the recipe, in the working folder or in $HARNESS_DATA")
+        return ""
+    kind = format_of(path)
+    if not kind:
+        problem(view, f"'{given}' has no format that is read (known: {', '.join(READERS)}; all but parquet also .gz)")
+        return ""
+    try:
+        return f"{_shelf.shelve(path)}.{kind}"
+    except HarnessError as error:
+        problem(view, str(error))
+        return ""

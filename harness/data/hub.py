@@ -1,0 +1,67 @@
+"""A dataset of the Hugging Face hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.data._presets import PRESETS
+from harness.data._read import Record
+from harness.data._tables import Settle, Tables
+from harness.data._views import FIELDS
+from harness.errors import HarnessError
+from harness.knobs import knob
+
+
+@dataclass(frozen=True)
+class Hub(Tables):
+    """A table of the hub, by its id. A view's value is the hub's split that it is read from.
+
+    The key holds the revision as it is written: give a commit where the data must never change.
+    """
+
+    name: str = knob("", doc="the id, for example 'trl-lib/ultrafeedback_binarized'")
+    revision: str = knob("main", doc="branch, tag or commit")
+    subset: str = knob("", doc="the hub's configuration, where there are several")
+
+    def records(self, source: str) -> Iterator[tuple[str, Record]]:
+        """Rows of a split of the hub's, downloaded once into the hub's own cache."""
+        import datasets
+
+        try:
+            table = datasets.load_dataset(self.name, self.subset or None, split=source, revision=self.revision)
+        except Exception as error:  # the hub's library raises a dozen kinds, all of which mean this
+            raise HarnessError(_unreachable("dataset", self.name, self.revision, error)) from error
+        for number, values in enumerate(table, 1):
+            yield self.name, Record(f"row {number}", dict(values))
+
+    def large(self, source: str) -> bool:
+        """Never: the hub's tables lie in memory-mapped files."""
+        return False
+
+    @classmethod
+    def settle(cls, given: Mapping[str, Any], folder: Path, problem: Settle) -> dict[str, Any]:
+        """A preset's view and columns, where the recipe says nothing else."""
+        preset = PRESETS.get(str(given.get("name")))
+        found = dict(given)
+        if preset:
+            found.setdefault(preset.view, preset.split)
+            found.setdefault("columns", dict(preset.columns) or "")
+        elif not any(given.get(view) for view in FIELDS):
+            views = ", ".join(FIELDS)
+            problem(
+                "source",
+                f"nothing is known of '{given.get('name')}'; say what a split holds, as pairs = 'train' ({views})",
+            )
+            return found
+        return super().settle(found, folder, problem)
+
+
+def _unreachable(what: str, name: str, revision: str, error: Exception) -> str:
+    reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
+    return (
+        f"{what} '{name}' (revision {revision}) cannot be had from the hub: {reason}. Is the id right, is there a "
+        "network, and does it need `hf auth login`?"
+    )

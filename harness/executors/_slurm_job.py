@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 TAKEN_OVER = 75
@@ -24,6 +26,7 @@ class Job:
         from harness.lease import STALE_SECONDS, Watcher
         from harness.store import write_whole
 
+        _leave_at_once()
         folder, began, watcher = Path(self.folder), time.monotonic(), Watcher()
         while True:
             outcome = settle(folder, self.checkpoint_every, on_lost=lambda: os._exit(TAKEN_OVER))
@@ -41,3 +44,21 @@ class Job:
         import submitit
 
         return submitit.helpers.DelayedSubmission(self)
+
+
+def _leave_at_once() -> None:
+    """Have submitit's handler, once it has requeued the job, end the process outright.
+
+    It raises SystemExit wherever the stage is, which would be written down as the stage's failure.
+    """
+    requeue = signal.getsignal(signal.SIGUSR2)
+    if not callable(requeue):
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        try:
+            requeue(number, frame)
+        except SystemExit:
+            os._exit(1)
+
+    signal.signal(signal.SIGUSR2, handle)

@@ -40,6 +40,10 @@ _ENDS = {
     "NODE_FAIL": ("lost", "killed", "its node failed"),
 }
 """What a job's last state means for its stage: a lost one may be tried again."""
+_FINAL = {"TIMEOUT", "OUT_OF_MEMORY", "CANCELLED"}
+"""States that Slurm does not requeue from, as it may do from the others a moment later."""
+_NO_MEMORY = ("exceeded memory limit", "oom_kill event", "oom-kill event")
+"""What Slurm writes into a job's log where the state says only that it failed."""
 
 
 class _Submitted:
@@ -84,16 +88,27 @@ class _Submitted:
             self.gone_since = None
             return None
         self.gone_since = self.gone_since or time.monotonic()
-        if state not in _ENDS and time.monotonic() - self.gone_since < SETTLE_SECONDS:
+        if state not in _FINAL and time.monotonic() - self.gone_since < SETTLE_SECONDS:
             return None
         if Store(self.folder.parent).has_files(self.folder.name):
             return Ended("done")
+        cancel([self.job])  # should Slurm requeue it after all, it must not meet its successor
+        if self._over_memory():
+            state = "OUT_OF_MEMORY"
         gone = ("lost", "killed", f"it ended as {state}" if state else "Slurm does not know it any more")
         status, cause, words = _ENDS.get(state, gone)
         seconds, error = time.monotonic() - self.began, f"Slurm job {self.job}: {words}"
         if status == "failed":
             note_death(Store(self.folder.parent), self.folder.name, cause, error, seconds)
         return Ended(status, cause, error, seconds)
+
+    def _over_memory(self) -> bool:
+        log = self.folder.parent / FOLDER / "submitted" / f"{self.job}_0_log.out"
+        try:
+            said = log.read_text(errors="replace")
+        except OSError:
+            return False
+        return any(words in said for words in _NO_MEMORY)
 
 
 class Slurm(Executor):

@@ -1,4 +1,4 @@
-"""`python drive.py <results>`: a driver of its own, which makes every stage of a results folder on Slurm."""
+"""`python drive.py <results> <partition>`: makes every stage of a results folder on Slurm."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ from harness.store import Store
 if __name__ == "__main__":
     store = Store(Path(sys.argv[1]))
     targets = [store.load(spec.parent.name) for spec in sorted(store.root.glob("*/spec.json"))]
-    summary = run(targets, store, Slurm(timeout_min=5))
+    summary = run(targets, store, Slurm(timeout_min=5, resources={"partition": sys.argv[2]}))
     sys.exit(1 if summary.failed or summary.blocked else 0)

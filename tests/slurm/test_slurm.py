@@ -34,9 +34,9 @@ def jobs(slurm: Cluster, *columns: str, states: str = "pending,running") -> list
     return shown.splitlines()
 
 
-def driver(results: Path) -> subprocess.Popen[bytes]:
+def driver(results: Path, partition: str = "low") -> subprocess.Popen[bytes]:
     """A run of a wall in a process of its own."""
-    words = [sys.executable, str(Path(__file__).with_name("drive.py")), str(results)]
+    words = [sys.executable, str(Path(__file__).with_name("drive.py")), str(results), partition]
     return subprocess.Popen(words, start_new_session=True)
 
 
@@ -154,6 +154,52 @@ def test_a_controller_that_is_away_is_waited_for(slurm: Cluster, tmp_path: Path)
     slurm.controller()
     assert running.wait(timeout=90) == 0
     assert runs(tmp_path) == {stage.name: 1}
+
+
+def test_a_job_over_its_memory_fails_as_out_of_memory(slurm: Cluster, tmp_path: Path) -> None:
+    stage = brick("hoard", trouble="hoard")
+    summary = go(tmp_path, stage, resources={"memory_gb": 0.7})
+    assert summary.failed == {stage.name: "out of memory"}
+    assert runs(tmp_path) == {stage.name: 1}
+
+
+def test_a_job_of_a_node_that_goes_down_ends_on_another(slurm: Cluster, tmp_path: Path) -> None:
+    stage = brick("a", seconds=8.0)
+    Store(tmp_path).prepare(stage)
+    running = driver(tmp_path)
+    until(lambda: runs(tmp_path))
+    (node,) = jobs(slurm, "%N")
+    slurm.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+    try:
+        assert running.wait(timeout=100) == 0
+    finally:
+        if "down" in slurm.run("sinfo", "--noheader", "--Node", f"--nodes={node}", "--format=%T"):
+            slurm.run("scontrol", "update", f"nodename={node}", "state=resume")
+    assert runs(tmp_path) == {stage.name: 2}
+
+
+def test_the_signal_before_the_time_limit_requeues_the_job(slurm: Cluster, tmp_path: Path) -> None:
+    stage = brick("a", seconds=8.0)
+    Store(tmp_path).prepare(stage)
+    running = driver(tmp_path)
+    until(lambda: runs(tmp_path))
+    (job,) = jobs(slurm)
+    slurm.run("scancel", "--signal=USR2", job)
+    assert running.wait(timeout=100) == 0
+    assert runs(tmp_path) == {stage.name: 2}
+    assert len(list((tmp_path / ".slurm" / "submitted").glob("[0-9]*.sh"))) == 1, "the same job, not another"
+
+
+def test_where_preemption_cancels_the_driver_submits_again(slurm: Cluster, tmp_path: Path) -> None:
+    row = [brick(f"{i}", seconds=6.0) for i in range(4)]
+    for stage in row:
+        Store(tmp_path).prepare(stage)
+    running = driver(tmp_path, "cancelled")
+    until(lambda: len(runs(tmp_path)) == 4)
+    slurm.run("sbatch", "--partition=high", "--ntasks=4", "--output=/dev/null", "--wrap=sleep 2")
+    assert running.wait(timeout=120) == 0
+    assert max(runs(tmp_path).values()) == 2
+    assert len(list((tmp_path / ".slurm" / "submitted").glob("[0-9]*.sh"))) > 1
 
 
 @pytest.mark.long

@@ -315,17 +315,19 @@ class Reader:
         given = self._table(self.values.get("launch", {}), "launch")
         executor = given.get("executor", "local")
         names = registry.names("executors")
-        if executor == "slurm" and "slurm" not in names:
-            self.problems.add(
-                self.located.where("launch", "executor"), "launch.executor = 'slurm': not yet; use local or inline"
-            )
-        elif executor not in names:
+        if executor not in names:
             hint = nearest(str(executor), names)
             self.problems.add(
                 self.located.where("launch", "executor"),
                 f"there is no executor '{executor}'{hint} (known: {', '.join(names)})",
             )
-        return replace(Launch(), **self._coerce(Launch, "launch", given, "launch"))
+        found = replace(Launch(), **self._coerce(Launch, "launch", given, "launch"))
+        if executor == "slurm" and not found.timeout_min:
+            self.problems.add(
+                self.located.where("launch", "executor"),
+                "launch.executor = 'slurm' needs launch.timeout_min, the time limit of a job in minutes",
+            )
+        return found
 
 
 def _label(name: str, values: Mapping[str, Value], start: str) -> str:

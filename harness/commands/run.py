@@ -50,6 +50,7 @@ def open_executor(launch: Launch, recipe: Recipe) -> Executor:
         threads=threads,
         checkpoint_every=launch.checkpoint_every,
         timeout_min=launch.timeout_min,
+        resources=launch.resources,
     )
     return found
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.executors import Ended, Executor, Handle
 
@@ -24,9 +26,15 @@ class Inline(Executor):
     """One slot; `submit` returns when the stage has ended. It cannot time out."""
 
     def __init__(
-        self, *, workers: int = 1, threads: int = 1, checkpoint_every: int = 50, timeout_min: float = 0
+        self,
+        *,
+        workers: int = 1,
+        threads: int = 1,
+        checkpoint_every: int = 50,
+        timeout_min: float = 0,
+        resources: Mapping[str, Any] | None = None,
     ) -> None:
-        """Workers, threads and timeout mean nothing here."""
+        """Workers, threads, timeout and a cluster's resources mean nothing here."""
         self.slots, self.checkpoint_every = 1, checkpoint_every
 
     def submit(self, folder: Path) -> Handle:

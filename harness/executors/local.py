@@ -9,8 +9,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from harness.executors import Ended, Executor, Handle
 from harness.executors._worker import DRIVER, TAKEN_OVER
@@ -114,6 +116,7 @@ class Local(Executor):
         checkpoint_every: int = 50,
         timeout_min: float = 0,
         cold: bool = False,
+        resources: Mapping[str, Any] | None = None,
     ) -> None:
         """Start nothing yet.
 
@@ -123,6 +126,7 @@ class Local(Executor):
             checkpoint_every: steps between checkpoints.
             timeout_min: a stage that takes longer is killed; 0 means never.
             cold: do not import torch and its kin before the first stage asks.
+            resources: for a cluster's scheduler; they mean nothing here.
         """
         cores = len(os.sched_getaffinity(0))
         self.slots = workers or max(1, cores // threads)

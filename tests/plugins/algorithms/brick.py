@@ -78,6 +78,12 @@ def _allocate(job: Job) -> None:
         total += number
 
 
+def _hoard(job: Job) -> None:
+    block = bytearray(1_500_000_000)
+    block[:: 1 << 12] = b"x" * len(block[:: 1 << 12])
+    time.sleep(40)
+
+
 TROUBLES: dict[str, Callable[[Job], None]] = {
     "memory": _fail(MemoryError()),
     "torch memory": _fail(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 8 bytes")),
@@ -93,5 +99,6 @@ TROUBLES: dict[str, Callable[[Job], None]] = {
     "overtaken": lambda job: (job.out / "lease-000099.json").write_text('{"released": true}') and None,
     "speak": _speak,
     "allocate": _allocate,
+    "hoard": _hoard,
     "adapter": lambda job: None,
 }

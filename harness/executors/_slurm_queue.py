@@ -1,0 +1,59 @@
+"""What Slurm's controller says about this user's jobs, asked seldom and for all of them at once."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+
+ASK_SECONDS = 2.0
+PATIENCE_SECONDS = 60.0
+"""A command that takes longer is given up; the controller may be away."""
+_LIVE = {
+    "PENDING", "RUNNING", "SUSPENDED", "CONFIGURING", "COMPLETING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED",
+    "RESIZING", "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT", "STOPPED", "RESV_DEL_HOLD",
+}  # fmt: skip
+UNKNOWN = "UNKNOWN"
+"""The controller does not answer, so nothing is known of any job."""
+CANCEL_AT_ONCE = 500
+
+
+class Queue:
+    """The states of jobs, as of a moment ago."""
+
+    def __init__(self) -> None:
+        self._states: dict[str, str] = {}
+        self._asked = -ASK_SECONDS
+        self._answers = False
+
+    def state(self, job: str) -> str:
+        """A job's state in Slurm's words, `UNKNOWN` while the controller is away; empty for one it has forgotten."""
+        if not job:
+            return UNKNOWN
+        if time.monotonic() - self._asked > ASK_SECONDS:
+            self._ask()
+        return self._states.get(job, "") if self._answers else UNKNOWN
+
+    @staticmethod
+    def over(state: str) -> bool:
+        """Whether a job in this state will never go on."""
+        return state != UNKNOWN and state not in _LIVE
+
+    def _ask(self) -> None:
+        command = ["squeue", "--me", "--noheader", "--array", "--states=all", "--format=%i %T"]
+        self._answers = False
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+            self._answers = done.returncode == 0
+            if self._answers:
+                self._states = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if line.strip())
+        except (OSError, subprocess.TimeoutExpired):
+            pass
+        finally:
+            self._asked = time.monotonic()
+
+
+def cancel(jobs: list[str]) -> None:
+    """End jobs; one that has ended already is no mistake."""
+    for first in range(0, len(jobs), CANCEL_AT_ONCE):
+        command = ["scancel", *jobs[first : first + CANCEL_AT_ONCE]]
+        subprocess.run(command, capture_output=True, timeout=PATIENCE_SECONDS, check=False)

@@ -67,7 +67,7 @@ class RewardReader:
             self._rule(role, rule)
         base = self._base(role, given.pop("base", None))
         own = self.reader._spend(f"reward.{role}", given, ("steps", "batch", "micro_batch", "prompts"), "reward", role)
-        values = self.reader._coerce(registry.load("algorithms", "reward"), "reward", given, "reward", role)
+        values = self.reader.coerce(registry.load("algorithms", "reward"), "reward", given, "reward", role)
         spend = {"prompts": 0, "steps": STEPS[role], **own}
         return RewardPart(str(split), int(pretrain), str(rule), values, spend, base)
 
@@ -82,10 +82,10 @@ class RewardReader:
             return None
         values = self.reader._table(given, "reward", role, "base")
         source = values.pop("source", None)
-        owner = self.reader._plugin("models", source, self.located.where("reward", role, "base", "source"))
+        owner = self.reader.plugin("models", source, self.located.where("reward", role, "base", "source"))
         if owner is None:
             return None
-        return Part(str(source), str(source), self.reader._coerce(owner, str(source), values, "reward", role, "base"))
+        return Part(str(source), str(source), self.reader.coerce(owner, str(source), values, "reward", role, "base"))
 
     def _ready(self, role: str, given: dict[str, Any]) -> RewardPart:
         """A hub's model with its commit, or a folder with the hash of its content."""
@@ -118,7 +118,7 @@ class RewardReader:
 
     def _rule(self, role: str, rule: object) -> None:
         """A rule reward is a dimension that every dataset of the recipe gives."""
-        for place, given in enumerate(self.reader._tables("dataset") or [{"source": "lab"}]):
+        for place, given in enumerate(self.reader.tables("dataset") or [{"source": "lab"}]):
             source = given.get("source")
             known = registry.load("data", source).rewards if source in registry.names("data") else ()
             if rule not in known and source in registry.names("data"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, NetworkError
 
 _NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
@@ -14,6 +14,7 @@ HINTS = {
     "divergence": "the loss or a weight is no longer finite: lower learning_rate, or raise budget.warmup",
     "timeout": "raise launch.timeout_min; the next run goes on from the last checkpoint",
     "killed": "the process was killed from outside, often by the system for lack of memory; the next run goes on",
+    "network": "is the service up, and reachable from here? the next run asks only what has no answer yet",
     "bad data": "mend what the message names, and run again",
     "bug": "a bug in harness or in a library: please report it with the traceback in failed.json",
 }
@@ -30,6 +31,8 @@ def classify(error: BaseException) -> str:
         return "out of memory"
     if isinstance(error, FloatingPointError):
         return "divergence"
+    if isinstance(error, NetworkError):
+        return "network"
     if isinstance(error, TimeoutError):
         return "timeout"
     if isinstance(error, HarnessError) or (isinstance(error, OSError) and error.errno in _NO_ROOM):

@@ -218,6 +218,39 @@ def clean(
 
 
 @app.command()
+def sheet(
+    recipe: Recipe,
+    prompts: Annotated[int, typer.Option(help="Prompts, each with every contestant and seed.", min=1)] = 10,
+    set_: Set = None,
+    results: Results = RESULTS,
+    reports: Reports = REPORTS,
+) -> None:
+    """Write a blind, shuffled comparison sheet for people: a CSV, and a page that works offline.
+
+    Example: harness sheet recipes/compare_all.toml --prompts 5
+    """
+    from harness.commands.votes import write_sheet
+
+    write_sheet(recipe, set_ or [], results, reports, prompts)
+
+
+@app.command()
+def votes(
+    recipe: Recipe,
+    file: Annotated[Path, typer.Argument(help="The votes: CSV with id, rater, vote.", metavar="FILE")],
+    set_: Set = None,
+    results: Results = RESULTS,
+) -> None:
+    """Check people's votes and keep them; the report shows them as a judge.
+
+    Example: harness votes recipes/compare_all.toml votes.csv
+    """
+    from harness.commands.votes import take_votes
+
+    take_votes(recipe, set_ or [], results, file)
+
+
+@app.command()
 def doctor(as_json: AsJson = False) -> None:
     """Say what this machine can run.
 

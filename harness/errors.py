@@ -11,6 +11,10 @@ class HarnessError(Exception):
     """An error that a person can fix: printed without a traceback, exit code 2."""
 
 
+class NetworkError(Exception):
+    """A service that did not answer, or not in time; asking again later may help."""
+
+
 @dataclass
 class Problems:
     """Collects every problem of one input before anything is refused.

@@ -9,10 +9,11 @@ from typing import Any, cast
 from harness import registry
 from harness.algorithms import Algorithm, Round
 from harness.job import Budget
+from harness.judges import judge_spec
 from harness.knobs import Value
 from harness.models import ModelSource
 from harness.recipe import Contestant, Part, Recipe
-from harness.stages import Collect, Grade, Ready, Reference, Sample, Stage, Train, algorithm_spec, dataset_spec
+from harness.stages import Collect, Grade, Judge, Ready, Reference, Sample, Stage, Train, algorithm_spec, dataset_spec
 
 Policies = Mapping[int | None, tuple[Train, int | None]]
 """The policy's stage and its own step, by the step that a table shows: counted over all rounds, None for the last."""
@@ -284,6 +285,22 @@ class Layout:
             for at, (policy, step) in policies.items()
         }
         return {"samples": samples, "grades": grades}
+
+    def verdicts(self, sample: Sample, baseline: Train, replicate: int) -> dict[str, Judge]:
+        """Each judge's choice between a system's samples and the start's, by the judge's label."""
+        start_sample = self._sample(baseline, replicate, None, {"name": "plain"})
+        return {
+            part.label: Judge(
+                {"sample": sample, "start_sample": start_sample},
+                dataset=self.spec,
+                judge=judge_spec(part.source, dict(part.knobs)),
+                threads=self.recipe.evaluation.threads,
+                template=part.template or None,
+                prompts=part.prompts or None,
+                asking=dict(part.asking),
+            )
+            for part in self.recipe.judges
+        }
 
     def pool(self, start: Train, replicate: int) -> Grade | None:
         """Scores of many responses of the start to a few prompts: what its best-of-n curve is computed from.

@@ -12,7 +12,7 @@ from harness.held_out import READERS, Audits, audits
 from harness.knobs import Value
 from harness.layout import Layout
 from harness.recipe import Contestant, Part, Place, Recipe
-from harness.stages import Grade, Sample, Stage, Train, walk
+from harness.stages import Grade, Judge, Sample, Stage, Train, walk
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Cell:
         grades: the same for grades.
         reason: why it cannot run, or empty.
         pool: of the start alone: scores of many responses to each of a few prompts, for its best-of-n curve.
+        judges: each judge's choice between its final samples and the start's, by the judge's label; none of the start.
     """
 
     contestant: str
@@ -50,6 +51,7 @@ class Cell:
     grades: Mapping[int | None, Grade]
     reason: str = ""
     pool: Grade | None = None
+    judges: Mapping[str, Judge] = field(default_factory=dict)
 
     @property
     def policy(self) -> Train:
@@ -82,7 +84,8 @@ class Plan:
         """What the report reads: every grade, and the audits of the reward models."""
         grades: list[Stage] = [grade for cell in self.cells for grade in cell.grades.values()]
         pools = [cell.pool for cell in self.cells if cell.pool]
-        return [*grades, *pools, *(stage for found in self.audits.values() for stage in found.stages)]
+        judges = [judge for cell in self.cells for judge in cell.judges.values()]
+        return [*grades, *pools, *judges, *(stage for found in self.audits.values() for stage in found.stages)]
 
     @cached_property
     def _stages(self) -> list[Stage]:
@@ -188,7 +191,8 @@ def _cell(
         return _cut(named, reason)
     made = layout.made(algorithm, replace(contestant, knobs=knobs), begun, replicate)
     judged = layout.judged(made.policies, baseline, replicate, algorithm.procedure())
-    return Cell(**named, trained=made.policies[None][0], own=made.own, **judged)
+    judges = layout.verdicts(judged["samples"][None], baseline, replicate)
+    return Cell(**named, trained=made.policies[None][0], own=made.own, judges=judges, **judged)
 
 
 def _unchanged(layout: Layout, contestant: Contestant, place: Place) -> bool:

@@ -161,6 +161,27 @@ class Tune:
 
 
 @dataclass(frozen=True)
+class JudgePart:
+    """A judge of a recipe.
+
+    Attributes:
+        source: the plug-in's name.
+        label: what tables call it.
+        knobs: who judges and how; they are in the key.
+        asking: how it is asked; not in the key.
+        template: the words of its questions; empty where it reads none.
+        prompts: the first so many evaluation prompts; 0 means all.
+    """
+
+    source: str
+    label: str
+    knobs: Mapping[str, Value]
+    asking: Mapping[str, Value]
+    template: str
+    prompts: int
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A question, and all that decides the answer.
 
@@ -182,6 +203,7 @@ class Recipe:
     text: str
     shared_rewards: tuple[str, ...] = ()
     tune: Tune | None = None
+    judges: tuple[JudgePart, ...] = ()
 
 
 def read_recipe(path: Path, assignments: list[str] | None = None) -> Recipe:

@@ -14,6 +14,7 @@ from harness.job import Budget
 from harness.knobs import Between, Value, coerce
 from harness.locate import Located, Step
 from harness.recipe import STARTS, Contestant, Evaluation, Launch, Part, Recipe
+from harness.recipe_judges import read_judges
 from harness.recipe_rewards import RewardReader
 from harness.recipe_tune import TuneReader
 
@@ -27,7 +28,7 @@ NOT_YET = {
 class Reader:
     """Reads the tables of a recipe one by one, and collects every problem."""
 
-    TABLES = ("model", "dataset", "start", "budget", "evaluation", "reward", "algorithm", "tune", "launch")
+    TABLES = ("model", "dataset", "start", "budget", "evaluation", "reward", "algorithm", "tune", "judge", "launch")
     PLAIN = ("name", "question", "replicates")
 
     def __init__(self, located: Located, path: Path) -> None:
@@ -50,12 +51,13 @@ class Reader:
         contestants = self._contestants(starts)
         launch = self._launch()
         tune = TuneReader(self.located, self.problems).read(contestants, rewards, self._replicates(), shared)
+        judges = read_judges(self)
         self.problems.check()
         return Recipe(
             str(self.values["name"]), str(self.values.get("question", "")), int(self.values.get("replicates", 5)),
             models, datasets,
             starts, budget, evaluation, rewards, contestants, launch, self.path, self.located.text,
-            shared, tune,
+            shared, tune, judges,
         )  # fmt: skip
 
     def _top_level(self) -> None:
@@ -90,20 +92,23 @@ class Reader:
         self.problems.add(self.located.where(*path), f"{path[0]} must be a table, not {value!r}")
         return {}
 
-    def _tables(self, name: str) -> list[dict[str, Any]]:
+    def tables(self, name: str) -> list[dict[str, Any]]:
+        """Copies of the tables that are written `[[name]]`."""
         value = self.values.get(name, [])
         if isinstance(value, dict) or not isinstance(value, list):
             self.problems.add(self.located.where(name), f"{name} must be written as [[{name}]]: it may repeat")
             return []
         return [self._table(item, name, place) for place, item in enumerate(value)]
 
-    def _coerce(self, owner: type, label: str, given: dict[str, Any], *path: Step) -> dict[str, Any]:
+    def coerce(self, owner: type, label: str, given: dict[str, Any], *path: Step) -> dict[str, Any]:
+        """Accepted values of knobs; each problem with its own place."""
         accepted: dict[str, Any] = {}
         for name, value in given.items():
             accepted |= coerce(owner, label, {name: value}, self.located.where(*path, name), self.problems)
         return accepted
 
-    def _plugin(self, kind: str, name: object, where: str) -> type | None:
+    def plugin(self, kind: str, name: object, where: str) -> type | None:
+        """The class of a plug-in; None where there is none of that name."""
         if not isinstance(name, str):
             self.problems.add(
                 where, f"a name is missing or no text: {name!r} (known: {', '.join(registry.names(kind))})"
@@ -117,7 +122,7 @@ class Reader:
 
     def _parts(self, table: str, kind: str) -> tuple[Part, ...]:
         found: list[Part] = []
-        for place, given in enumerate(self._tables(table) or [{"source": "lab"}]):
+        for place, given in enumerate(self.tables(table) or [{"source": "lab"}]):
             where = self.located.where(table, place, "source")
             source, label = given.pop("source", None), given.pop("label", None)
             part = self._part(table, kind, source, given, table, place)
@@ -134,11 +139,11 @@ class Reader:
         name, values = source, given
         if isinstance(source, str):
             name, values = KINDS_OF_SOURCE[table](source, given)
-        owner: Any = self._plugin(kind, name, self.located.where(*path, "source"))
+        owner: Any = self.plugin(kind, name, self.located.where(*path, "source"))
         if owner is None:
             return None
         values = owner.settle(values, self.path.parent, problem)
-        return Part(str(name), str(source), self._coerce(owner, str(name), values, *path))
+        return Part(str(name), str(source), self.coerce(owner, str(name), values, *path))
 
     def _distinct(self, parts: list[Part], table: str) -> tuple[Part, ...]:
         labels: dict[str, Part] = {}
@@ -158,11 +163,11 @@ class Reader:
     def _spend(self, label: str, given: dict[str, Any], names: tuple[str, ...], *path: Step) -> dict[str, Value]:
         """Take the budget's own words out of a table."""
         own = {name: given.pop(name) for name in names if name in given}
-        return self._coerce(Budget, label, own, *path)
+        return self.coerce(Budget, label, own, *path)
 
     def _starts(self) -> tuple[Part, ...]:
         found: list[Part] = []
-        for place, given in enumerate(self._tables("start") or [{"name": "sft"}]):
+        for place, given in enumerate(self.tables("start") or [{"name": "sft"}]):
             where = self.located.where("start", place, "name")
             name, label = given.pop("name", None), given.pop("label", None)
             if name not in STARTS:
@@ -177,13 +182,13 @@ class Reader:
                     )
                 values: dict[str, Value] = {}
             else:
-                values = self._coerce(registry.load("algorithms", str(name)), str(name), given, "start", place)
+                values = self.coerce(registry.load("algorithms", str(name)), str(name), given, "start", place)
             found.append(Part(str(name), str(label or name), values, spend, where))
         return self._distinct(found, "start")
 
     def _budget(self) -> Budget:
         given = self._table(self.values.get("budget", {}), "budget")
-        budget = replace(Budget(), **self._coerce(Budget, "budget", given, "budget"))
+        budget = replace(Budget(), **self.coerce(Budget, "budget", given, "budget"))
         if budget.batch % budget.micro_batch:
             if "micro_batch" in given or (budget.batch < budget.micro_batch and "batch" not in given):
                 where, text = self.located.where("budget", "micro_batch"), f"budget.micro_batch is {budget.micro_batch}"
@@ -198,7 +203,7 @@ class Reader:
             if given.pop(name, None) is not None:
                 self.problems.add(self.located.where("evaluation", name), f"evaluation.{name}: not yet")
         at, metrics = given.pop("at", []), given.pop("metrics", None)
-        values = self._coerce(Evaluation, "evaluation", given, "evaluation")
+        values = self.coerce(Evaluation, "evaluation", given, "evaluation")
         steps = self._steps(at, budget)
         known = registry.names("metrics")
         if metrics is None:
@@ -232,7 +237,7 @@ class Reader:
         return tuple(sorted(set(at)))
 
     def _contestants(self, starts: tuple[Part, ...]) -> tuple[Contestant, ...]:
-        tables = self._tables("algorithm")
+        tables = self.tables("algorithm")
         if not tables:
             known = ", ".join(self._names())
             self.problems.add(
@@ -279,7 +284,7 @@ class Reader:
             )
         owner = registry.load("algorithms", str(name))
         grid = self._table(given.pop("grid", {}), "algorithm", place, "grid")
-        fixed = self._coerce(owner, str(name), given, "algorithm", place)
+        fixed = self.coerce(owner, str(name), given, "algorithm", place)
         axes = {axis: self._axis(owner, str(name), axis, values, place) for axis, values in grid.items()}
         for axis in axes:
             if axis in fixed:
@@ -321,7 +326,7 @@ class Reader:
                 self.located.where("launch", "executor"),
                 f"there is no executor '{executor}'{hint} (known: {', '.join(names)})",
             )
-        found = replace(Launch(), **self._coerce(Launch, "launch", given, "launch"))
+        found = replace(Launch(), **self.coerce(Launch, "launch", given, "launch"))
         if executor == "slurm" and not found.timeout_min:
             self.problems.add(
                 self.located.where("launch", "executor"),

@@ -67,7 +67,7 @@ class RewardReader:
             self._rule(role, rule)
         base = self._base(role, given.pop("base", None))
         own = self.reader._spend(f"reward.{role}", given, ("steps", "batch", "micro_batch", "prompts"), "reward", role)
-        values = self.reader._coerce(registry.load("algorithms", "reward"), "reward", given, "reward", role)
+        values = self.reader.coerce(registry.load("algorithms", "reward"), "reward", given, "reward", role)
         spend = {"prompts": 0, "steps": STEPS[role], **own}
         return RewardPart(str(split), int(pretrain), str(rule), values, spend, base)
 
@@ -115,7 +115,7 @@ class RewardReader:
 
     def _rule(self, role: str, rule: object) -> None:
         """A rule reward is a dimension that every dataset of the recipe gives."""
-        for place, given in enumerate(self.reader._tables("dataset") or [{"source": "lab"}]):
+        for place, given in enumerate(self.reader.tables("dataset") or [{"source": "lab"}]):
             source = given.get("source")
             known = registry.load("data", source).rewards if source in registry.names("data") else ()
             if rule not in known and source in registry.names("data"):

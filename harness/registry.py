@@ -14,7 +14,7 @@ from typing import Any
 
 from harness.errors import HarnessError, nearest
 
-KINDS = ("algorithms", "data", "metrics", "models", "executors", "report/figures")
+KINDS = ("algorithms", "data", "metrics", "models", "executors", "judges", "report/figures")
 
 
 def _folders(kind: str) -> list[Path]:

@@ -6,6 +6,7 @@ work has an equal name, whoever asks for it. Nothing here imports torch until a 
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -20,6 +21,7 @@ from harness.errors import HarnessError
 from harness.job import Budget, Job
 from harness.metrics import Measurement
 
+ASIDE = "aside.json"
 DATA = "data"
 """Roles that begin so are Collect stages whose rows are trained on."""
 
@@ -40,6 +42,10 @@ class Stage(ABC):
         """The plain fields that are set."""
         own = ((f.name, getattr(self, f.name)) for f in fields(self) if f.name != "inputs")
         return {name: value for name, value in own if value is not None}
+
+    def aside(self) -> dict[str, Any]:
+        """What the worker has to know and no key holds, since it changes no result; written beside the spec."""
+        return {}
 
     @cached_property
     def spec(self) -> dict[str, Any]:
@@ -424,8 +430,50 @@ class Separation(Stage):
         return write_separation(out, inputs, open_dataset(self.dataset), self)
 
 
+@dataclass(frozen=True, eq=False)
+class Judge(Stage):
+    """A judge's choice between the responses of a system and of the start to the same prompts, in both orders.
+
+    Inputs: `sample` and `start_sample` (Sample), whose first samples (k = 0) are compared.
+
+    Attributes:
+        judge: who judges: `{"source", "version", "knobs"}`.
+        template: the words in which it is asked; None for a judge that reads none.
+        prompts: the first so many prompts; all that were sampled where None.
+        asking: parallel requests, retries and the like, see `judges.Asking`; they change no answer and no key.
+    """
+
+    kind: ClassVar[str] = "judge"
+    version: ClassVar[int] = 1
+    dataset: dict[str, Any] = field(kw_only=True)
+    judge: dict[str, Any] = field(kw_only=True)
+    threads: int = field(kw_only=True)
+    template: str | None = None
+    prompts: int | None = None
+    asking: Mapping[str, Any] | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """All but `asking`."""
+        return {name: value for name, value in super().settings().items() if name != "asking"}
+
+    def aside(self) -> dict[str, Any]:
+        """How the judge is asked."""
+        return dict(self.asking or {})
+
+    def run(self, out: Path, inputs: dict[str, Path], checkpoint_every: int) -> list[Measurement]:
+        """Write `answers.parquet` and `scores.parquet`, resuming from the journal in `out`."""
+        from harness.judges import Asking
+        from harness.judges._work import judge
+
+        told = out / ASIDE
+        asking = Asking(**(json.loads(told.read_text()) if told.exists() else {}))
+        sample, dataset = cast(Sample, self.inputs["sample"]), open_dataset(self.dataset)
+        rows = training_rows(dataset, "prompts", sample.split, min(self.prompts or sample.prompts, sample.prompts))
+        return judge(out, inputs, rows, dataset, self, asking)
+
+
 KINDS: dict[str, type[Stage]] = {
-    stage.kind: stage for stage in (Train, Reference, Collect, Sample, Grade, Ready, Audit, Separation)
+    stage.kind: stage for stage in (Train, Reference, Collect, Sample, Grade, Ready, Audit, Separation, Judge)
 }
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from harness import keys
 from harness.errors import HarnessError
-from harness.stages import Stage, from_spec, walk
+from harness.stages import ASIDE, Stage, from_spec, walk
 
 SPEC, RECORD, FAILED, LOG = "spec.json", "record.json", "failed.json", "log.txt"
 WITHDRAWN = "record.corrupt.json"
@@ -88,6 +88,15 @@ class Store:
                     draft = _draft_of(folder / SPEC)
                     draft.write_bytes(text)  # no fsync, which takes a minute for 10,000 stages
                     draft.replace(folder / SPEC)
+                self._prepare_aside(folder, needed)
+
+    @staticmethod
+    def _prepare_aside(folder: Path, stage: Stage) -> None:
+        told = stage.aside()
+        if told and _json(folder / ASIDE) != told:
+            draft = _draft_of(folder / ASIDE)
+            draft.write_text(json.dumps(told))
+            draft.replace(folder / ASIDE)
 
     def load(self, name: str) -> Stage:
         """The stage that a folder holds.
@@ -169,7 +178,7 @@ class Store:
 
     def clear(self, name: str) -> None:
         """Remove what an earlier attempt left, but for its checkpoints, which say themselves if they are whole."""
-        keep = {SPEC, LOG, FAILED, RECORD, WITHDRAWN, "checkpoints"}
+        keep = {SPEC, ASIDE, LOG, FAILED, RECORD, WITHDRAWN, "checkpoints"}
         for path in (self.root / name).iterdir():
             if path.name in keep or path.name.startswith("lease-") or _in_the_making(path):
                 continue
@@ -198,7 +207,7 @@ class Store:
     def outputs(self, name: str) -> dict[str, dict[str, Any]]:
         """Size and SHA-256 of each file that a stage has made."""
         folder = self.root / name
-        own = {SPEC, LOG, FAILED, RECORD, WITHDRAWN}
+        own = {SPEC, ASIDE, LOG, FAILED, RECORD, WITHDRAWN}
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         names = {str(path.relative_to(folder)): path for path in files}
         return {

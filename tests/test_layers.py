@@ -15,10 +15,10 @@ PACKAGE = Path(__file__).parents[1] / "harness"
 LAYERS = [
     {"errors", "keys"},
     {"registry", "knobs"},
-    {"metrics", "data", "job", "models", "trust"},
+    {"metrics", "data", "job", "models", "trust", "judges"},
     {"training"},
     {"algorithms"},
-    {"recipe", "recipe_reader", "recipe_rewards", "recipe_tune", "locate", "stages"},
+    {"recipe", "recipe_reader", "recipe_judges", "recipe_rewards", "recipe_tune", "locate", "stages"},
     {"plan", "layout", "held_out", "store", "lease", "execute", "executors", "causes", "provenance"},
     {"dispatch", "search"},
     {"report", "records", "stats"},

@@ -11,7 +11,14 @@ from harness.recipe import read_recipe
 from harness.search.chosen import TRIALS, planned, trials_file
 from harness.store import RECORD, SPEC, Store
 
-TABLES = ("samples.parquet", "scores.parquet", "curves.parquet", "prompts.parquet", "weights.parquet")
+TABLES = (
+    "samples.parquet",
+    "scores.parquet",
+    "curves.parquet",
+    "prompts.parquet",
+    "weights.parquet",
+    "answers.parquet",
+)
 
 
 def publish_recipe(path: Path, results: Path) -> None:

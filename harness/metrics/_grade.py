@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from harness import registry
 from harness.errors import HarnessError
@@ -30,7 +30,7 @@ def grade(out: Path, inputs: dict[str, Path], dataset: Dataset, stage: Grade) ->
     metrics = {name: _metric(name, version) for name, version in sorted(stage.metrics.items())}
     quiet(stage.threads)
     bench = GradeBench(inputs, dataset, stage)
-    rows: list[dict[str, Any]] = []
+    rows: list[tuple[str, str, Value]] = []
     measured: list[Measurement] = []
     for name, metric in metrics.items():
         by_role: dict[str, list[Value]] = {}
@@ -39,8 +39,8 @@ def grade(out: Path, inputs: dict[str, Path], dataset: Dataset, stage: Grade) ->
         for role, values in by_role.items():
             label = f"{name}/{role}" if role else name
             measured.append(Measurement(label, _mean(label, values), len(values), metric.unit, metric.better))
-            rows += [_score(name, role, metric.level, value) for value in values]
-    _write(rows, out / "scores.parquet")
+            rows += [(name, metric.level, value) for value in values]
+    write_scores(out / "scores.parquet", rows)
     lost = bench.unreadable if "reward" in metrics else {}
     return [*measured, *(Measurement(f"unreadable/{role}", n, 1, "responses", "lower") for role, n in lost.items())]
 
@@ -62,15 +62,16 @@ def _mean(label: str, values: list[Value]) -> float:
     return math.fsum(value.value for value in values) / len(values)
 
 
-def _score(name: str, role: str, level: str, value: Value) -> dict[str, Any]:
-    where = {"prompt_id": value.prompt_id, "k": value.k, "value": value.value}
-    return {"metric": name, "role": role, "level": level, **where}
-
-
-def _write(rows: list[dict[str, Any]], path: Path) -> None:
+def write_scores(path: Path, values: list[tuple[str, str, Value]]) -> None:
+    """Write values, each with its metric and level: one row per value, as all score tables have them."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    rows = [
+        {"metric": metric, "role": value.role, "level": level, "prompt_id": value.prompt_id, "k": value.k,
+         "value": value.value}
+        for metric, level, value in values
+    ]  # fmt: skip
     text = pa.dictionary(pa.int32(), pa.string())
     schema = pa.schema(
         [("metric", text), ("role", text), ("level", text), ("prompt_id", pa.string()), ("k", pa.int64()),

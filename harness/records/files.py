@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from harness.records.rows import CURVES, NO_POOL, SCORES, frame
+from harness.records.rows import CURVES, NO_POOL, SCORES, Row, frame
 from harness.records.shelf import FINAL, Shelf, cell_id, steps, trainings
+from harness.records.votes import people_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,10 +29,39 @@ def read_scores(shelf: Shelf) -> pd.DataFrame:
             table = _parquet(stage, "scores.parquet", SCORE_TEXT, shelf)
             if table is not None:
                 parts.append(_with(table, {**cell_id(cell), "step": FINAL if step is None else step}))
+        parts += _judged(shelf, cell)
+    people = list(people_rows(shelf.plan, shelf.store))
+    if people:
+        parts.append(_people(people))
     if not parts:
         return frame([], SCORES)
     table = pa.concat_tables(parts).unify_dictionaries().select(list(SCORES))
     return cast("pd.DataFrame", table.to_pandas())
+
+
+def _people(found: list[Row]) -> pa.Table:
+    """People's votes as the other score tables have them."""
+    import pyarrow as pa
+
+    table = pa.Table.from_pylist(found)
+    for name in ("setting", "contestant", *SCORE_TEXT):
+        table = table.set_column(table.column_names.index(name), name, table[name].dictionary_encode())
+    return table
+
+
+def _judged(shelf: Shelf, cell: Cell) -> list[pa.Table]:
+    """The score tables of a cell's judges; the judge's label is the role."""
+    import pyarrow as pa
+
+    found = []
+    for label, stage in cell.judges.items():
+        table = _parquet(stage, "scores.parquet", SCORE_TEXT, shelf)
+        if table is not None:
+            codes = pa.repeat(pa.scalar(0, pa.int32()), table.num_rows)
+            role = pa.DictionaryArray.from_arrays(codes, pa.array([label]))
+            table = table.set_column(table.column_names.index("role"), "role", role)
+            found.append(_with(table, {**cell_id(cell), "step": FINAL}))
+    return found
 
 
 def read_pool(shelf: Shelf) -> tuple[pd.DataFrame, pd.DataFrame]:

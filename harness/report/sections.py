@@ -13,6 +13,7 @@ from harness.report.best_of import best_of_sheet
 from harness.report.cards import card_sheet, cards_sheet, checks_sheet, reliability
 from harness.report.given import given_sentence, given_sheet
 from harness.report.guide import candidates_sheet, guide_section
+from harness.report.judges import judges_sections, judges_sheet
 from harness.report.ledger import costs_sheet, gaps_sheet, metrics_sheet, preference_sheet, runs_sheet, totals_sheet
 from harness.report.method import dictionary_sheet, method_section
 from harness.report.outputs import outputs_section, outputs_sheet
@@ -61,6 +62,8 @@ def make_page(plan: Plan, store: Store, tables: Tables) -> tuple[Page, list[Shee
     whole += [candidates_sheet(comparisons, tables), stability_sheet(comparisons), agreement_sheet(comparisons)]
     whole += [studies_sheet(comparisons, tables), trials_sheet(tables)] if len(tables.studies) else []
     whole += [best_of_sheet(comparisons), outputs_sheet(comparisons, tables, plan.recipe.evaluation.metrics)]
+    judged = judges_sheet(comparisons, plan, store, tables)
+    whole += [judged] if len(judged.frame) else []
     whole += [curves_sheet(tables), measurements_sheet(tables), cards_sheet(found), checks_sheet(found.values())]
     whole += [sheet for section in sections for sheet in section.sheets if sheet.twins and not sheet.part]
     dictionary = dictionary_sheet(whole)
@@ -98,6 +101,7 @@ def _of_setting(
         *_tuning(one, tables, suffix or "-0"),
         Section("reward-kl", "Reward and distance", say.reward_kl(one), sheets=[best_of_sheet([one], suffix or "-0")]),
         outputs_section(one, tables, plan.recipe.evaluation.metrics, suffix or "-0"),
+        *judges_sections(one, plan, store, tables, suffix or "-0"),
         Section("training", "Training", say.training(one)),
         Section("preference", "Preferences on labelled pairs", say.preference(preference), sheets=[preference]),
         Section("figures", "More figures", "Figures of the plug-in folders."),

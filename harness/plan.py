@@ -12,7 +12,7 @@ from harness.held_out import READERS, Audits, audits
 from harness.knobs import Value
 from harness.layout import Layout
 from harness.recipe import Contestant, Part, Place, Recipe
-from harness.stages import Grade, Sample, Stage, Train, walk
+from harness.stages import Bench, Grade, Sample, Stage, Train, walk
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Cell:
         grades: the same for grades.
         reason: why it cannot run, or empty.
         pool: of the start alone: scores of many responses to each of a few prompts, for its best-of-n curve.
+        benches: lm-eval tasks of the final policy; none where it is used in another way than asked plainly.
     """
 
     contestant: str
@@ -50,6 +51,7 @@ class Cell:
     grades: Mapping[int | None, Grade]
     reason: str = ""
     pool: Grade | None = None
+    benches: tuple[Bench, ...] = ()
 
     @property
     def policy(self) -> Train:
@@ -70,19 +72,23 @@ class Plan:
     Attributes:
         rewards: reward models by role, for each (model, dataset, replicate).
         audits: what shows whether they can be trusted, for each (model, dataset).
+        bases: lm-eval tasks of the base, for each (model, dataset).
     """
 
     recipe: Recipe
     cells: tuple[Cell, ...]
     rewards: Mapping[tuple[str, str, int], Mapping[str, Stage]]
     audits: Mapping[tuple[str, str], Audits] = field(default_factory=dict)
+    bases: Mapping[tuple[str, str], tuple[Bench, ...]] = field(default_factory=dict)
 
     @cached_property
     def targets(self) -> list[Stage]:
         """What the report reads: every grade, and the audits of the reward models."""
         grades: list[Stage] = [grade for cell in self.cells for grade in cell.grades.values()]
         pools = [cell.pool for cell in self.cells if cell.pool]
-        return [*grades, *pools, *(stage for found in self.audits.values() for stage in found.stages)]
+        benches = [bench for cell in self.cells for bench in cell.benches]
+        benches += [bench for found in self.bases.values() for bench in found]
+        return [*grades, *pools, *(stage for found in self.audits.values() for stage in found.stages), *benches]
 
     @cached_property
     def _stages(self) -> list[Stage]:
@@ -107,6 +113,7 @@ def make_plan(recipe: Recipe, replicates: Iterable[int] | None = None) -> Plan:
     rewards: dict[tuple[str, str, int], Mapping[str, Stage]] = {}
     audited: dict[tuple[str, str], Audits] = {}
     asked = tuple(range(recipe.replicates) if replicates is None else replicates)
+    bases: dict[tuple[str, str], tuple[Bench, ...]] = {}
     for model in recipe.models:
         for dataset in recipe.datasets:
             layout = Layout(recipe, model, dataset)
@@ -117,8 +124,9 @@ def make_plan(recipe: Recipe, replicates: Iterable[int] | None = None) -> Plan:
             own = [cell for cell in cells if (cell.model, cell.dataset) == (model.label, dataset.label)]
             starts = [cell.samples[None] for cell in own if cell.is_start and not cell.reason]
             models = [rewards[model.label, dataset.label, replicate] for replicate in asked]
+            bases[model.label, dataset.label] = layout.benches(layout.base(0))
             audited[model.label, dataset.label] = audits(recipe, layout.spec, models, starts)
-    plan = Plan(recipe, tuple(cells), rewards, audited)
+    plan = Plan(recipe, tuple(cells), rewards, audited, bases)
     if not any(cell.trained for cell in cells if not cell.is_start):
         reasons = dict.fromkeys(f"{cell.contestant}: {cell.reason}" for cell in cells if cell.reason)
         raise HarnessError(f"{recipe.path}: no algorithm can run\n" + "\n".join(f"  {reason}" for reason in reasons))
@@ -150,8 +158,8 @@ def _cells(layout: Layout, start: Part, replicate: int) -> Iterator[Cell]:
     own = (baseline,) if start.name != "base" else ()
     judged = layout.judged({None: (baseline, None)}, baseline, replicate, {"name": "plain"})
     named = {"contestant": start.label, "algorithm": start.name, "knobs": dict(start.knobs), "is_start": True, **where}
-    pool = layout.pool(baseline, replicate)
-    yield (_cut(named, reason) if reason else Cell(**named, trained=baseline, own=own, pool=pool, **judged))
+    judged |= {"pool": layout.pool(baseline, replicate), "benches": layout.benches(baseline)}
+    yield _cut(named, reason) if reason else Cell(**named, trained=baseline, own=own, **judged)
     for contestant in layout.recipe.contestants:
         yield _cell(layout, contestant, start, replicate, where, reason)
 
@@ -188,7 +196,9 @@ def _cell(
         return _cut(named, reason)
     made = layout.made(algorithm, replace(contestant, knobs=knobs), begun, replicate)
     judged = layout.judged(made.policies, baseline, replicate, algorithm.procedure())
-    return Cell(**named, trained=made.policies[None][0], own=made.own, **judged)
+    policy = made.policies[None][0]
+    benches = layout.benches(policy) if algorithm.procedure() == {"name": "plain"} else ()
+    return Cell(**named, trained=policy, own=made.own, benches=benches, **judged)
 
 
 def _unchanged(layout: Layout, contestant: Contestant, place: Place) -> bool:

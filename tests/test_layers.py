@@ -18,7 +18,7 @@ LAYERS = [
     {"metrics", "data", "job", "models", "trust"},
     {"training"},
     {"algorithms"},
-    {"recipe", "recipe_reader", "recipe_rewards", "recipe_tune", "locate", "stages"},
+    {"recipe", "recipe_reader", "recipe_rewards", "recipe_benchmarks", "recipe_tune", "locate", "stages"},
     {"plan", "layout", "held_out", "store", "lease", "execute", "executors", "causes", "provenance"},
     {"dispatch", "search"},
     {"report", "records", "stats"},

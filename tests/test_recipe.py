@@ -43,7 +43,7 @@ BAD = {
     "simpo with a reference": ('[[algorithm]]\nname = "simpo"\nreference = "sft"', "simpo has no knob 'reference'"),
     "unknown table": (f"{SHORTEST[11:]}\n[budgett]\nsteps = 3", "a recipe has no 'budgett'; did you mean 'budget'?"),
     "later executor": (f'{SHORTEST[11:]}\n[launch]\nexecutor = "slurm"', "launch.executor = 'slurm': not yet"),
-    "later benchmark": (f'{SHORTEST[11:]}\n[evaluation]\nlm_eval = ["piqa"]', "evaluation.lm_eval: not yet"),
+    "benchmark elsewhere": (f'{SHORTEST[11:]}\n[evaluation]\nlm_eval = ["piqa"]', "evaluation has no 'lm_eval'; lm-eval tasks are written as [[benchmark]]"),
     "micro-batch": (f"{SHORTEST[11:]}\n[budget]\nmicro_batch = 7", "budget.micro_batch is 7; it must divide budget.batch = 32"),
     "one table for many": ('[algorithm]\nname = "dpo"', "algorithm must be written as [[algorithm]]"),
     "no algorithm": ("replicates = 3", "a recipe needs at least one [[algorithm]]"),

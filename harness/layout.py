@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from typing import Any, cast
 
 from harness import registry
@@ -13,7 +14,19 @@ from harness.judges import judge_spec
 from harness.knobs import Value
 from harness.models import ModelSource
 from harness.recipe import Contestant, Part, Recipe
-from harness.stages import Collect, Grade, Judge, Ready, Reference, Sample, Stage, Train, algorithm_spec, dataset_spec
+from harness.stages import (
+    Bench,
+    Collect,
+    Grade,
+    Judge,
+    Ready,
+    Reference,
+    Sample,
+    Stage,
+    Train,
+    algorithm_spec,
+    dataset_spec,
+)
 
 Policies = Mapping[int | None, tuple[Train, int | None]]
 """The policy's stage and its own step, by the step that a table shows: counted over all rounds, None for the last."""
@@ -360,4 +373,23 @@ class Layout:
             threads=asked.threads,
             step=step,
             rules={role: part.rule for role, part in self.recipe.rewards.items() if part.rule} or None,
+        )
+
+    def benches(self, policy: Train) -> tuple[Bench, ...]:
+        """The recipe's lm-eval tasks, asked of a final policy; a dataset's own tasks are asked on that dataset."""
+        return tuple(
+            Bench(
+                {"policy": policy},
+                lm_eval=version("lm_eval"),
+                tasks=list(one.tasks),
+                chat=one.chat,
+                batch=one.batch,
+                threads=self.recipe.evaluation.threads,
+                shots=None if one.shots < 0 else one.shots,
+                limit=one.limit or None,
+                source=self.spec if one.own else None,
+                **one.folder,
+            )
+            for one in self.recipe.benchmarks
+            if not one.own or set(one.tasks) <= set(self.kind.tasks)
         )

@@ -12,7 +12,7 @@ from harness.held_out import READERS, Audits, audits
 from harness.knobs import Value
 from harness.layout import Layout
 from harness.recipe import Contestant, Part, Place, Recipe
-from harness.stages import Grade, Judge, Sample, Stage, Train, walk
+from harness.stages import Bench, Grade, Judge, Sample, Stage, Train, walk
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Cell:
         reason: why it cannot run, or empty.
         pool: of the start alone: scores of many responses to each of a few prompts, for its best-of-n curve.
         judges: each judge's choice between its final samples and the start's, by the judge's label; none of the start.
+        benches: lm-eval tasks of the final policy; none where it is used in another way than asked plainly.
     """
 
     contestant: str
@@ -52,6 +53,7 @@ class Cell:
     reason: str = ""
     pool: Grade | None = None
     judges: Mapping[str, Judge] = field(default_factory=dict)
+    benches: tuple[Bench, ...] = ()
 
     @property
     def policy(self) -> Train:
@@ -72,12 +74,14 @@ class Plan:
     Attributes:
         rewards: reward models by role, for each (model, dataset, replicate).
         audits: what shows whether they can be trusted, for each (model, dataset).
+        bases: lm-eval tasks of the base, for each (model, dataset).
     """
 
     recipe: Recipe
     cells: tuple[Cell, ...]
     rewards: Mapping[tuple[str, str, int], Mapping[str, Stage]]
     audits: Mapping[tuple[str, str], Audits] = field(default_factory=dict)
+    bases: Mapping[tuple[str, str], tuple[Bench, ...]] = field(default_factory=dict)
 
     @cached_property
     def targets(self) -> list[Stage]:
@@ -85,7 +89,10 @@ class Plan:
         grades: list[Stage] = [grade for cell in self.cells for grade in cell.grades.values()]
         pools = [cell.pool for cell in self.cells if cell.pool]
         judges = [judge for cell in self.cells for judge in cell.judges.values()]
-        return [*grades, *pools, *judges, *(stage for found in self.audits.values() for stage in found.stages)]
+        benches = [bench for cell in self.cells for bench in cell.benches]
+        benches += [bench for found in self.bases.values() for bench in found]
+        audits = [stage for found in self.audits.values() for stage in found.stages]
+        return [*grades, *pools, *judges, *audits, *benches]
 
     @cached_property
     def _stages(self) -> list[Stage]:
@@ -110,6 +117,7 @@ def make_plan(recipe: Recipe, replicates: Iterable[int] | None = None) -> Plan:
     rewards: dict[tuple[str, str, int], Mapping[str, Stage]] = {}
     audited: dict[tuple[str, str], Audits] = {}
     asked = tuple(range(recipe.replicates) if replicates is None else replicates)
+    bases: dict[tuple[str, str], tuple[Bench, ...]] = {}
     for model in recipe.models:
         for dataset in recipe.datasets:
             layout = Layout(recipe, model, dataset)
@@ -120,8 +128,9 @@ def make_plan(recipe: Recipe, replicates: Iterable[int] | None = None) -> Plan:
             own = [cell for cell in cells if (cell.model, cell.dataset) == (model.label, dataset.label)]
             starts = [cell.samples[None] for cell in own if cell.is_start and not cell.reason]
             models = [rewards[model.label, dataset.label, replicate] for replicate in asked]
+            bases[model.label, dataset.label] = layout.benches(layout.base(0))
             audited[model.label, dataset.label] = audits(recipe, layout.spec, models, starts)
-    plan = Plan(recipe, tuple(cells), rewards, audited)
+    plan = Plan(recipe, tuple(cells), rewards, audited, bases)
     if not any(cell.trained for cell in cells if not cell.is_start):
         reasons = dict.fromkeys(f"{cell.contestant}: {cell.reason}" for cell in cells if cell.reason)
         raise HarnessError(f"{recipe.path}: no algorithm can run\n" + "\n".join(f"  {reason}" for reason in reasons))
@@ -153,8 +162,8 @@ def _cells(layout: Layout, start: Part, replicate: int) -> Iterator[Cell]:
     own = (baseline,) if start.name != "base" else ()
     judged = layout.judged({None: (baseline, None)}, baseline, replicate, {"name": "plain"})
     named = {"contestant": start.label, "algorithm": start.name, "knobs": dict(start.knobs), "is_start": True, **where}
-    pool = layout.pool(baseline, replicate)
-    yield (_cut(named, reason) if reason else Cell(**named, trained=baseline, own=own, pool=pool, **judged))
+    judged |= {"pool": layout.pool(baseline, replicate), "benches": layout.benches(baseline)}
+    yield _cut(named, reason) if reason else Cell(**named, trained=baseline, own=own, **judged)
     for contestant in layout.recipe.contestants:
         yield _cell(layout, contestant, start, replicate, where, reason)
 
@@ -192,7 +201,9 @@ def _cell(
     made = layout.made(algorithm, replace(contestant, knobs=knobs), begun, replicate)
     judged = layout.judged(made.policies, baseline, replicate, algorithm.procedure())
     judges = layout.verdicts(judged["samples"][None], baseline, replicate)
-    return Cell(**named, trained=made.policies[None][0], own=made.own, judges=judges, **judged)
+    policy = made.policies[None][0]
+    benches = layout.benches(policy) if algorithm.procedure() == {"name": "plain"} else ()
+    return Cell(**named, trained=policy, own=made.own, judges=judges, benches=benches, **judged)
 
 
 def _unchanged(layout: Layout, contestant: Contestant, place: Place) -> bool:

@@ -113,6 +113,28 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class Benchmark:
+    """lm-eval tasks that every policy is asked once trained, and the start and the base too.
+
+    Attributes:
+        tasks: names of tasks, groups or tags.
+        folder: of the recipe's own tasks, as `{"path", "sha256"}`; empty where they come with lm-eval or a dataset.
+        own: they are made by the dataset.
+    """
+
+    chat: bool = knob(True, doc="put prompts through the chat template, as in training")
+    shots: int = knob(-1, valid=Between(low=-1), doc="examples before each document; -1 means what the task says")
+    limit: int = knob(0, valid=Between(low=0), doc="documents of each task, the first so many; 0 means all")
+    batch: int = knob(64, valid=Between(low=1), doc="requests at a time")
+    margin: float = knob(
+        0.02, valid=above(0), doc="differences to the start smaller than this do not matter, in the metric's unit"
+    )
+    tasks: tuple[str, ...] = ()
+    folder: Mapping[str, str] = field(default_factory=dict)
+    own: bool = False
+
+
+@dataclass(frozen=True)
 class Launch:
     """Who runs the stages. Nothing of it is in a key, and nothing reruns when it changes."""
 
@@ -204,6 +226,7 @@ class Recipe:
     shared_rewards: tuple[str, ...] = ()
     tune: Tune | None = None
     judges: tuple[JudgePart, ...] = ()
+    benchmarks: tuple[Benchmark, ...] = ()
 
 
 def read_recipe(path: Path, assignments: list[str] | None = None) -> Recipe:

@@ -14,6 +14,7 @@ from harness.job import Budget
 from harness.knobs import Between, Value, coerce
 from harness.locate import Located, Step
 from harness.recipe import STARTS, Contestant, Evaluation, Launch, Part, Recipe
+from harness.recipe_benchmarks import BenchmarkReader
 from harness.recipe_judges import read_judges
 from harness.recipe_rewards import RewardReader
 from harness.recipe_tune import TuneReader
@@ -28,7 +29,10 @@ NOT_YET = {
 class Reader:
     """Reads the tables of a recipe one by one, and collects every problem."""
 
-    TABLES = ("model", "dataset", "start", "budget", "evaluation", "reward", "algorithm", "tune", "judge", "launch")
+    TABLES = (
+        *("model", "dataset", "start", "budget", "evaluation", "reward", "algorithm", "tune", "judge", "benchmark"),
+        "launch",
+    )
     PLAIN = ("name", "question", "replicates")
 
     def __init__(self, located: Located, path: Path) -> None:
@@ -52,12 +56,13 @@ class Reader:
         launch = self._launch()
         tune = TuneReader(self.located, self.problems).read(contestants, rewards, self._replicates(), shared)
         judges = read_judges(self)
+        benchmarks = BenchmarkReader(self).read()
         self.problems.check()
         return Recipe(
             str(self.values["name"]), str(self.values.get("question", "")), int(self.values.get("replicates", 5)),
             models, datasets,
             starts, budget, evaluation, rewards, contestants, launch, self.path, self.located.text,
-            shared, tune, judges,
+            shared, tune, judges, benchmarks,
         )  # fmt: skip
 
     def _top_level(self) -> None:
@@ -199,9 +204,10 @@ class Reader:
 
     def _evaluation(self, budget: Budget) -> Evaluation:
         given = self._table(self.values.get("evaluation", {}), "evaluation")
-        for name in ("lm_eval", "bench"):
+        for name in ("lm_eval", "bench", "tasks"):
             if given.pop(name, None) is not None:
-                self.problems.add(self.located.where("evaluation", name), f"evaluation.{name}: not yet")
+                text = f"evaluation has no '{name}'; lm-eval tasks are written as [[benchmark]] with tasks = [...]"
+                self.problems.add(self.located.where("evaluation", name), text)
         at, metrics = given.pop("at", []), given.pop("metrics", None)
         values = self.coerce(Evaluation, "evaluation", given, "evaluation")
         steps = self._steps(at, budget)

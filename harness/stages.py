@@ -259,22 +259,28 @@ class Sample(Stage):
 
         dataset = open_dataset(self.dataset)
         rows = training_rows(dataset, "prompts", self.split, self.prompts)
-        refuse_overlap(rows, self.split, self._trained_on(dataset))
+        refuse_overlap(rows, self.split, trained_on(self, self.dataset))
         return write_samples(out, inputs, rows, dataset, self)
 
-    def _trained_on(self, dataset: Dataset) -> dict[str, list[Row]]:
-        """Rows of this dataset that the policy, and the proxy that it may have learned from, were trained on.
 
-        Text to pretrain on is left out: it is no example of a response to a prompt.
-        """
-        found = {}
-        for stage in walk(list(self.inputs.values())):
-            if isinstance(stage, Train) and stage.dataset == self.dataset:
-                view = open_algorithm(stage.algorithm).requires().data
-                if view != "text":
-                    who = f"split '{stage.split}', which {stage.algorithm['name']} trains on"
-                    found[who] = training_rows(dataset, view, stage.split, stage.budget.get("prompts", 0))
-        return found
+def trained_on(stage: Stage, only: dict[str, Any] | None = None) -> dict[str, list[Row]]:
+    """Rows that the policy of a stage, and the proxy that it may have learned from, were trained on.
+
+    Text to pretrain on is left out: it is no example of a response to a prompt.
+
+    Args:
+        stage: what reads the policy.
+        only: a dataset's spec, whose rows alone are wanted; None for those of all.
+    """
+    found = {}
+    for needed in walk(list(stage.inputs.values())):
+        if isinstance(needed, Train) and needed.dataset is not None and only in (None, needed.dataset):
+            view = open_algorithm(needed.algorithm).requires().data
+            if view != "text":
+                who = f"split '{needed.split}', which {needed.algorithm['name']} trains on"
+                dataset = open_dataset(needed.dataset)
+                found[who] = training_rows(dataset, view, needed.split, needed.budget.get("prompts", 0))
+    return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -472,8 +478,51 @@ class Judge(Stage):
         return judge(out, inputs, rows, dataset, self, asking)
 
 
+@dataclass(frozen=True, eq=False)
+class Bench(Stage):
+    """lm-eval tasks asked of a policy, one value kept for each document.
+
+    Inputs: `policy` (Train).
+
+    Attributes:
+        lm_eval: the version of lm-eval, which fixes the tasks that come with it.
+        tasks: names of tasks, groups or tags.
+        chat: prompts are put through the chat template, as in training.
+        shots: examples before each document; the task's own number where None.
+        limit: the first so many documents of each task; all where None.
+        source: the dataset whose own tasks they are.
+        sha256: of names and contents of the folder whose tasks they are.
+        path: where that folder lay when the recipe was read. Not part of the key.
+    """
+
+    kind: ClassVar[str] = "bench"
+    version: ClassVar[int] = 1
+    lm_eval: str = field(kw_only=True)
+    tasks: list[str] = field(kw_only=True)
+    chat: bool = field(kw_only=True)
+    batch: int = field(kw_only=True)
+    threads: int = field(kw_only=True)
+    shots: int | None = None
+    limit: int | None = None
+    source: dict[str, Any] | None = None
+    sha256: str | None = None
+    path: str | None = None
+
+    @cached_property
+    def name(self) -> str:
+        """The same tasks have the same name, wherever their folder lies."""
+        return f"{self.kind}-{keys.key({name: value for name, value in self.spec.items() if name != 'path'})}"
+
+    def run(self, out: Path, inputs: dict[str, Path], checkpoint_every: int) -> list[Measurement]:
+        """Write `scores.parquet`."""
+        from harness.models.benchmarks import write_scores
+
+        source = open_dataset(self.source) if self.source else None
+        return write_scores(out, inputs["policy"], source, trained_on(self), self)
+
+
 KINDS: dict[str, type[Stage]] = {
-    stage.kind: stage for stage in (Train, Reference, Collect, Sample, Grade, Ready, Audit, Separation, Judge)
+    stage.kind: stage for stage in (Train, Reference, Collect, Sample, Grade, Ready, Audit, Separation, Judge, Bench)
 }
 
 

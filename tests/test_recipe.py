@@ -44,7 +44,7 @@ BAD = {
     "unknown table": (f"{SHORTEST[11:]}\n[budgett]\nsteps = 3", "a recipe has no 'budgett'; did you mean 'budget'?"),
     "slurm without a time limit": (f'{SHORTEST[11:]}\n[launch]\nexecutor = "slurm"', "'slurm' needs launch.timeout_min"),
     "executor": (f'{SHORTEST[11:]}\n[launch]\nexecutor = "slurn"', "there is no executor 'slurn'; did you mean 'slurm'"),
-    "later benchmark": (f'{SHORTEST[11:]}\n[evaluation]\nlm_eval = ["piqa"]', "evaluation.lm_eval: not yet"),
+    "benchmark elsewhere": (f'{SHORTEST[11:]}\n[evaluation]\nlm_eval = ["piqa"]', "evaluation has no 'lm_eval'; lm-eval tasks are written as [[benchmark]]"),
     "micro-batch": (f"{SHORTEST[11:]}\n[budget]\nmicro_batch = 7", "budget.micro_batch is 7; it must divide budget.batch = 32"),
     "one table for many": ('[algorithm]\nname = "dpo"', "algorithm must be written as [[algorithm]]"),
     "no algorithm": ("replicates = 3", "a recipe needs at least one [[algorithm]]"),

@@ -45,6 +45,8 @@ class Dataset(ABC):
     """Whether `judge` answers for any new response."""
     annotates: ClassVar[bool] = False
     """Whether `prefers` answers for any two responses."""
+    tasks: ClassVar[tuple[str, ...]] = ()
+    """lm-eval tasks of its own, which `write_tasks` makes."""
     praise: ClassVar[str] = "The response is satisfactory."
     """What is said of a response with which nothing is wrong."""
     refusal: ClassVar[str] = "I am sorry, but I cannot help with that."
@@ -100,6 +102,14 @@ class Dataset(ABC):
     def refuses(self, prompt: list[Message], response: str) -> bool | None:
         """Whether a response declines to answer; None where the dataset cannot say, and a list of phrases decides."""
         return None
+
+    def write_tasks(self, folder: Path) -> None:
+        """Write the YAML files and documents of `tasks`, on prompts that no split for training has.
+
+        Raises:
+            LookupError: the dataset has none.
+        """
+        raise LookupError(f"{type(self).__name__} has no lm-eval tasks of its own")
 
     def judged(self, prompt: list[Message], judgment: str | None) -> list[Message]:
         """The prompt with a judgment in it: what the response to it is to deserve; praise where it is None."""

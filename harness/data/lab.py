@@ -7,11 +7,13 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import ClassVar
 
 from harness import keys
 from harness.data import SPLITS, VIEWS, Dataset, Message, Row
 from harness.data import _lab_oracle as oracle
+from harness.data import _lab_tasks as lab_tasks
 from harness.data import _lab_writer as writer
 from harness.data._lab_prompts import NUMBERS, OPENERS, Request, draw, understand
 from harness.data._lab_world import sentences, topics
@@ -39,6 +41,7 @@ class Lab(Dataset):
     judges: ClassVar[bool] = True
     annotates: ClassVar[bool] = True
     praise: ClassVar[str] = GOOD
+    tasks: ClassVar[tuple[str, ...]] = lab_tasks.TASKS
     refusal: ClassVar[str] = "i can not help with that ."
 
     seed: int = knob(0, doc="of the world's prompts, responses and annotators")
@@ -79,6 +82,10 @@ class Lab(Dataset):
     def refuses(self, prompt: list[Message], response: str) -> bool:
         """Whether a sentence of it is a refusal of the language."""
         return oracle.refuses(response)
+
+    def write_tasks(self, folder: Path) -> None:
+        """Facts to choose and facts to say, on prompts of the split `test`."""
+        lab_tasks.write_tasks(folder, self.seed)
 
     def judged(self, prompt: list[Message], judgment: str | None) -> list[Message]:
         """As pretraining has shown it."""

@@ -39,6 +39,8 @@ class Tables:
             loaded_memory_bytes`.
         spent: what a cell cost: `..., part, device_seconds, peak_memory_bytes`, `part` being `own` (training the
             policy), `with shared` (with all that it rests on) or `evaluation` (its samples and grades).
+        benchmarks: one value of each lm-eval metric for each document: columns as `scores`, `role` being the task.
+        no_benchmarks: one row per policy and task without them: `setting, contestant, replicate, task, error`.
         made_by: one row per finished stage: `stage, commit, dirty, harness, python, host, device, packages`.
         studies: one row per study of a search: `setting, contestant, algorithm, study, metric, planned,
             device_seconds_cap, start, finished, chosen, space` (`space` as JSON; `start` its score on the metric).
@@ -58,6 +60,8 @@ class Tables:
     made_by: pd.DataFrame
     studies: pd.DataFrame
     trials: pd.DataFrame
+    benchmarks: pd.DataFrame
+    no_benchmarks: pd.DataFrame
 
 
 def read(plan: Plan, store: Store) -> Tables:
@@ -71,12 +75,13 @@ def read(plan: Plan, store: Store) -> Tables:
         The tables; a folder whose tables cannot be read is a gap with cause `bad data`, never an error.
     """
     from harness.records import rows, searches
-    from harness.records.files import read_curves, read_pool, read_scores
+    from harness.records.files import read_benchmarks, read_curves, read_pool, read_scores
     from harness.search.chosen import read_studies
 
     shelf, found = Shelf(plan, store), read_studies(store, plan.recipe)
     scores, curves = read_scores(shelf), read_curves(shelf)  # first: a table that cannot be read is a gap
     pool, no_pool = read_pool(shelf)
+    benchmarks, no_benchmarks = read_benchmarks(shelf)
     return Tables(
         cells=rows.frame(rows.cells(shelf), rows.CELLS),
         gaps=rows.frame(rows.gaps(shelf), rows.GAPS),
@@ -90,4 +95,6 @@ def read(plan: Plan, store: Store) -> Tables:
         made_by=rows.frame(rows.made_by(shelf), rows.MADE_BY),
         studies=rows.frame(searches.studies(found), searches.STUDIES),
         trials=rows.frame(searches.trials(found), searches.TRIALS),
+        benchmarks=benchmarks,
+        no_benchmarks=no_benchmarks,
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
-from harness.records.rows import CURVES, NO_POOL, SCORES, Row, frame
-from harness.records.shelf import FINAL, Shelf, cell_id, steps, trainings
+from harness.records.rows import CURVES, NO_BENCHMARKS, NO_POOL, SCORES, Row, frame
+from harness.records.shelf import FINAL, Shelf, cell_id, setting_of, steps, trainings
 from harness.records.votes import people_rows
 
 if TYPE_CHECKING:
@@ -13,8 +14,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from harness.plan import Cell
-    from harness.stages import Stage
+    from harness.stages import Bench, Stage
 
+BASE = "base"
 SCORE_TEXT = ("metric", "role", "level", "prompt_id")
 
 
@@ -87,6 +89,36 @@ def _why_none(shelf: Shelf, cell: Cell) -> str:
         return "evaluation.best_of is below 2, or there is no proxy reward to choose by"
     fate = shelf.fate_of(cell.pool, (*cell.own, cell.pool, cell.pool.inputs["sample"]))
     return f"{fate.status}: {fate.error}"
+
+
+def read_benchmarks(shelf: Shelf) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Values of lm-eval tasks, of the bases too, and why some are not there."""
+    import pyarrow as pa
+
+    parts, missing = [], []
+    for named, own, benches in _benched(shelf):
+        for bench in benches:
+            table = _parquet(bench, "scores.parquet", SCORE_TEXT, shelf)
+            if table is not None:
+                parts.append(_with(table, {**named, "step": FINAL}))
+            else:
+                fate = shelf.fate_of(bench, (*own, bench))
+                missing += [{**named, "task": task, "error": f"{fate.status}: {fate.error}"} for task in bench.tasks]
+    if not parts:
+        return frame([], SCORES), frame(missing, NO_BENCHMARKS)
+    table = pa.concat_tables(parts).unify_dictionaries().select(list(SCORES))
+    return cast("pd.DataFrame", table.to_pandas()), frame(missing, NO_BENCHMARKS)
+
+
+def _benched(shelf: Shelf) -> Iterator[tuple[dict[str, Any], tuple[Stage, ...], tuple[Bench, ...]]]:
+    """What names a policy, its own stages, and its benchmarks; the base once in each setting that has others."""
+    settings = {setting_of(cell): cell for cell in shelf.plan.cells}
+    for cell in shelf.plan.cells:
+        yield cell_id(cell), cell.own, cell.benches
+    for name, cell in settings.items():
+        if cell.start != BASE:
+            base = shelf.plan.bases.get((cell.model, cell.dataset), ())
+            yield {"setting": name, "contestant": BASE, "replicate": 0}, (), base
 
 
 def read_curves(shelf: Shelf) -> pd.DataFrame:

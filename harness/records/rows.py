@@ -38,6 +38,7 @@ SCORES = {
     **{"step": _INT, "metric": _TEXT, "role": _TEXT, "level": _TEXT, "prompt_id": _TEXT, "k": _INT, "value": _FLOAT},
 }
 NO_POOL = {**_ID_COLUMNS, "error": _TEXT}
+NO_BENCHMARKS = {**_ID_COLUMNS, "task": _TEXT, "error": _TEXT}
 CURVES = {**_ID_COLUMNS, "step": _INT, "metric": _TEXT, "value": _FLOAT}
 _COST_FIELDS = ("device_seconds", "cpu_seconds", "peak_memory_bytes", "loaded_memory_bytes")
 COSTS = {

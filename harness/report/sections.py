@@ -9,6 +9,7 @@ import harness.registry as registry
 from harness.report import say
 from harness.report.alarms import alarms_section
 from harness.report.answer import headline, points
+from harness.report.benchmarks import benchmarks_section, benchmarks_sheet
 from harness.report.best_of import best_of_sheet
 from harness.report.cards import card_sheet, cards_sheet, checks_sheet, reliability
 from harness.report.given import given_sentence, given_sheet
@@ -57,7 +58,13 @@ def make_page(plan: Plan, store: Store, tables: Tables) -> tuple[Page, list[Shee
     sections.sort(key=lambda section: (not section.id.startswith("answer"), section.id != "alarms"))
     shared = [_metrics(comparisons), _given(tables), _gaps(tables), _cost(tables), _runs(tables, comparisons)]
     held_out = bool(found) and all(one.held_out for one in found.values())
-    sections += [*_trust(found), *shared, method_section(plan, tables, comparisons, held_out)]
+    benched = benchmarks_sheet(plan, comparisons, tables)
+    sections += [
+        *_trust(found),
+        *benchmarks_section(benched),
+        *shared,
+        method_section(plan, tables, comparisons, held_out),
+    ]
     whole = [main_sheet(comparisons), pairs_sheet(comparisons), prompts_sheet(comparisons), costs_sheet(tables)]
     whole += [candidates_sheet(comparisons, tables), stability_sheet(comparisons), agreement_sheet(comparisons)]
     whole += [studies_sheet(comparisons, tables), trials_sheet(tables)] if len(tables.studies) else []
@@ -65,6 +72,7 @@ def make_page(plan: Plan, store: Store, tables: Tables) -> tuple[Page, list[Shee
     judged = judges_sheet(comparisons, plan, store, tables)
     whole += [judged] if len(judged.frame) else []
     whole += [curves_sheet(tables), measurements_sheet(tables), cards_sheet(found), checks_sheet(found.values())]
+    whole += [benched]
     whole += [sheet for section in sections for sheet in section.sheets if sheet.twins and not sheet.part]
     dictionary = dictionary_sheet(whole)
     sections.append(

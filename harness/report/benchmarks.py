@@ -1,0 +1,175 @@
+"""Benchmarks, and what alignment costs on them: each policy's lm-eval tasks against its start's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from harness.records.files import BASE
+from harness.report.compare import estimate
+from harness.report.cubes import Cubes, cubes
+from harness.report.page import Section
+from harness.report.sheet import Sheet, Shown, chance, count, interval, listed, make_frame, rows
+from harness.report.sheets import ID_MEANINGS, IDS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.plan import Plan
+    from harness.records import Tables
+    from harness.report.compare import Comparison
+    from harness.stats.runs import Runs
+    from harness.stats.verdicts import Verdict
+
+_FRAME = {
+    **IDS,
+    **{"task": "string", "metric": "string", "seeds": "Int64", "documents": "Int64"},
+    **dict.fromkeys(("value", "value_low", "value_high"), "Float64"),
+    **dict.fromkeys(("difference", "difference_low", "difference_high", "margin"), "Float64"),
+    **{"p_holm": "Float64", "p_equivalent_holm": "Float64", "verdict": "string", "gap": "string"},
+}
+_MEANINGS = {
+    **ID_MEANINGS,
+    "task": "lm-eval task",
+    "metric": "lm-eval metric, and its filter after a comma",
+    "seeds": "finished runs",
+    "documents": "documents that every run has a value of",
+    "value": "mean over runs and documents",
+    "value_low": "lower end of its 95 % interval over runs and documents",
+    "value_high": "upper end of it",
+    "difference": "value minus the start's, paired by document and, where seeds are paired, by seed; failed runs count "
+    "as the start",
+    "difference_low": "lower end of its 95 % interval",
+    "difference_high": "upper end of it",
+    "margin": "differences smaller than this do not matter, as the recipe says",
+    "p_holm": "two-sided p of no difference, Holm over the contestants of a task and metric",
+    "p_equivalent_holm": "p of two one-sided tests of a difference of at least the margin, Holm over the same",
+    "verdict": "higher, lower or equivalent; cannot separate where neither is shown",
+    "gap": "why numbers are absent",
+}
+_WORDS = {"better": "higher", "worse": "lower"}
+
+
+def benchmarks_sheet(plan: Plan, comparisons: list[Comparison], tables: Tables) -> Sheet:
+    """One row per contestant, task and metric."""
+    margins = {task: one.margin for one in plan.recipe.benchmarks for task in one.tasks}
+    usual = min((one.margin for one in plan.recipe.benchmarks), default=0.0)  # of the members of a group
+    found = [row for one in comparisons for row in _of_setting(one, tables, margins, usual)]
+    return Sheet("benchmarks", "lm-eval tasks and the difference to the start (alignment tax where it is negative).",
+                 make_frame(found, _FRAME), _MEANINGS, _shown())  # fmt: skip
+
+
+def benchmarks_section(sheet: Sheet) -> list[Section]:
+    """The section, where the recipe has benchmarks."""
+    if sheet.frame.empty:
+        return []
+    return [Section("benchmarks", "Benchmarks and alignment tax", _sentence(sheet), sheets=[sheet])]
+
+
+def _shown() -> list[Shown]:
+    return [
+        Shown("contestant", lambda row: row["contestant"], kind="word"),
+        Shown("task", lambda row: row["task"] or "", kind="word"),
+        Shown("metric", lambda row: row["metric"] or "", kind="word"),
+        Shown("value [95 %]", lambda row: interval(row["value"], row["value_low"], row["value_high"], 3)),
+        Shown(
+            "minus the start's [95 %]",
+            lambda row: interval(row["difference"], row["difference_low"], row["difference_high"], 3, sign=True),
+        ),
+        Shown("p, Holm", lambda row: chance(row["p_holm"])),
+        Shown("p equivalent, Holm", lambda row: chance(row["p_equivalent_holm"])),
+        Shown("verdict", lambda row: row["verdict"] or "", kind="word"),
+        Shown("gaps", lambda row: row["gap"] or "", kind="prose"),
+    ]
+
+
+def _of_setting(one: Comparison, tables: Tables, margins: dict[str, float], usual: float) -> list[dict[str, Any]]:
+    scores = tables.benchmarks[tables.benchmarks["setting"] == one.name]
+    missing = tables.no_benchmarks[tables.no_benchmarks["setting"] == one.name]
+    asked = scores[["role", "metric"]].drop_duplicates().astype(str).sort_values(["role", "metric"])
+    made = []
+    for task, metric in asked.itertuples(index=False):
+        found = cubes(scores, metric, task, "document")
+        made += _of_task(one, found, {"task": task, "metric": metric}, margins.get(task, usual), _failed(one, tables))
+    known = {(row["contestant"], row["task"]) for row in made}
+    gaps = missing.groupby(["contestant", "task"], sort=False)["error"].unique()
+    for key, errors in gaps.items():
+        contestant, task = cast("tuple[str, str]", key)
+        text = listed([str(error) for error in errors])
+        for row in made:
+            if (row["contestant"], row["task"]) == (contestant, task):
+                row["gap"] = "; ".join(part for part in (row.get("gap"), text) if part)
+        if (contestant, task) not in known:
+            made.append({"setting": one.name, "contestant": contestant, "task": task, "gap": text})
+    return made
+
+
+def _failed(one: Comparison, tables: Tables) -> dict[str, list[int]]:
+    """Replicates whose training was tried and left no policy, by contestant."""
+    gaps = tables.gaps[(tables.gaps["setting"] == one.name) & (tables.gaps["status"] == "failed")]
+    gaps = gaps[gaps["stage"].astype(str).str.startswith("train-")]
+    return {str(name): sorted({int(seed) for seed in own["replicate"]}) for name, own in gaps.groupby("contestant")}
+
+
+def _of_task(
+    one: Comparison, found: Cubes, named: dict[str, str], margin: float, failed: dict[str, list[int]]
+) -> list[dict[str, Any]]:
+    from harness.stats.contrast import summary
+
+    against = {verdict.a: verdict for verdict in _judged(one, found, margin, failed)}
+    made = []
+    for name in (name for name in dict.fromkeys((BASE, *one.contestants)) if name in found.by_contestant):
+        cube = found.by_contestant[name]
+        own = estimate(summary(cube.prompts))
+        row: dict[str, Any] = {"setting": one.name, "contestant": name, **named, "seeds": len(cube.replicates)}
+        row |= {"documents": len(found.prompts), "value": float(cube.values.mean())}
+        row |= {"value_low": own.low, "value_high": own.high}
+        made.append(row | (_against(against[name], margin) if name in against else {}))
+    return made
+
+
+def _judged(one: Comparison, found: Cubes, margin: float, failed: dict[str, list[int]]) -> list[Verdict]:
+    """Each contestant against the start; none where the start has no values."""
+    import numpy as np
+
+    from harness.stats.runs import Runs, with_failures
+    from harness.stats.verdicts import verdicts
+
+    if one.start not in found.by_contestant:
+        return []
+    nothing = Runs(np.zeros((0, len(found.prompts))), ())
+    finished = {
+        name: Runs(cube.prompts, cube.replicates) if (cube := found.by_contestant.get(name)) else nothing
+        for name in one.contestants
+        if name in found.by_contestant or name in failed
+    }
+    start = finished[one.start]
+    runs: dict[str, Runs] = {
+        name: with_failures(own, failed.get(name, []) if name != one.start else [], start)
+        for name, own in finished.items()
+    }
+    return list(verdicts(runs, one.start, margin, paired=one.paired).start) if len(runs) > 1 else []
+
+
+def _against(verdict: Verdict, margin: float) -> dict[str, Any]:
+    from harness.stats.contrast import Undecidable
+
+    result = verdict.result
+    if isinstance(result, Undecidable):
+        return {"difference": result.difference, "margin": margin, "gap": result.reason}
+    return {
+        **{"difference": result.difference, "difference_low": result.low, "difference_high": result.high},
+        **{"margin": margin, "p_holm": verdict.p_holm, "p_equivalent_holm": verdict.p_equivalent_holm},
+        "verdict": _WORDS.get(verdict.word, verdict.word),
+    }
+
+
+def _sentence(sheet: Sheet) -> str:
+    """Who lost on what, and for whom it is shown that nothing was lost."""
+    found = rows(sheet.frame)
+    lost = [f"{row['contestant']} on {row['task']}" for row in found if row["verdict"] == "lower"]
+    same = sum(row["verdict"] == "equivalent" for row in found)
+    judged: pd.Series[bool] = sheet.frame["verdict"].notna()
+    if not judged.any():
+        return "No policy can be compared with its start on a benchmark yet."
+    worst = f"Lower than the start: {listed(lost)}." if lost else "None is shown to be lower than its start."
+    return f"{worst} {count(same, 'difference')} of {int(judged.sum())} shown to lie within the margin."

@@ -1,0 +1,327 @@
+"""lm-eval on our policies: each its own answers, the prompt as in training, and one clear message for each mistake."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from synthetic import World, fill, make_cells, make_plan, record
+
+from harness import keys, registry
+from harness.data._lab_prompts import split_of
+from harness.data.lab import Lab
+from harness.errors import HarnessError
+from harness.job import Budget, Job
+from harness.metrics import Measurement
+from harness.models.benchmarks import write_scores
+from harness.models.policy import load_policy, save_policy
+from harness.models.rendering import prompt_hash, render_prompt
+from harness.plan import Plan
+from harness.plan import make_plan as plan_of
+from harness.recipe import read_recipe
+from harness.report import build
+from harness.stages import Bench, Train, dataset_spec, from_spec
+from harness.store import Store
+
+LAB = Lab()
+VERSION = version("lm_eval")
+
+
+def bench(**given: Any) -> Bench:
+    usual = {"lm_eval": VERSION, "tasks": list(LAB.tasks), "chat": True, "batch": 32, "threads": 1}
+    return Bench({}, **({"source": dataset_spec("lab", {})} | usual | given))
+
+
+@pytest.fixture(scope="module")
+def policies(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two small models of the lab's language, from two seeds."""
+    folder = tmp_path_factory.mktemp("policies")
+    rows = Lab(pretrain=320).rows("text", "pretrain")
+    made = []
+    for number in range(2):
+        made.append(folder / f"train-{number}")
+        made[-1].mkdir()
+        algorithm = registry.load("algorithms", "pretrain")(hidden=32, layers=2, heads=2)
+        budget = Budget(steps=40, batch=16, micro_batch=16, prompts=320)
+        algorithm.train(Job(made[-1], rows, LAB, budget, f"pretrain-{number}", {}, (), 50, None))
+    return made
+
+
+def asked(policy: Path, out: Path, **given: Any) -> tuple[pd.DataFrame, dict[str, Measurement]]:
+    out.mkdir(parents=True)
+    training = given.pop("training", {})
+    stage = bench(**given)
+    source = LAB if stage.source else None
+    found = write_scores(out, policy, source, training, stage)
+    return pd.read_parquet(out / "scores.parquet"), {one.metric: one for one in found}
+
+
+@pytest.fixture(scope="module")
+def scores(policies, tmp_path_factory):
+    return asked(policies[0], tmp_path_factory.mktemp("bench") / "own")
+
+
+def test_every_document_has_a_value_and_their_mean_is_lm_evals(scores):
+    table, found = scores
+    for task, metric in (("lab_choose_fact", "acc"), ("lab_say_fact", "exact_match,first_fact")):
+        own = table[(table["role"] == task) & (table["metric"] == metric)]
+        assert len(own) == own["prompt_id"].nunique() == 64
+        assert set(own["level"]) == {"document"}
+        assert found[f"{task}/{metric}"].value == pytest.approx(own["value"].mean())
+        assert found[f"{task}/{metric}"].better == "higher"
+        assert found[f"{task}/{metric}"].n == 64
+
+
+def test_a_choice_is_scored_as_the_policy_itself_would(policies, scores):
+    """Accuracy by hand: log-probabilities from the model's own logits, on the prompt as training renders it."""
+    import torch
+
+    model, tokenizer = load_policy(policies[0] / "policy")
+    table = scores[0][scores[0]["role"] == "lab_choose_fact"].reset_index(drop=True)
+    documents = documents_of(policies[0].parent)
+    for place in range(0, 64, 7):
+        document = documents[place]
+        prompt = render_prompt(tokenizer, [{"role": "user", "content": document["prompt"]}])
+        sums = []
+        for choice in document["choices"]:
+            own = tokenizer(choice, add_special_tokens=False)["input_ids"]
+            with torch.no_grad():
+                logp = model(torch.tensor([[*prompt, *own]])).logits[0].log_softmax(-1)
+            sums.append(sum(float(logp[len(prompt) - 1 + i, token]) for i, token in enumerate(own)))
+        right = sums.index(max(sums)) == document["choices"].index(document["truth"])
+        row = table[table["prompt_id"].str.startswith(f"{place}-")].iloc[0]
+        assert row["value"] == float(right)
+        assert row["prompt_hash"] == prompt_hash(prompt)
+
+
+def documents_of(folder: Path) -> list[dict[str, Any]]:
+    where = folder / "tasks"
+    where.mkdir(exist_ok=True)
+    LAB.write_tasks(where)
+    return [json.loads(line) for line in (where / "lab_choose_fact.jsonl").read_text().splitlines()]
+
+
+def test_another_policy_gets_its_own_answers(policies, scores, tmp_path):
+    """lm-eval's own cache of answers would give the first policy's to all (its issues 2715 and 4063)."""
+    again, _ = asked(policies[0], tmp_path / "again")
+    other, _ = asked(policies[1], tmp_path / "other")
+    pd.testing.assert_frame_equal(again, scores[0])
+    first, second = (pd.read_parquet(tmp_path / name / "documents.parquet") for name in ("again", "other"))
+    assert (first["prompt"] == second["prompt"]).all()
+    chosen = first["role"] == "lab_choose_fact"
+    assert (first["response"] != second["response"])[chosen].all()
+    assert not other["value"].equals(again["value"])
+
+
+def test_documents_are_no_training_prompts_and_have_one_right_answer(tmp_path):
+    documents = documents_of(tmp_path)
+    texts = {document["prompt"] for document in documents}
+    assert len(texts) == 64
+    assert {split_of(text, LAB.seed) for text in texts} == {"test"}, "splits are shares of the prompts' hashes"
+    assert not texts & {row["prompt"][0]["content"] for row in LAB.rows("prompts", "train")}
+    for document in documents:
+        totals = {text: LAB.score(user(document["prompt"]), text)["total"] for text in document["choices"]}
+        assert len(totals) == 4
+        assert all(totals[document["truth"]] > total for text, total in totals.items() if text != document["truth"])
+
+
+def user(text: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}]
+
+
+@pytest.mark.parametrize("template_has_bos", [True, False])
+def test_a_tokenizer_that_adds_a_begin_token_renders_as_in_training(policies, tmp_path, template_has_bos):
+    from tokenizers.processors import TemplateProcessing
+
+    model, tokenizer = load_policy(policies[0] / "policy")
+    begin = tokenizer.bos_token_id
+    adds = TemplateProcessing(single=f"{tokenizer.bos_token} $A", special_tokens=[(tokenizer.bos_token, begin)])
+    tokenizer.backend_tokenizer.post_processor = adds
+    if not template_has_bos:
+        tokenizer.chat_template = tokenizer.chat_template.replace("{{ bos_token }}", "")
+    assert tokenizer("the .")["input_ids"][0] == begin, "it does add one"
+    save_policy(model, tokenizer, tmp_path / "train-bos" / "policy")
+    _, tokenizer = load_policy(tmp_path / "train-bos" / "policy")
+    table, _ = asked(tmp_path / "train-bos", tmp_path / "out", limit=4)
+    for place, document in enumerate(documents_of(tmp_path)[:4]):
+        ids = render_prompt(tokenizer, user(document["prompt"]))
+        assert ids[:2] != [begin, begin]
+        assert (ids[0] == begin) == template_has_bos
+        rows = table[table["prompt_id"].str.startswith(f"{place}-")]
+        assert set(rows["prompt_hash"]) == {prompt_hash(ids)}
+
+
+def test_the_model_reads_exactly_the_tokens_of_training(policies, tmp_path, monkeypatch):
+    from harness.models import _lm_policy
+
+    _, tokenizer = load_policy(policies[0] / "policy")
+    read: list[list[int]] = []
+    own = _lm_policy.PolicyLM._loglikelihood_tokens
+
+    def spy(self, requests, **more):
+        read.extend(context for _, context, _ in requests)
+        return own(self, requests, **more)
+
+    monkeypatch.setattr(_lm_policy.PolicyLM, "_loglikelihood_tokens", spy)
+    asked(policies[0], tmp_path / "out", tasks=["lab_choose_fact"], limit=3)
+    rendered = [render_prompt(tokenizer, user(document["prompt"])) for document in documents_of(tmp_path)[:3]]
+    assert {keys.key(ids) for ids in read} == {keys.key(ids) for ids in rendered}
+
+
+def test_a_document_that_was_trained_on_is_refused(policies, tmp_path):
+    prompt = user(documents_of(tmp_path)[5]["prompt"])
+    training = {"split 'train', which dpo trains on": [{"prompt": prompt}]}
+    for chat in (True, False):
+        with pytest.raises(HarnessError, match=r"overlaps the training data.*which dpo trains on"):
+            asked(policies[0], tmp_path / f"out-{chat}", training=training, chat=chat)
+
+
+def test_a_policy_without_a_template_is_refused(policies, tmp_path):
+    model, tokenizer = load_policy(policies[0] / "policy")
+    tokenizer.chat_template = None
+    save_policy(model, tokenizer, tmp_path / "train-x" / "policy")
+    (tmp_path / "train-x" / "policy" / "chat_template.jinja").unlink(missing_ok=True)
+    with pytest.raises(HarnessError, match="no chat template"):
+        asked(tmp_path / "train-x", tmp_path / "out")
+
+
+def test_another_lm_eval_is_refused(policies, tmp_path):
+    with pytest.raises(HarnessError, match=r"lm-eval is .* asks for 0\.1"):
+        asked(policies[0], tmp_path / "out", lm_eval="0.1")
+
+
+RECIPE = """name = "x"
+replicates = 2
+[[benchmark]]
+{}
+[[algorithm]]
+name = "dpo"
+"""
+
+
+def recipe(folder: Path, table: str) -> Plan:
+    path = folder / "r.toml"
+    path.write_text(RECIPE.format(table))
+    return plan_of(read_recipe(path))
+
+
+def own_tasks(folder: Path) -> Path:
+    (folder / "mine").mkdir()
+    LAB.write_tasks(folder / "mine")
+    return folder / "mine"
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('tasks = ["lab_chose_fact"]', "r.toml:4: there is no task 'lab_chose_fact'; did you mean 'lab_choose_fact'?"),
+        ('tasks = ["arc_esy"]', "there is no task 'arc_esy'; did you mean 'arc_easy'?"),
+        ('tasks = ["mine_too"]\nfolder = "mine"', "there is no task 'mine_too'"),
+        ('tasks = ["a"]\nfolder = "empty"', "benchmark.folder 'empty' holds no task"),
+        ('tasks = ["a"]\nfolder = "gone"', "benchmark.folder is 'gone'; it must be a folder that is there"),
+        ("tasks = 3", "benchmark.tasks is 3; it must be a list of names"),
+        ("tasks = []", "it must be a list of names"),
+        ('tasks = ["lab_say_fact", "lab_say_fact"]', "task 'lab_say_fact' is asked for twice"),
+        ("shot = 2", "benchmark has no knob 'shot'; did you mean 'shots'?"),
+        ("margin = 0", "benchmark.margin is 0"),
+    ],
+)
+def test_a_mistake_has_one_message(tmp_path, table, said):
+    own_tasks(tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(HarnessError) as error:
+        recipe(tmp_path, table)
+    assert said in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def benches(plan: Plan) -> dict[str, Bench]:
+    return {stage.name: stage for stage in plan.stages() if isinstance(stage, Bench)}
+
+
+def test_each_policy_is_asked_once_the_start_and_the_base_too(tmp_path):
+    plan = recipe(tmp_path, "")
+    asked_of = [stage.inputs["policy"] for stage in benches(plan).values()]
+    assert len(asked_of) == len(set(asked_of)) == 2 * 2 + 1
+    assert sorted(str(one.algorithm["name"]) for one in asked_of if isinstance(one, Train)) == [
+        "dpo", "dpo", "pretrain", "sft", "sft",
+    ]  # fmt: skip
+    bare = tmp_path / "bare.toml"
+    bare.write_text('name = "x"\nreplicates = 2\n[[algorithm]]\nname = "dpo"\n')
+    without = {stage.name for stage in plan_of(read_recipe(bare)).stages()}
+    assert without == {stage.name for stage in plan.stages()} - set(benches(plan)), "no other key changes"
+
+
+def test_what_changes_an_answer_is_in_the_key(tmp_path):
+    keyed = set(benches(recipe(tmp_path, "")))
+    for table in ("chat = false", "shots = 2", "limit = 8", "batch = 2", 'tasks = ["lab_say_fact"]'):
+        assert not keyed & set(benches(recipe(tmp_path, table))), table
+    assert keyed == set(benches(recipe(tmp_path, "margin = 0.1"))), "the margin is the report's"
+    found = next(iter(benches(recipe(tmp_path, "")).values()))
+    assert from_spec({**found.spec, "lm_eval": "0.1"}, found.inputs).name not in keyed
+
+
+def test_a_folder_of_tasks_is_known_by_its_content(tmp_path, policies):
+    table = 'tasks = ["lab_say_fact"]\nfolder = "mine"'
+    folder = own_tasks(tmp_path)
+    keyed = set(benches(recipe(tmp_path, table)))
+    folder.rename(tmp_path / "moved")
+    assert keyed == set(benches(recipe(tmp_path, table.replace("mine", "moved"))))
+    stage = next(iter(benches(recipe(tmp_path, table.replace("mine", "moved"))).values()))
+    data = tmp_path / "moved" / "lab_say_fact.jsonl"
+    data.write_text(data.read_text().replace("mention", "mention", 1) + "\n")
+    assert not keyed & set(benches(recipe(tmp_path, table.replace("mine", "moved"))))
+    with pytest.raises(HarnessError, match="have changed since the recipe was read"):
+        write_scores(tmp_path, policies[0], None, {}, stage)
+
+
+def _benched(root: Path, effects: dict[str, float], margin: float) -> pd.DataFrame:
+    """A comparison in which the start is right on half of 200 documents and each contestant on so many more."""
+    import numpy as np
+
+    cells = make_cells(list(effects), 5)
+    fill(root / "results", cells, World(dict.fromkeys(effects, 0.0), prompts=8, samples=2))
+    made = []
+    for cell in cells:
+        stage = Bench({"policy": cell.policy}, lm_eval=VERSION, tasks=["t"], chat=True, batch=1, threads=1)
+        object.__setattr__(cell, "benches", (stage,))
+        made.append(cell)
+        hard = np.random.default_rng(0).permutation(200)
+        flips = np.random.default_rng([cell.replicate, *cell.contestant.encode()]).random(200) < 0.02
+        right = (hard < 100 + 200 * effects.get(cell.contestant, 0.0)) ^ flips
+        rows = {"metric": "acc", "role": "t", "level": "document", "k": -1, "value": right.astype(float)}
+        folder = root / "results" / stage.name
+        folder.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame({**rows, "prompt_id": [f"{i}-x" for i in range(200)]}).to_parquet(folder / "scores.parquet")
+        record(root / "results", stage)
+    from dataclasses import replace
+
+    from harness.recipe import Benchmark
+
+    plan = make_plan(made, 5)
+    plan = replace(plan, recipe=replace(plan.recipe, benchmarks=(Benchmark(tasks=("t",), margin=margin),)))
+    build(plan, Store(root / "results"), root / "report")
+    return pd.read_parquet(root / "report" / "tables" / "benchmarks.parquet").set_index("contestant")
+
+
+def test_the_alignment_tax_is_told_by_document(tmp_path):
+    table = _benched(tmp_path, {"dpo": -0.2, "kto": 0.0}, margin=0.05)
+    assert table.loc["dpo", "verdict"] == "lower"
+    assert table.loc["dpo", "difference"] == pytest.approx(-0.2, abs=0.03)
+    assert table.loc["dpo", "difference_high"] < 0 > table.loc["dpo", "difference_low"]
+    assert table.loc["kto", "verdict"] == "equivalent"
+    assert table.loc["kto", "p_equivalent_holm"] < 0.05
+    own = table.loc["dpo", "value"] - table.loc["sft", "value"]
+    assert table.loc["dpo", "difference"] == pytest.approx(own)
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "Benchmarks and alignment tax" in text
+    assert "Lower than the start: dpo on t." in text
+
+
+def test_a_tighter_margin_shows_nothing_equal(tmp_path):
+    table = _benched(tmp_path, {"kto": 0.0}, margin=0.001)
+    assert table.loc["kto", "verdict"] == "cannot separate"

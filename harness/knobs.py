@@ -89,7 +89,9 @@ Valid = Between | OneOf | None
 Value = str | int | float | bool
 
 
-def knob(default: Value, *, doc: str, valid: Valid = None, search: Search = None) -> Any:  # a dataclass field
+def knob(
+    default: Value, *, doc: str, valid: Valid = None, search: Search = None, later: bool = False
+) -> Any:  # a dataclass field
     """A field of a frozen dataclass that a recipe may set.
 
     Args:
@@ -97,8 +99,9 @@ def knob(default: Value, *, doc: str, valid: Valid = None, search: Search = None
         doc: what it means, in one line, with its unit.
         valid: refused outside.
         search: where the tuner looks; None where it is not tuned.
+        later: the plug-in did without it at first, and does at its default what it did then; see `keyed`.
     """
-    return field(default=default, metadata={"doc": doc, "valid": valid, "search": search})
+    return field(default=default, metadata={"doc": doc, "valid": valid, "search": search, "later": later})
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,18 @@ class Knob:
 def knobs(owner: type) -> dict[str, Knob]:
     """All knobs that a plug-in class declares, in order."""
     return _knobs(owner)
+
+
+def keyed(plugin: Any) -> dict[str, Value]:
+    """All fields of a plug-in by name, as a key holds them.
+
+    A knob that came `later` is left out at its default, so what was made before it was there keeps its name.
+    """
+    return {
+        f.name: getattr(plugin, f.name)
+        for f in fields(plugin)
+        if not (f.metadata.get("later") and getattr(plugin, f.name) == f.default)
+    }
 
 
 @cache

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -19,6 +19,7 @@ from harness.algorithms import Algorithm
 from harness.data import Dataset, NoData, Row
 from harness.errors import HarnessError
 from harness.job import Budget, Job
+from harness.knobs import keyed
 from harness.metrics import Measurement
 
 ASIDE = "aside.json"
@@ -84,9 +85,9 @@ def walk(targets: list[Stage]) -> Iterator[Stage]:
 
 
 def dataset_spec(source: str, given: dict[str, Any]) -> dict[str, Any]:
-    """A dataset as JSON: source, version, and all its knobs with their defaults."""
+    """A dataset as JSON: source, version, and all its knobs with their defaults (see `keyed`)."""
     kind = registry.load("data", source)
-    return {"source": source, "version": kind.version, "knobs": asdict(kind(**given))}
+    return {"source": source, "version": kind.version, "knobs": keyed(kind(**given))}
 
 
 def open_dataset(spec: dict[str, Any]) -> Dataset:
@@ -101,9 +102,9 @@ def open_dataset(spec: dict[str, Any]) -> Dataset:
 
 
 def algorithm_spec(name: str, given: dict[str, Any]) -> dict[str, Any]:
-    """An algorithm as JSON: name, version, and all its knobs with their defaults."""
+    """An algorithm as JSON: name, version, and all its knobs with their defaults (see `keyed`)."""
     kind = registry.load("algorithms", name)
-    return {"name": name, "version": kind.version, "knobs": asdict(kind(**given))}
+    return {"name": name, "version": kind.version, "knobs": keyed(kind(**given))}
 
 
 def open_algorithm(spec: dict[str, Any]) -> Algorithm:

@@ -11,6 +11,7 @@ import pytest
 
 from harness.data import SPLITS, VIEWS, Message
 from harness.data import _lab_writer as writer
+from harness.data._lab_oracle import read
 from harness.data._lab_prompts import UNSEEN_PAIR, Request, Wish, draw, understand
 from harness.data._lab_world import UNSEEN_TOPICS, sentences, topic, topics
 from harness.data.lab import Lab
@@ -165,6 +166,35 @@ def test_error_spans_cover_the_planted_words() -> None:
         if row["judgment"] is None:
             assert spans == []
     assert rude > 10
+
+
+def test_words_out_of_order_are_planted_where_no_wish_needs_them() -> None:
+    right = {tuple(sorted(text.split())): sentence for text, sentence in sentences().items()}
+    rng, found = random.Random(0), 0
+    for request in draw("train", 200, 0):
+        wished = {wish.word for wish in request.wishes if wish.word}
+        words = writer.write(request, 0.0, rng, garbled=1.0).split()
+        for fault in read(request, " ".join(words)).faults:
+            if fault.kind == "garbled":
+                meant = right[tuple(sorted(words[fault.first : fault.last - 1]))]
+                assert meant.kind in ("describe", "mention")
+                assert meant.thing not in wished
+                found += 1
+        assert "makes no sense" not in str(SMALL.judge(ask(request.text()), writer.write(request, 1.0, rng, 1.0)))
+    assert found > 200
+
+
+def test_words_out_of_order_are_named_and_their_spans_known() -> None:
+    found = 0
+    for row in replace(SMALL, garbled=1.0).rows("judgments", "train"):
+        words, first = row["response"].split(), 0
+        for last in (place + 1 for place, word in enumerate(words) if word == "."):
+            if " ".join(words[first : last - 1]) not in sentences():
+                assert [first, last] in row["error_spans"]
+                assert f"the response makes no sense : {' '.join(words[first:last])}" in row["judgment"]
+                found += 1
+            first = last
+    assert found > 30
 
 
 def test_a_second_try_is_better() -> None:

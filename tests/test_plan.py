@@ -72,6 +72,18 @@ def test_what_can_change_weights_is_in_their_key(setting: str, tmp_path: Path) -
     assert not set(names(before, "dpo")) & set(names(after, "dpo"))
 
 
+def test_a_knob_that_came_later_changes_no_older_key(tmp_path: Path) -> None:
+    def planned(setting: str) -> Plan:
+        return plan_of(tmp_path, "dpo", more=f'[[dataset]]\nsource = "lab"\n{setting}')
+
+    before, same, other = planned(""), planned("garbled = 0"), planned("garbled = 0.5")
+    knobs = [stage.spec["dataset"]["knobs"] for stage in (before.stages()[0], other.stages()[0])]
+    assert "garbled" not in knobs[0]
+    assert knobs[1] == {**knobs[0], "garbled": 0.5}
+    assert [s.name for s in before.stages()] == [s.name for s in same.stages()]
+    assert not {s.name for s in before.stages()} & {s.name for s in other.stages()}
+
+
 def test_steps_do_not_change_the_reference(tmp_path: Path) -> None:
     more = '[[start]]\nname = "sft"\nsteps = 30\n'
     before = plan_of(tmp_path, "dpo", more=more)

@@ -13,13 +13,14 @@ from harness.data._lab_world import MENTIONS, PADDING, POLITE, REFUSAL, RUDE, To
 ERRORS = {"rude": 0.3, "lie": 0.35, "padding": 0.45, "repetition": 0.3, "off topic": 0.25, "refusal": 0.12}
 
 
-def write(request: Request, skill: float, rng: random.Random) -> str:
+def write(request: Request, skill: float, rng: random.Random, garbled: float = 0.0) -> str:
     """A response.
 
     Args:
         request: what is asked for.
         skill: from 0 to 1: how many wishes are met and how few errors made.
         rng: the only source of chance.
+        garbled: how often a writer of no skill puts the words of a sentence that meets no wish out of order.
     """
 
     def errs(kind: str) -> bool:
@@ -28,7 +29,11 @@ def write(request: Request, skill: float, rng: random.Random) -> str:
     if errs("refusal"):
         return rng.choice(REFUSAL)
     met = {wish.kind: wish for wish in request.wishes if rng.random() < 0.3 + 0.7 * skill}
-    body = _body(request, met, rng)
+    body = [
+        _out_of_order(text, rng) if garbled and rng.random() < (1 - skill) * garbled else text
+        for text in _free(request, rng)
+    ]
+    body += _wished(request, met, rng)
     if errs("lie"):
         body.append(request.topic.fact(rng.choice(request.topic.lies)))
     elif "fact" in met or rng.random() < 0.15:
@@ -50,14 +55,28 @@ def write(request: Request, skill: float, rng: random.Random) -> str:
     return " ".join(body)
 
 
-def _body(request: Request, met: dict[str, Wish], rng: random.Random) -> list[str]:
-    """Neutral sentences about the topic, and those that meet wishes."""
+def _free(request: Request, rng: random.Random) -> list[str]:
+    """Neutral sentences about the topic that meet no wish."""
+    about, named = request.topic, {wish.word for wish in request.wishes}
+    found = [about.describe(adjective) for adjective in rng.sample(about.adjectives, rng.choice((1, 1, 2)))]
+    others = [thing for thing in about.things if thing not in named]
+    return found + [_mention(about, thing, rng) for thing in rng.sample(others, rng.choice((0, 1, 1, 2)))]
+
+
+def _out_of_order(sentence: str, rng: random.Random) -> str:
+    """The sentence's words in another order, before its full stop."""
+    words = right = sentence.removesuffix(" .").split()
+    while words == right:
+        words = rng.sample(right, len(right))
+    return " ".join(words) + " ."
+
+
+def _wished(request: Request, met: dict[str, Wish], rng: random.Random) -> list[str]:
+    """Sentences that meet wishes, or go against them."""
     about = request.topic
     avoided = {wish.word for wish in request.wishes if wish.kind == "avoid"}
     wanted = [wish.word for wish in request.wishes if wish.kind == "mention"]
-    found = [about.describe(adjective) for adjective in rng.sample(about.adjectives, rng.choice((1, 1, 2)))]
-    free = [thing for thing in about.things if thing not in avoided and thing not in wanted]
-    found += [_mention(about, thing, rng) for thing in rng.sample(free, rng.choice((0, 1, 1, 2)))]
+    found: list[str] = []
     if "mention" in met:
         found += [_mention(about, thing, rng) for thing in wanted]
     if "avoid" not in met:

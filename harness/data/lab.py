@@ -60,6 +60,9 @@ class Lab(Dataset):
     desirable_share: float = knob(0.5, valid=Between(0.05, 0.95), doc="share of binary rows that are desirable")
     blame_share: float = knob(0.5, valid=Between(0, 1), doc="share of judgments that find something wrong")
     ranking_size: int = knob(4, valid=Between(4, 9), doc="responses in a ranking")
+    garbled: float = knob(
+        0.0, valid=Between(0, 1), later=True, doc="share of free sentences that a writer of no skill puts out of order"
+    )
 
     def rows(self, view: str, split: str) -> list[Row]:
         """All rows of a view in a split; a pure function of the knobs."""
@@ -133,18 +136,22 @@ def _rng(lab: Lab, what: str, request: Request) -> random.Random:
     return random.Random(f"lab {lab.seed} {what} {request.text()}")
 
 
+def _written(lab: Lab, request: Request, skill: float, rng: random.Random) -> str:
+    return writer.write(request, skill, rng, lab.garbled)
+
+
 def _demonstrations(lab: Lab, request: Request, split: str) -> list[Row]:
     rng = _rng(lab, "demonstrations", request)
     skill = min(1.0, max(0.0, rng.gauss(lab.demonstration_skill, 0.1)))
-    return [{"response": writer.write(request, skill, rng)}]
+    return [{"response": _written(lab, request, skill, rng)}]
 
 
 def _two(lab: Lab, request: Request) -> tuple[str, str]:
     """Two different responses of writers whose skill is anything, the preferred one first."""
     rng = _rng(lab, "pairs", request)
-    first = second = writer.write(request, rng.random(), rng)
+    first = second = _written(lab, request, rng.random(), rng)
     while second == first:
-        second = writer.write(request, rng.random(), rng)
+        second = _written(lab, request, rng.random(), rng)
     return (first, second) if _preferred(lab, request, first, second, rng) else (second, first)
 
 
@@ -185,7 +192,7 @@ def _rankings(lab: Lab, request: Request, split: str) -> list[Row]:
     rng = _rng(lab, "rankings", request)
     texts: dict[str, float] = {}
     while len(texts) < lab.ranking_size:
-        text = writer.write(request, rng.random(), rng)
+        text = _written(lab, request, rng.random(), rng)
         noise = rng.expovariate(1.0) or 1e-300
         texts.setdefault(text, writer.utility(request, text, lab.temperature, lab.length_bias) - math.log(noise))
     return [{"responses": sorted(texts, key=lambda text: -texts[text])}]
@@ -194,9 +201,9 @@ def _rankings(lab: Lab, request: Request, split: str) -> list[Row]:
 def _judgments(lab: Lab, request: Request, split: str) -> list[Row]:
     rng = _rng(lab, "judgments", request)
     blamed = rng.random() < lab.blame_share
-    response = writer.write(request, rng.random(), rng)
+    response = _written(lab, request, rng.random(), rng)
     while bool(oracle.read(request, response).faults) != blamed:
-        response = writer.write(request, rng.random(), rng)
+        response = _written(lab, request, rng.random(), rng)
     spans = [[fault.first, fault.last] for fault in oracle.read(request, response).faults if fault.first < fault.last]
     return [{"response": response, "judgment": oracle.judge(request, response), "error_spans": spans}]
 
@@ -219,7 +226,7 @@ def _text(lab: Lab, request: Request, split: str) -> list[Message]:
     """A conversation to pretrain on: plain, with a judgment in the prompt, or with a second try."""
     rng = _rng(lab, "text", request)
     prompt: list[Message] = [{"role": "user", "content": request.text()}]
-    response = writer.write(request, rng.random() * lab.text_skill, rng)
+    response = _written(lab, request, rng.random() * lab.text_skill, rng)
     kind, judgment = rng.random(), oracle.judge(request, response)
     if kind > 1 - SECOND_TRIES and judgment:
         better = {"role": "assistant", "content": writer.mend(request, response, rng)}

@@ -249,3 +249,47 @@ def marked(
             plain, blamed = off_grid(grid, part, len(response))
             found.append((blamed - plain > math.log(threshold)).tolist())  # in logarithms, as in training
     return found
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Marks against planted errors, over all rows together.
+
+    Attributes:
+        precision: share of marked tokens that stand in an error span.
+        recall: share of the spans' tokens that are marked.
+        found: share of spans with a marked token.
+        false_alarms: share of tokens outside of spans, end tokens too, that are marked.
+    """
+
+    precision: float
+    recall: float
+    found: float
+    false_alarms: float
+
+
+def agreement(rows: list[Row], marks: list[list[bool]]) -> Agreement:
+    """Compare marks with `error_spans`, for a tokenizer whose tokens are words.
+
+    Args:
+        rows: of the view `judgments`.
+        marks: of `marked`, one list for each row.
+
+    Raises:
+        HarnessError: nothing is marked, or no row has an error span, so that there is nothing to take a share of.
+    """
+    spans = [own[first:last] for row, own in zip(rows, marks, strict=True) for first, last in row["error_spans"]]
+    pairs = [
+        (mark, any(first <= place < last for first, last in row["error_spans"]))
+        for row, own in zip(rows, marks, strict=True)
+        for place, mark in enumerate(own)
+    ]
+    inside, outside = [mark for mark, wrong in pairs if wrong], [mark for mark, wrong in pairs if not wrong]
+    if not spans or not any(mark for mark, _ in pairs):
+        raise HarnessError(f"{sum(mark for mark, _ in pairs)} marked tokens and {len(spans)} error spans: no share")
+    return Agreement(
+        precision=sum(inside) / (sum(inside) + sum(outside)),
+        recall=sum(inside) / len(inside),
+        found=sum(any(own) for own in spans) / len(spans),
+        false_alarms=sum(outside) / len(outside),
+    )

@@ -26,7 +26,16 @@ from harness.models.rendering import render_prompt, render_response
 from harness.models.sampling import Sampled
 from harness.training import judgments, pairs, sequences
 from harness.training.forward import add_head, token_scores
-from harness.training.judgments import JudgedBatch, JudgedObjective, Several, fewer_praised, judged_batch, marked
+from harness.training.judgments import (
+    Agreement,
+    JudgedBatch,
+    JudgedObjective,
+    Several,
+    agreement,
+    fewer_praised,
+    judged_batch,
+    marked,
+)
 from harness.training.road import train
 
 DATA = tiny.Tiny()
@@ -459,6 +468,20 @@ def chances(folder: Path, shelf: Path, row: Row, *, judged: bool = False) -> lis
     return [float(found[len(prompt) - 1 + t, token]) for t, token in enumerate(response)]
 
 
+def marks_are_counted() -> None:
+    """Two responses by hand: 3 of 4 marks in spans of 6 words, 2 of 3 spans found, 1 of 4 other tokens marked."""
+    rows: list[Row] = [{"error_spans": [[0, 2], [3, 5]]}, {"error_spans": [[1, 3]]}]
+    marks = [[True, False, False, False, False, True], [False, True, True, False]]
+    assert agreement(rows, marks) == Agreement(3 / 4, 3 / 6, 2 / 3, 1 / 4)
+
+
+def test_no_marks_have_no_precision() -> None:
+    with pytest.raises(HarnessError, match="0 marked tokens and 1 error spans"):
+        agreement([{"error_spans": [[0, 1]]}], [[False, False]])
+    with pytest.raises(HarnessError, match="1 marked tokens and 0 error spans"):
+        agreement([{"error_spans": []}], [[True, False]])
+
+
 CHECKS: dict[str, Callable[[Path], None]] = {
     "side by side": side_by_side,
     "totals": totals,
@@ -474,6 +497,7 @@ CHECKS: dict[str, Callable[[Path], None]] = {
     "preferred": refinements_are_preferred,
     "second tries": second_tries,
     "marks": marks_are_those_of_training,
+    "counted marks": lambda _: marks_are_counted(),
     "sharp marks": lambda shelf: marks_are_those_of_training(shelf, 60.0),
 }
 HERE, COLLECT = "harness.training.judgments", "harness.models.collecting"
@@ -547,6 +571,11 @@ TABLE: list[tuple[str, str, str, str, list[str]]] = [
     (HERE, "marked", "blamed - plain > math.log(threshold)", "blamed.exp() > threshold * plain.exp()", ["sharp marks"]),
     (HERE, "marked", 'dataset.judged(row["prompt"], row["judgment"])', 'dataset.judged(row["prompt"], None)',
      ["marks"]),
+    (HERE, "agreement", "sum(inside) / (sum(inside) + sum(outside))", "sum(inside) / len(inside)", ["counted marks"]),
+    (HERE, "agreement", "recall=sum(inside) / len(inside)", "recall=sum(inside) / len(pairs)", ["counted marks"]),
+    (HERE, "agreement", "sum(any(own) for own", "sum(all(own) for own", ["counted marks"]),
+    (HERE, "agreement", "first <= place < last", "first <= place <= last", ["counted marks"]),
+    (HERE, "agreement", "sum(outside) / len(outside)", "sum(outside) / len(pairs)", ["counted marks"]),
 ]  # fmt: skip
 
 

@@ -77,4 +77,11 @@ def write_scores(path: Path, values: list[tuple[str, str, Value]]) -> None:
         [("metric", text), ("role", text), ("level", text), ("prompt_id", pa.string()), ("k", pa.int64()),
          ("value", pa.float64())]
     )  # fmt: skip
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
+    repeated = ["metric", "role", "level", "prompt_id"]
+    pq.write_table(
+        pa.Table.from_pylist(rows, schema=schema),
+        path,
+        compression="zstd",
+        use_byte_stream_split=["value"],
+        use_dictionary=repeated,
+    )

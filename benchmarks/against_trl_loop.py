@@ -1,8 +1,8 @@
-"""The cells of compare_all as a loop of one process per cell that uses TRL directly, against the harness.
+"""The cells of six_methods.toml as a loop of one process per cell that uses TRL directly, against the harness.
 
-    python benchmarks/against_trl_loop.py <finished results folder> [cells]
+    python benchmarks/against_trl_loop.py <results folder of a finished compare_all> [replicates]
 
-What both sides share (pretraining, SFT, reward models) is taken from a finished results folder and costs neither
+What both sides share (pretraining, SFT, reward models and their audits) is taken from that folder and costs neither
 anything. Then the same cells run twice in this call: by the harness with two workers of one thread, its references, the
 start's own sampling and the report counted; and as one process after the other with two threads each.
 """
@@ -20,19 +20,20 @@ from harness.plan import make_plan
 from harness.recipe import read_recipe
 
 HERE = Path(__file__).parent
-RECIPE = HERE.parent / "recipes" / "compare_all.toml"
+RECIPE = HERE / "six_methods.toml"
 SHARED = ("pretrain", "sft", "reward")
+CHECKS = ("audit", "separation")
 
 
 def shared(results: Path, folder: Path) -> None:
-    """Link what both sides share: pretraining, SFT, reward models, and the start's own grade."""
+    """Link what both sides share: pretraining, SFT, reward models and what is checked of them."""
     for stage in make_plan(read_recipe(RECIPE)).stages():
-        if stage.spec.get("algorithm", {}).get("name") in SHARED:
+        if stage.spec.get("algorithm", {}).get("name") in SHARED or stage.kind in CHECKS:
             (folder / stage.name).symlink_to((results / stage.name).resolve())
 
 
 def main() -> None:
-    results, replicates = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 1
+    results, replicates = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 5
     plan = make_plan(read_recipe(RECIPE))
     cells = [c for c in plan.cells if not c.is_start and c.replicate < replicates]
     with tempfile.TemporaryDirectory() as name:

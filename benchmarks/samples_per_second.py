@@ -13,12 +13,14 @@ import argparse
 import os
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from steps_per_second import SIZES, Bench, machine
+from steps_per_second import CLOCKS, SIZES, Bench, machine
 
+Side = Callable[[Path], Callable[[], object]]  # from an empty folder to the run that is timed
 PER_STEP = 2  # responses for each prompt of the budget
 SIDES: dict[str, tuple[str, dict[str, Any]]] = {
     "rloo": ("rloo", {}),
@@ -39,19 +41,19 @@ AIMS = {"ppo with a head / rloo": 0.8}
 class Sampling(Bench):
     """The bench of `steps_per_second`, for jobs with a rule reward."""
 
-    def ours(self, name: str, knobs: dict[str, Any]) -> Callable[[], object]:
+    def ours(self, name: str, knobs: dict[str, Any], out: Path) -> Callable[[], object]:
         """A run of ours."""
         from dataclasses import replace
 
         from harness import registry
 
         algorithm = registry.load("algorithms", name)(**knobs)
-        job = replace(self.job(algorithm), rule="total")
+        job = replace(self.job(algorithm, out), rule="total")
         if knobs.get("value") == "reward":
             job.inputs["reward"] = self.folder
         return lambda: algorithm.train(job)
 
-    def theirs(self, name: str) -> Callable[[], object]:
+    def theirs(self, name: str, out: Path) -> Callable[[], object]:
         """A run of TRL's trainer of that name, with the knobs that ours has by default."""
         import trl
         from datasets import Dataset
@@ -62,7 +64,7 @@ class Sampling(Bench):
         from harness.training.road import arguments
 
         algorithm = registry.load("algorithms", name)()
-        job, lab = self.job(algorithm), Lab()
+        job, lab = self.job(algorithm, out), Lab()
         policy = job.inputs["start"] / "policy"
 
         def worth(prompts: list[Any], completions: list[Any], **_: Any) -> list[float]:
@@ -87,23 +89,23 @@ class Sampling(Bench):
         run: Callable[[], object] = trainer.train
         return run
 
-    def speed(self, work: Callable[[], object]) -> float:
+    def speed(self, side: Side) -> float:
         """Responses per second."""
-        self.ticks.clear()
-        work()
+        with tempfile.TemporaryDirectory(dir=self.folder) as out:
+            work = side(Path(out))
+            self.ticks.clear()
+            work()
         seconds = self.ticks[-1] - self.ticks[self.warmup - 1]
         return self.steps * self.given.batch * PER_STEP / seconds
 
     def measure(self) -> dict[str, list[float]]:
         """Every side once in each turn, in turning order."""
-        works: dict[str, Callable[[], Callable[[], object]]] = {
-            side: (lambda name=name, knobs=knobs: self.ours(name, knobs)) for side, (name, knobs) in SIDES.items()
-        }
-        works |= {f"TRL {name}": (lambda name=name: self.theirs(name)) for name in ("rloo", "grpo")}
-        found: dict[str, list[float]] = {side: [] for side in works}
+        sides: dict[str, Side] = {side: partial(self.ours, *what) for side, what in SIDES.items()}
+        sides |= {f"TRL {name}": partial(self.theirs, name) for name in ("rloo", "grpo")}
+        found: dict[str, list[float]] = {side: [] for side in sides}
         for turn in range(self.given.pairs):
-            for side in list(works)[:: -1 if turn % 2 else 1]:
-                found[side].append(self.speed(works[side]()))
+            for side in list(sides)[:: -1 if turn % 2 else 1]:
+                found[side].append(self.speed(sides[side]))
         return found
 
     def reward_model(self) -> None:
@@ -124,7 +126,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--clock", default="wall")
+    parser.add_argument("--clock", choices=CLOCKS, default="cpu")
     given = parser.parse_args()
     os.environ |= {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(given.threads), "TRL_EXPERIMENTAL_SILENCE": "1"}
     with tempfile.TemporaryDirectory() as name:

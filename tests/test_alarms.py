@@ -132,8 +132,10 @@ def test_a_metric_that_equals_the_starts_to_all_digits(finished: Finished) -> No
         path = finished.scores(finished.cell(name, 1))
         more = rows.assign(value=rows["value"] + shift)
         pq.write_table(pa.concat_tables([pq.read_table(path), pa.Table.from_pandas(more, table.schema)]), path)
+        before = rows.assign(metric="chosen_logp", role="before")  # the start's own by its definition
+        pq.write_table(pa.concat_tables([pq.read_table(path), pa.Table.from_pandas(before, table.schema)]), path)
     found = finished.texts("equal to the start")
-    assert found == "dpo of seed 1 equals the start to all digits in entropy."
+    assert found == "dpo (seed 1) equals the start to all digits in entropy."
 
 
 def test_a_coarse_metric_may_equal_the_starts(finished: Finished) -> None:

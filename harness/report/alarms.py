@@ -19,6 +19,8 @@ CELL = ["setting", "contestant", "replicate"]
 SEED = ["setting", "replicate"]
 MOST = {"truncated": 0.1, "empty": 0.05}
 """Metrics of which a larger mean share is an alarm."""
+BEFORE = "before"
+"""The role of values that are the start's own, whoever is measured."""
 FINE = 20
 """A metric with at least so many different values in the start's runs is too fine to be equal by chance."""
 
@@ -124,16 +126,26 @@ def _same_rows(tables: Tables) -> Found:
 
 def _like_the_start(tables: Tables) -> Found:
     """Fine metrics whose mean equals the start's to all digits although the rows differ or the policy does."""
-    final = tables.scores[(tables.scores["step"] == FINAL) & (tables.scores["metric"] != "kl")]
+    scores = tables.scores
+    final = scores[(scores["step"] == FINAL) & (scores["metric"] != "kl") & (scores["role"] != BEFORE)]
     by = [*SEED, "metric", "role"]
     runs = final.groupby([*CELL, "metric", "role"], observed=True)["value"].agg(["mean", "nunique"]).reset_index()
     runs = runs.merge(tables.cells[[*CELL, "policy", "is_start"]], on=CELL)
     base = runs.loc[runs["is_start"] & (runs["nunique"] >= FINE), [*by, "mean", "policy"]]
     both = runs.merge(base, on=by, suffixes=("", "_of_start"))
     same = both[(both["mean"] == both["mean_of_start"]) & (both["policy"] != both["policy_of_start"])]
-    for (setting, contestant, replicate), rows in same.groupby(CELL, observed=True, sort=False):
-        names = listed([f"{m}/{r}" if r else str(m) for m, r in zip(rows["metric"], rows["role"], strict=True)])
-        yield str(setting), f"{contestant} of seed {replicate} equals the start to all digits in {names}."
+    named = same["metric"].astype(str) + ("/" + same["role"].astype(str)).where(same["role"] != "", "")
+    what = named.groupby([same[name] for name in CELL], observed=True, sort=False).agg(
+        lambda names: listed(list(names))
+    )
+    cells = what.rename("names").reset_index()
+    for (setting, contestant, names), rows in cells.groupby(["setting", "contestant", "names"], sort=False):
+        seeds = listed([str(seed) for seed in rows["replicate"]])
+        yield str(setting), f"{contestant} (seed {seeds}) equals the start to all digits in {names}."
+
+
+def _and(names: pd.Series[str]) -> str:
+    return listed(list(names))
 
 
 def _too_many(tables: Tables) -> Found:

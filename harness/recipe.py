@@ -227,6 +227,8 @@ class Recipe:
     tune: Tune | None = None
     judges: tuple[JudgePart, ...] = ()
     benchmarks: tuple[Benchmark, ...] = ()
+    looks: tuple[int, ...] = ()
+    """Numbers of seeds after which decided contestants get no more; empty: all contestants have all seeds."""
 
 
 def read_recipe(path: Path, assignments: list[str] | None = None) -> Recipe:

@@ -33,7 +33,7 @@ class Reader:
         *("model", "dataset", "start", "budget", "evaluation", "reward", "algorithm", "tune", "judge", "benchmark"),
         "launch",
     )
-    PLAIN = ("name", "question", "replicates")
+    PLAIN = ("name", "question", "replicates", "looks")
 
     def __init__(self, located: Located, path: Path) -> None:
         self.located, self.path, self.problems = located, path, Problems()
@@ -57,12 +57,13 @@ class Reader:
         tune = TuneReader(self.located, self.problems).read(contestants, rewards, self._replicates(), shared)
         judges = read_judges(self)
         benchmarks = BenchmarkReader(self).read()
+        looks = self._looks()
         self.problems.check()
         return Recipe(
             str(self.values["name"]), str(self.values.get("question", "")), int(self.values.get("replicates", 5)),
             models, datasets,
             starts, budget, evaluation, rewards, contestants, launch, self.path, self.located.text,
-            shared, tune, judges, benchmarks,
+            shared, tune, judges, benchmarks, looks,
         )  # fmt: skip
 
     def _top_level(self) -> None:
@@ -90,6 +91,21 @@ class Reader:
     def _replicates(self) -> int:
         count = self.values.get("replicates", 5)
         return int(count) if count in Between(low=1) else 1
+
+    def _looks(self) -> tuple[int, ...]:
+        """Whole numbers of seeds that grow to the replicates."""
+        given, last = self.values.get("looks", []), self._replicates()
+        whole = isinstance(given, list) and all(isinstance(one, int) and not isinstance(one, bool) for one in given)
+        if not given and whole:
+            return ()
+        if not whole or given[0] < 2 or given != sorted(set(given)) or given[-1] != last:
+            self.problems.add(
+                self.located.where("looks"),
+                f"looks is {given!r}; it must be growing whole numbers of seeds from 2 that end at replicates, "
+                f"for example [{max(2, last // 2)}, {last}]",
+            )
+            return ()
+        return tuple(given)
 
     def _table(self, value: object, *path: Step) -> dict[str, Any]:
         if isinstance(value, dict):

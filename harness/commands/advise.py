@@ -9,9 +9,9 @@ from harness.errors import HarnessError, nearest
 from harness.recipe import read_recipe
 from harness.records import read
 from harness.report.advice import GIVES, GRADES, NEEDS, Advice, Wishes, advise_all
+from harness.report.looks import plan_so_far
 from harness.report.standings import compare
 from harness.report.trust import doubted, trusts
-from harness.search.chosen import planned
 from harness.store import Store
 
 
@@ -23,7 +23,7 @@ def show_advice(path: Path, assignments: list[str], results: Path, wishes: Wishe
     """
     _check(wishes)
     store = Store(results)
-    plan = planned(read_recipe(path, assignments), store)
+    plan, _ = plan_so_far(read_recipe(path, assignments), store)
     tables = read(plan, store)
     found = advise_all(doubted(compare(plan, tables), plan, trusts(plan, store)), tables, wishes)
     if as_json:

@@ -9,7 +9,8 @@ from typing import Any
 
 from harness.plan import Plan
 from harness.recipe import read_recipe
-from harness.search.chosen import planned, read_studies
+from harness.report.looks import plan_so_far
+from harness.search.chosen import read_studies
 from harness.search.trials import problems
 from harness.stages import Stage
 from harness.stats.power import smallest_difference
@@ -19,7 +20,7 @@ from harness.store import Store
 def show_plan(path: Path, assignments: list[str], results: Path, as_json: bool) -> None:
     """Print a plan."""
     store = Store(results)
-    plan = planned(read_recipe(path, assignments), store)
+    plan, _ = plan_so_far(read_recipe(path, assignments), store)
     described = describe(plan, store)
     print(json.dumps(described, indent=1) if as_json else _text(described))
 
@@ -82,6 +83,9 @@ def _tuning(plan: Plan, store: Store) -> dict[str, Any] | None:
 
 def _warnings(plan: Plan) -> list[str]:
     found = []
+    if plan.recipe.looks:
+        looks = ", ".join(str(look) for look in plan.recipe.looks)
+        found.append(f"looks at {looks} seeds: this is the plan up to the next look; who is decided gets no more seeds")
     if plan.recipe.replicates < 5:
         found.append(f"{plan.recipe.replicates} replicate(s): intervals will be wide; 5 are the least that we advise")
     if plan.recipe.evaluation.temperature != 1:
@@ -114,9 +118,10 @@ def _separable(plan: Plan) -> list[dict[str, Any]]:
     count = max(Counter(key[:3] for key in contestants).values())
     families = {"each against the start": count - 1, "all pairs": count * (count - 1) // 2}
     seeds, paired = plan.recipe.replicates, plan.recipe.evaluation.paired
+    looks = len(plan.recipe.looks) or 1
     found = []
     for name, comparisons in families.items():
-        least = smallest_difference(seeds, comparisons, paired=paired) if comparisons and seeds > 1 else None
+        least = smallest_difference(seeds, comparisons * looks, paired=paired) if comparisons and seeds > 1 else None
         found.append({"family": name, "comparisons": comparisons, "difference_in_seed_sd": least and round(least, 2)})
     return found
 

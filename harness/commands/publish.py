@@ -8,7 +8,8 @@ from pathlib import Path
 
 from harness.errors import HarnessError
 from harness.recipe import read_recipe
-from harness.search.chosen import TRIALS, planned, trials_file
+from harness.report.looks import plan_so_far
+from harness.search.chosen import TRIALS, trials_file
 from harness.store import RECORD, SPEC, Store
 
 TABLES = (
@@ -29,11 +30,11 @@ def publish_recipe(path: Path, results: Path) -> None:
     """
     recipe = read_recipe(path)
     store = Store(results)
-    plan = planned(recipe, store)
+    plan, more = plan_so_far(recipe, store)
     if re.search(r"^\s*extends\s*=", recipe.text, re.MULTILINE):
         raise HarnessError(f"{path} extends another recipe; a published comparison is one file, so write it in one")
     missing = [stage.name for stage in plan.stages() if not store.done(stage.name)]
-    if missing:
+    if missing or more:
         raise HarnessError(f"{recipe.name} is not finished: {len(missing)} stages have no record; harness run {path}")
     home = results / "published" / recipe.name
     draft = home.with_name(f"draft-{recipe.name}")

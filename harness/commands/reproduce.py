@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from harness.commands.run import Progress, labels, open_executor, search
+from harness.commands.run import finish
 from harness.errors import HarnessError, nearest
 from harness.provenance import made_by
 from harness.recipe import read_recipe
-from harness.search.chosen import planned
 from harness.store import Store
 
 
@@ -21,17 +20,8 @@ def reproduce_published(name: str, results: Path, into: Path) -> int:
         raise HarnessError(
             f"{home}: there is no published comparison of that name{nearest(name, known)} (known: {known})"
         )
-    from harness import dispatch
-
-    recipe = read_recipe(home / "recipe.toml")
     fresh = Store(into / name)
-    if recipe.tune is not None:
-        search(recipe, fresh)
-    plan = planned(recipe, fresh)
-    progress = Progress(labels(plan))
-    executor = open_executor(recipe.launch, recipe)
-    summary = dispatch.run(plan.targets, fresh, executor, retries=recipe.launch.retries, on_event=progress)
-    progress.close(summary)
+    finish(read_recipe(home / "recipe.toml"), fresh)
     published = {file.parent.name: json.loads(file.read_text()) for file in home.glob("*/record.json")}
     differing, compared, versions = [], 0, set()
     for stage, old in published.items():

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.recipe import Launch, Recipe, read_recipe
-from harness.search.chosen import planned
+from harness.report.looks import plan_so_far
 from harness.search.trials import tune_of
 from harness.store import Store
 
@@ -26,19 +26,26 @@ if TYPE_CHECKING:
 
 def run_recipe(path: Path, assignments: list[str], results: Path, reports: Path, as_json: bool) -> int:
     """Run what is missing, report, and print the answer. Returns the exit code."""
-    from harness import dispatch
-
     store = Store(results)
-    recipe = read_recipe(path, assignments)
-    if recipe.tune is not None:
-        search(recipe, store)
-    plan = planned(recipe, store)
-    executor = open_executor(recipe.launch, recipe)
-    progress = Progress(labels(plan))
-    summary = dispatch.run(plan.targets, store, executor, retries=recipe.launch.retries, on_event=progress)
-    progress.close(summary)
+    plan, summary = finish(read_recipe(path, assignments), store)
     _report(plan, store, reports, as_json, summary)
     return 1 if summary.failed or summary.blocked else 0
+
+
+def finish(recipe: Recipe, store: Store) -> tuple[Plan, Summary]:
+    """Tune where the recipe asks for it, and run what is missing, look after look; the last plan, and how it went."""
+    from harness import dispatch
+
+    if recipe.tune is not None:
+        search(recipe, store)
+    more = True
+    while more:
+        plan, more = plan_so_far(recipe, store)
+        executor = open_executor(recipe.launch, recipe)
+        progress = Progress(labels(plan))
+        summary = dispatch.run(plan.targets, store, executor, retries=recipe.launch.retries, on_event=progress)
+        progress.close(summary)
+    return plan, summary
 
 
 def open_executor(launch: Launch, recipe: Recipe) -> Executor:
@@ -86,7 +93,7 @@ def _chosen(study: dict[str, Any]) -> str:
 def report_recipe(path: Path, assignments: list[str], results: Path, reports: Path, as_json: bool) -> None:
     """Build the report from what is there."""
     store = Store(results)
-    _report(planned(read_recipe(path, assignments), store), store, reports, as_json, None)
+    _report(plan_so_far(read_recipe(path, assignments), store)[0], store, reports, as_json, None)
 
 
 def _report(plan: Plan, store: Store, reports: Path, as_json: bool, summary: Summary | None) -> None:

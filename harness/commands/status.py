@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.commands.run import labels
 from harness.lease import free, newest
 from harness.recipe import read_recipe
-from harness.search.chosen import planned
+from harness.report.looks import plan_so_far
 from harness.stages import walk
 from harness.store import Store
 
@@ -17,7 +17,7 @@ from harness.store import Store
 def show_status(path: Path, assignments: list[str], results: Path, as_json: bool) -> None:
     """Print how far a comparison is."""
     store = Store(results)
-    plan = planned(read_recipe(path, assignments), store)
+    plan, _ = plan_so_far(read_recipe(path, assignments), store)
     stages, names = plan.stages(), labels(plan)
     state: dict[str, str] = {}
     failures = {}

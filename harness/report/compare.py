@@ -109,6 +109,7 @@ class Comparison:
         contestants: in the plan's order, the start first.
         planned: seeds planned.
         margin: delta, the difference that matters, in sd of the start's gold reward.
+        looks: how often verdicts are looked at while seeds are added, 1 for once; p-values are multiplied by it.
         paired: seeds are compared one by one, since contestants share start, order and noise.
         scales: by role, where the start has scores that differ.
         no_scale: why there is none for gold, where there is none.
@@ -146,6 +147,7 @@ class Comparison:
     best_of: list[Best]
     no_best_of: str
     caveats: tuple[str, ...] = ()
+    looks: int = 1
 
     @cached_property
     def ranks(self) -> Ranks | None:

@@ -25,7 +25,7 @@ def method_section(plan: Plan, tables: Tables, comparisons: list[Comparison], he
         "method",
         "Method, and how to reproduce this",
         sentence,
-        points=_points(comparisons, margin, held_out),
+        points=_points(comparisons, margin, held_out) + _looks(plan.recipe.looks),
         sheets=[versions_sheet(tables)],
         codes=[
             Code("Reproduce with one command", f"harness run {_shown_path(plan.recipe.path)}", open=True),
@@ -72,6 +72,17 @@ def _points(comparisons: list[Comparison], margin: str, held_out: bool) -> list[
         if held_out
         else "That no training and no choice of knobs has seen gold or its data is not shown; see Reward-model trust.",
         "The oracle, where there is one, is the dataset's exact rule.",
+    ]
+
+
+def _looks(looks: tuple[int, ...]) -> list[str]:
+    """How seeds were added, where not all contestants have all of them."""
+    if not looks:
+        return []
+    return [
+        f"Looks were declared at {listed([str(look) for look in looks])} seeds: a contestant whose verdict against the "
+        f"start is decided at one has no further seeds. All p-values of the families are multiplied by {len(looks)} "
+        "(Bonferroni). Pairs are compared over the seeds that both have, so that pairs of early leavers see less."
     ]
 
 

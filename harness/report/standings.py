@@ -35,11 +35,12 @@ def compare(plan: Plan, tables: Tables) -> list[Comparison]:
     """
     evaluation = plan.recipe.evaluation
     return [
-        _setting(str(name), tables, evaluation.margin, evaluation.paired) for name in tables.cells["setting"].unique()
+        _setting(str(name), tables, evaluation.margin, evaluation.paired, len(plan.recipe.looks) or 1)
+        for name in tables.cells["setting"].unique()
     ]
 
 
-def _setting(name: str, tables: Tables, margin: float, paired: bool) -> Comparison:
+def _setting(name: str, tables: Tables, margin: float, paired: bool, looks: int) -> Comparison:
     cells, scores = (frame[frame["setting"] == name] for frame in (tables.cells, tables.scores))
     gaps = tables.gaps[(tables.gaps["setting"] == name) & (tables.gaps["step"] == records.FINAL)]
     no_pool = tables.no_pool[tables.no_pool["setting"] == name]
@@ -61,6 +62,7 @@ def _setting(name: str, tables: Tables, margin: float, paired: bool) -> Comparis
         planned=int(cells["replicate"].nunique()),
         margin=margin,
         paired=paired,
+        looks=looks,
         scales=scales,
         no_scale=_no_scale(found["gold"], start) if "gold" not in scales else "",
         standings=[],
@@ -124,7 +126,7 @@ def _runs(comparison: Comparison, role: str, failed: dict[str, list[int]]) -> di
 def _judge(runs: dict[str, Runs], comparison: Comparison) -> Verdicts:
     from harness.stats.verdicts import verdicts
 
-    return verdicts(dict(runs), comparison.start, comparison.margin, paired=comparison.paired)
+    return verdicts(dict(runs), comparison.start, comparison.margin, paired=comparison.paired, looks=comparison.looks)
 
 
 def _pairs(verdicts: Verdicts) -> list[Pair]:

@@ -89,7 +89,13 @@ class Verdicts:
 
 
 def verdicts(
-    scores: Mapping[str, Runs | Array], start: str, delta: float, *, paired: bool = True, alpha: float = 0.05
+    scores: Mapping[str, Runs | Array],
+    start: str,
+    delta: float,
+    *,
+    paired: bool = True,
+    alpha: float = 0.05,
+    looks: int = 1,
 ) -> Verdicts:
     """Judge every contestant against the start, and all pairs.
 
@@ -103,6 +109,8 @@ def verdicts(
         delta: the difference that matters, above 0, in the unit of the scores.
         paired: by the design; seeds are matched by replicate.
         alpha: family-wise.
+        looks: how often the verdicts are looked at while seeds are added, as declared beforehand; all p-values are
+            multiplied by it (Bonferroni), since whoever looks again and again finds something at last.
 
     Returns:
         Verdicts of both families and the top set.
@@ -116,8 +124,8 @@ def verdicts(
     if not delta > 0:
         raise ValueError(f"the margin must be above 0; came {delta}")
     others = [name for name in runs if name != start]
-    pairs = _family(runs, list(combinations([*others, start], 2)), delta, paired, alpha)
-    primary = _family(runs, [(name, start) for name in others], delta, paired, alpha)
+    pairs = _family(runs, list(combinations([*others, start], 2)), delta, paired, alpha, looks)
+    primary = _family(runs, [(name, start) for name in others], delta, paired, alpha, looks)
     return Verdicts(primary, pairs, _top_set(runs, pairs), delta, alpha)
 
 
@@ -158,13 +166,19 @@ def _top_set(runs: Mapping[str, Runs], pairs: Sequence[Verdict]) -> tuple[str, .
 
 
 def _family(
-    runs: Mapping[str, Runs], names: Sequence[tuple[str, str]], delta: float, paired: bool, alpha: float
+    runs: Mapping[str, Runs],
+    names: Sequence[tuple[str, str]],
+    delta: float,
+    paired: bool,
+    alpha: float,
+    looks: int = 1,
 ) -> tuple[Verdict, ...]:
     found = [common(runs[a], runs[b]) if paired else (runs[a], runs[b]) for a, b in names]
     results = [contrast(a.scores, b.scores, paired=paired, alpha=alpha) for a, b in found]
     p = holm([result.p if isinstance(result, Contrast) else 1.0 for result in results])
     equivalent = holm([_p_equivalent(*pair, result, delta) for pair, result in zip(found, results, strict=True)])
-    each = alpha / max(len(names), 1)
+    p, equivalent = np.minimum(looks * p, 1.0), np.minimum(looks * equivalent, 1.0)
+    each = alpha / max(len(names), 1) / looks
     judged = []
     for (a, b), pair, result, p_one, p_same in zip(names, found, results, p, equivalent, strict=True):
         word = _word(result, float(p_one), float(p_same), alpha)

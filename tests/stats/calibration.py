@@ -44,6 +44,15 @@ def coverage(world, runs, paired, reps=REPS):
     return float((np.abs(parts.difference) <= parts.half_width()).mean())
 
 
+def found_by_looking(looks, times, reps=REPS):
+    """Share of studies of equal contestants that are called different at any of the looks, p times `times`."""
+    a, b = World().studies(np.random.default_rng(SEED), 2, reps, looks[-1], PROMPTS)
+    called = np.zeros(reps, dtype=bool)
+    for seeds in looks:
+        called |= times * parts_of_difference(a[:, :seeds], b[:, :seeds], paired=True).p <= 0.05
+    return float(called.mean())
+
+
 def by_prompts_alone(d):
     """Known to be wrong: the usual standard error over prompts, of the paired differences of mean scores."""
     means = d.mean(1)

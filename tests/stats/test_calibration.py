@@ -49,6 +49,13 @@ def test_known_mistakes_are_seen(name):
     assert calibration.false_positives(WRONG[name], 3) > 0.15
 
 
+def test_looking_again_and_again_needs_its_price():
+    """Looks at 3, 5, 8 and 10 seeds: every p-value is multiplied by their number, and without that errors pile up."""
+    looks = (3, 5, 8, 10)
+    assert calibration.found_by_looking(looks, 1) > 0.075
+    assert calibration.found_by_looking(looks, len(looks)) <= 0.05
+
+
 def test_one_contrast_is_what_was_simulated():
     a, b = World().studies(np.random.default_rng(SEED), 2, 20, 5, 30)
     for paired in (True, False):

@@ -1,19 +1,24 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from synthetic import MADE_BY, World, fill, make_cells, make_plan
+from test_tuning_report import study, trial
 
+from harness.held_out import Check
 from harness.plan import Cell, Plan
-from harness.records import read
+from harness.records import read, rows, searches
 from harness.report import build
 from harness.report.alarms import CHECKS, Alarm, alarms
+from harness.report.trust import Trust
 from harness.store import Store
 
 WORLD = World({"dpo": 1.0, "ipo": 0.5}, prompts=20, samples=2)
@@ -55,7 +60,7 @@ class Finished:
         return table.loc[(table["metric"] == metric) & (table["role"] == role), "value"].to_numpy()
 
     def found(self) -> list[Alarm]:
-        return alarms(read(self.plan, Store(self.root)))
+        return alarms(read(self.plan, Store(self.root)), {})
 
     def texts(self, check: str) -> str:
         """What one check found; no other check may have found anything."""
@@ -101,15 +106,15 @@ def test_a_seed_without_effect(finished: Finished) -> None:
 
 
 def test_a_mean_that_is_equal_in_all_seeds(finished: Finished) -> None:
-    gold = finished.values(finished.cell("dpo"), "reward", "gold")
-    for replicate in (1, 2):
-        finished.rescore(finished.cell("dpo", replicate), "reward", gold, "gold")
+    gold = np.round(finished.values(finished.cell("dpo"), "reward", "gold"))  # whole: equal sums in any order
+    for replicate in range(3):  # each in another order, or they would be copies
+        finished.rescore(finished.cell("dpo", replicate), "reward", np.roll(gold, replicate), "gold")
     assert "dpo has the same mean reward (gold) in all 3 seeds" in finished.texts("no spread over seeds")
 
 
 def test_two_equal_seeds_of_three_are_no_alarm_of_spread(finished: Finished) -> None:
     gold = finished.values(finished.cell("dpo"), "reward", "gold")
-    finished.rescore(finished.cell("dpo", 1), "reward", gold, "gold")
+    finished.rescore(finished.cell("dpo", 1), "reward", gold[::-1], "gold")
     assert not finished.found()
 
 
@@ -135,7 +140,7 @@ def test_a_metric_that_equals_the_starts_to_all_digits(finished: Finished) -> No
         before = rows.assign(metric="chosen_logp", role="before")  # the start's own by its definition
         pq.write_table(pa.concat_tables([pq.read_table(path), pa.Table.from_pandas(before, table.schema)]), path)
     found = finished.texts("equal to the start")
-    assert found == "dpo (seed 1) equals the start to all digits in entropy."
+    assert found == "dpo of seed 1 equals the start to all digits in entropy."
 
 
 def test_a_coarse_metric_may_equal_the_starts(finished: Finished) -> None:
@@ -189,8 +194,72 @@ def test_the_page_opens_with_them(finished: Finished, tmp_path: Path) -> None:
 
 def test_an_honest_page_says_how_many_checks_found_nothing(finished: Finished, tmp_path: Path) -> None:
     page = build(finished.plan, Store(finished.root), tmp_path / "out").path.with_suffix(".md").read_text()
-    assert f"No alarm: {len(CHECKS)} checks found nothing." in page
+    assert f"No alarm: {len(CHECKS) + 1} checks found nothing." in page
 
 
 def test_nothing_has_run(tmp_path: Path) -> None:
-    assert alarms(read(make_plan(make_cells(["dpo"], 2), 2), Store(tmp_path))) == []
+    assert alarms(read(make_plan(make_cells(["dpo"], 2), 2), Store(tmp_path)), {}) == []
+
+
+def test_a_cache_that_took_one_model_for_another(tmp_path: Path) -> None:
+    """Two models whose rewards are equal sample by sample; the third setting is honest."""
+    cells = [cell for model in ("small", "large", "third") for cell in make_cells(["dpo"], 2, model=model)]
+    fill(tmp_path, [cell for cell in cells if cell.model != "third"], WORLD)
+    fill(tmp_path, [cell for cell in cells if cell.model == "third"], replace(WORLD, seed=5))
+    texts = [one.text for one in alarms(read(make_plan(cells, 2), Store(tmp_path)), {})]
+    assert texts
+    assert all("a cache took one for another" in text for text in texts)
+    assert any("dpo of seed 0 (small · lab · sft) and dpo of seed 0 (large · lab · sft)" in text for text in texts)
+    assert not any("third" in text for text in texts)
+
+
+def test_a_cache_that_took_one_seed_for_another(finished: Finished) -> None:
+    gold = finished.values(finished.cell("dpo", 0), "reward", "gold")
+    finished.rescore(finished.cell("dpo", 1), "reward", gold, "gold")
+    found = finished.texts("cache hit across models")
+    assert "dpo of seed 0 (lab · lab · sft) and dpo of seed 1 (lab · lab · sft) have equal values of reward" in found
+
+
+@pytest.mark.parametrize(("values", "alarm"), [(np.linspace(0, 1, 40), True), (np.arange(40) % 2, False)])
+def test_a_benchmark_cache_that_took_one_policy_for_another(
+    finished: Finished, values: np.ndarray, alarm: bool
+) -> None:
+    """Equal likelihoods of 40 documents are no chance; equal right and wrong answers may be."""
+    tables = read(finished.plan, Store(finished.root))
+    rows = [
+        {"setting": "lab · lab · sft", "contestant": name, "replicate": 0, "step": -1, "metric": "bits", "role": "task",
+         "level": "prompt", "prompt_id": str(i), "k": -1, "value": float(value)}
+        for name in ("dpo", "ipo") for i, value in enumerate(values)
+    ]  # fmt: skip
+    found = alarms(replace(tables, benchmarks=pd.DataFrame(rows)), {})
+    assert [one.check for one in found] == ["cache hit across models"] * alarm
+    if alarm:
+        assert "equal values of benchmark task" in found[0].text
+
+
+def studied(*studies: dict[str, Any]) -> dict[str, pd.DataFrame]:
+    return {
+        "studies": rows.frame(searches.studies(studies), searches.STUDIES),
+        "trials": rows.frame(searches.trials(studies), searches.TRIALS),
+    }
+
+
+def test_an_optimum_at_the_edge_and_unequal_trials(finished: Finished) -> None:
+    tables = read(finished.plan, Store(finished.root))
+    inside = study("ipo", [trial(0, 1.0, 1e-4), trial(1, 2.0, 2e-4)], 1)
+    edge = study("dpo", [trial(0, 1.0, 1e-4), trial(1, 3.0, 9.9e-4)], 1)
+    (found,) = alarms(replace(tables, **studied(edge, inside)), {})
+    assert found.check == "optimum at the edge"
+    assert "dpo was given knobs at the edge of their range (learning_rate high)" in found.text
+    more = study("ipo", [trial(i, float(i), 2e-4) for i in range(3)], 2)
+    (found,) = alarms(replace(tables, **studied(inside, {**more, "contestant": "dpo"})), {})
+    assert (found.check, "ipo 2 and dpo 3" in found.text) == ("unequal budgets", True)
+
+
+def test_prompts_that_are_shared_between_splits(finished: Finished) -> None:
+    tables = read(finished.plan, Store(finished.root))
+    fine = Check("prompts of gold and of test are apart", True, "0 equal and 0 near duplicates of 12")
+    shared = Check("prompts of policies and proxy and of test are apart", False, "1 equal and 0 near duplicates of 12")
+    (found,) = alarms(tables, {("lab", "lab"): Trust("lab", prompts=[fine, shared])})
+    assert (found.check, found.setting) == ("shared prompts", "lab · lab · sft")
+    assert "policies and proxy and of test are apart (1 equal" in found.text

@@ -42,9 +42,20 @@ def page(
     shared: tuple[str, ...] = (), ready: bool = False, gold_base: str = "pretrain-1",
 ) -> Page:  # fmt: skip
     """A report of a world in which dpo is better, with audits as given; without scores they have not run."""
-    cells = make_cells(["dpo", "kto"], 3)
+    cells = make_cells(["dpo", "kto"], 5)
     fill(root, cells, WORLD)
-    plan = make_plan(cells, 3)
+    plan = audited(root, make_plan(cells, 5), "lab", scores, prompts, weights, shared, ready, gold_base)
+    answer = build(plan, Store(root), root / "out")
+    html, text = ((root / "out" / name).read_text() for name in ("report.html", "report.md"))
+    return Page(html, text, answer.text, root / "out" / "tables")
+
+
+def audited(
+    root: Path, plan: Plan, model: str, scores: dict[str, pd.DataFrame] | None, prompts: dict | None = None,
+    weights: dict | None = None, shared: tuple[str, ...] = (), ready: bool = False, gold_base: str = "pretrain-1",
+) -> Plan:  # fmt: skip
+    """The plan with the audits of a model, and their records."""
+    cells = [cell for cell in plan.cells if cell.model == model]
     gold = cells[0].grades[None].inputs["gold"]
     start = cells[0].samples[None]
     assert isinstance(gold, Train)
@@ -61,16 +72,15 @@ def page(
     separation = Separation({"gold": gold, "proxy-0": proxy}, dataset={}, sets={})
     plan = Plan(
         replace(plan.recipe, shared_rewards=shared), plan.cells,
-        {("lab", "lab", 0): {"gold": gold, "proxy": proxy}}, {("lab", "lab"): Audits(cards, separation)},
+        {**plan.rewards, (model, "lab", 0): {"gold": gold, "proxy": proxy}},
+        {**plan.audits, (model, "lab"): Audits(cards, separation)},
     )  # fmt: skip
     for role in cards if scores else ():
         record(root, cards[role], scores=pa.Table.from_pandas(scores[role]))
     if scores:
         frames = (pd.DataFrame(prompts or CLEAN), pd.DataFrame(weights or APART))
         record(root, separation, prompts=pa.Table.from_pandas(frames[0]), weights=pa.Table.from_pandas(frames[1]))
-    answer = build(plan, Store(root), root / "out")
-    html, text = ((root / "out" / name).read_text() for name in ("report.html", "report.md"))
-    return Page(html, text, answer.text, root / "out" / "tables")
+    return plan
 
 
 @pytest.fixture(scope="module")

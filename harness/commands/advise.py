@@ -8,10 +8,10 @@ from pathlib import Path
 from harness.errors import HarnessError, nearest
 from harness.recipe import read_recipe
 from harness.records import read
-from harness.report.advice import GIVES, GRADES, NEEDS, Advice, Wishes, advise_all
+from harness.report.advice import GIVES, NEEDS, Advice, Wishes, advise_all
+from harness.report.grade import GRADES, weighed
 from harness.report.looks import plan_so_far
-from harness.report.standings import compare
-from harness.report.trust import doubted, trusts
+from harness.report.trust import trusts
 from harness.store import Store
 
 
@@ -25,7 +25,7 @@ def show_advice(path: Path, assignments: list[str], results: Path, wishes: Wishe
     store = Store(results)
     plan, _ = plan_so_far(read_recipe(path, assignments), store)
     tables = read(plan, store)
-    found = advise_all(doubted(compare(plan, tables), plan, trusts(plan, store)), tables, wishes)
+    found = advise_all(weighed(plan, tables, trusts(plan, store)), tables, wishes)
     if as_json:
         print(json.dumps([_values(setting, advice) for setting, advice in found.items()], indent=1))
         return

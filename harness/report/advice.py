@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import harness.registry as registry
 from harness.records import FINAL
+from harness.report.grade import letter, verdict_facts
 from harness.report.sheet import count, interval, listed, mebibytes, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from harness.records import Tables
-    from harness.report.compare import Comparison, Pair, Standing
+    from harness.report.compare import Comparison, Fact, Pair, Standing
 
 GIVES = {
     "pairs": ("pairs", "binary", "demonstrations", "prompts"),
@@ -36,13 +37,6 @@ TRAINS_A_REWARD = ("pairs", "rankings")
 LOW_VARIANCE = "low-variance"
 UNSEEN = "unseen-prompts"
 NEEDS = (LOW_VARIANCE, UNSEEN)
-GRADES = {
-    "A": "significantly better than every other candidate by more than the margin, alike on every reward, and so in "
-    "two settings or more",
-    "B": "significantly better than every other candidate, alike on every reward, in this one setting",
-    "C": "a tie that cost or stability broke, or rewards that disagree, or other prompts than were measured",
-    "D": "nothing was measured here, or what else would be C while gold is in doubt",
-}
 
 
 @dataclass(frozen=True)
@@ -85,7 +79,7 @@ class Candidate:
         peak_memory_bytes: largest peak while training a policy.
         seed_sd: of its gain over seeds.
         failed: share of its runs that failed.
-        doubted: gold, by which it was judged, has not passed the gate or was not shown to be apart from training.
+        doubts: facts of its setting that do not hold; each lowers its grade by one letter.
     """
 
     name: str
@@ -102,7 +96,7 @@ class Candidate:
     peak_memory_bytes: float | None
     seed_sd: float | None
     failed: float
-    doubted: bool = False
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -123,6 +117,7 @@ class Advice:
         tied: candidates that the statistics cannot tell from the best of them, best first.
         left_out: reason by contestant.
         said: the advice in words.
+        facts: what the verdicts say of the pick: the part of its grade that the wishes decide.
     """
 
     pick: str
@@ -130,6 +125,7 @@ class Advice:
     tied: tuple[str, ...]
     left_out: dict[str, str]
     said: list[Said] = field(default_factory=list)
+    facts: tuple[Fact, ...] = ()
 
 
 def candidates(comparison: Comparison, tables: Tables) -> list[Candidate]:
@@ -180,7 +176,7 @@ def _candidate(comparison: Comparison, row: Standing, knobs: str, answers: float
         peak_memory_bytes=row.peak_memory_bytes,
         seed_sd=0.0 if is_start else stdev(gains) if len(gains) > 1 else None,
         failed=row.failed / (row.failed + row.done) if row.failed + row.done else 0.0,
-        doubted=bool(comparison.caveats),
+        doubts=tuple(fact.doubt for fact in comparison.facts if not fact.holds),
     )
 
 
@@ -213,11 +209,16 @@ def advise(found: list[Candidate], wishes: Wishes, settings: int = 1) -> Advice:
     best = max(fit, key=lambda one: one.gold[0] if one.gold else 0.0)
     tied = [one for one in fit if one.name == best.name or one.name not in best.beats]
     pick = min(tied, key=lambda one: _cheapest_first(one, LOW_VARIANCE in wishes.needs))
-    grade = _grade(pick, tied, fit, wishes, settings)
+    facts = verdict_facts(_ranked(tied), _ranked(fit), pick, settings, unseen=UNSEEN in wishes.needs)
     said = [_choice(pick, tied, fit, wishes), _strength(pick), *_cost(pick, wishes), *_cautions(pick, wishes)]
     said += _left_out(left_out)
-    order = sorted(tied, key=lambda one: -(one.gold[0] if one.gold else 0.0))
-    return Advice(pick.name, grade, tuple(one.name for one in order), left_out, said)
+    names = tuple(one.name for one in _ranked(tied))
+    return Advice(pick.name, letter(facts, len(pick.doubts)), names, left_out, said, facts)
+
+
+def _ranked(found: list[Candidate]) -> list[Candidate]:
+    """Best gold gain first."""
+    return sorted(found, key=lambda one: -(one.gold[0] if one.gold else 0.0))
 
 
 def advise_all(comparisons: list[Comparison], tables: Tables, wishes: Wishes) -> dict[str, Advice]:
@@ -257,26 +258,13 @@ def _cheapest_first(one: Candidate, steady: bool) -> tuple[float, ...]:
     return (one.failed, spread, one.answers, cost) if steady else (one.answers, cost, one.failed, spread)
 
 
-def _grade(pick: Candidate, tied: list[Candidate], fit: list[Candidate], wishes: Wishes, settings: int) -> str:
-    """A letter of `GRADES`, the next one where gold is in doubt."""
-    grade = _undoubted(pick, tied, fit, wishes, settings)
-    return {"A": "B", "B": "C", "C": "D"}[grade] if pick.doubted else grade
-
-
-def _undoubted(pick: Candidate, tied: list[Candidate], fit: list[Candidate], wishes: Wishes, settings: int) -> str:
-    others = {one.name for one in fit} - {pick.name}
-    if len(tied) > 1 or not others or not pick.agrees or UNSEEN in wishes.needs:
-        return "C"
-    return "A" if settings > 1 and others <= set(pick.clear) else "B"
-
-
 def _choice(pick: Candidate, tied: list[Candidate], fit: list[Candidate], wishes: Wishes) -> Said:
     if len(fit) == 1:
         return Said(f"{pick.name} is the only candidate left that has been measured.", (pick.name,))
     if len(tied) == 1:
         return Said(f"{pick.name} is significantly better than every other candidate.", (pick.name,))
     by = "the least spread over seeds" if LOW_VARIANCE in wishes.needs else "the lowest cost"
-    names = [one.name for one in sorted(tied, key=lambda one: -(one.gold[0] if one.gold else 0.0))]
+    names = [one.name for one in _ranked(tied)]
     rest = f"{names[0]} scores best, and the data cannot tell {listed(names[1:])} from it"
     return Said(f"{rest}; of these {pick.name} has {by}.", tuple(names))
 
@@ -302,9 +290,7 @@ def _cost(pick: Candidate, wishes: Wishes) -> list[Said]:
 
 
 def _cautions(pick: Candidate, wishes: Wishes) -> list[Said]:
-    found = []
-    if pick.doubted:
-        found.append(Said("Gold is in doubt, so that the grade is one lower: see Reward-model trust."))
+    found = [Said(f"{doubt}, so that the grade is one lower.") for doubt in pick.doubts]
     if not pick.agrees:
         found.append(Said("Other rewards that no training has seen do not agree with gold on it.", (pick.name,)))
     if UNSEEN in wishes.needs:

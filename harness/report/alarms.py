@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.records import FINAL
 from harness.report.page import Section
 from harness.report.sheet import Sheet, Shown, count, listed, make_frame, number
+from harness.report.tuning import edges, studies_of, unequal
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from harness.records import Tables
+    from harness.report.trust import Trust
 
 CELL = ["setting", "contestant", "replicate"]
 SEED = ["setting", "replicate"]
 MOST = {"truncated": 0.1, "empty": 0.05}
 """Metrics of which a larger mean share is an alarm."""
-BEFORE = "before"
-"""The role of values that are the start's own, whoever is measured."""
 FINE = 20
 """A metric with at least so many different values in the start's runs is too fine to be equal by chance."""
+BEFORE = "before"
+"""The role of what is measured on the start itself, and so equal for all."""
+SHARED = "shared prompts"
+MANY = 12
+"""More alarms than this are folded on the page."""
 
 
 @dataclass(frozen=True)
@@ -40,22 +45,28 @@ class Alarm:
     text: str
 
 
-def alarms(tables: Tables) -> list[Alarm]:
-    """Everything that the checks find, in their order."""
-    return [Alarm(check, setting, text) for check, find in CHECKS.items() for setting, text in find(tables)]
+def alarms(tables: Tables, trusts: Mapping[tuple[str, str], Trust]) -> list[Alarm]:
+    """Everything that the checks find, in their order.
+
+    Args:
+        tables: what the records say.
+        trusts: what the audits have shown, by (model, dataset).
+    """
+    found = [Alarm(check, setting, text) for check, find in CHECKS.items() for setting, text in find(tables)]
+    return found + [Alarm(SHARED, setting, text) for setting, text in _shared_prompts(tables, trusts)]
 
 
-def alarms_section(tables: Tables) -> Section:
+def alarms_section(found: list[Alarm]) -> Section:
     """What was found; first on the page after the answer."""
-    found = alarms(tables)
-    sentence = f"No alarm: {len(CHECKS)} checks found nothing."
+    kinds = (*CHECKS, SHARED)
+    sentence = f"No alarm: {len(kinds)} checks found nothing."
     if found:
-        kinds = list(dict.fromkeys(alarm.check for alarm in found))
-        sentence = f"{count(len(found), 'alarm')} by {listed(kinds)}: look before you believe the numbers."
+        by = list(dict.fromkeys(alarm.check for alarm in found))
+        sentence = f"{count(len(found), 'alarm')} by {listed(by)}: look before you believe the numbers."
     names = ("check", "setting", "text")
     frame = make_frame([vars(alarm) for alarm in found], dict.fromkeys(names, "string"))
     meanings = {
-        "check": f"the check that found it, of: {', '.join(CHECKS)}",
+        "check": f"the check that found it, of: {', '.join(kinds)}",
         "setting": "where; empty: everywhere",
         "text": "what was found",
     }
@@ -64,7 +75,7 @@ def alarms_section(tables: Tables) -> Section:
         Shown("found", lambda row: row["text"], kind="prose"),
         Shown("setting", lambda row: row["setting"] or "", kind="prose"),
     ]
-    sheets = [Sheet("alarms", "Alarms.", frame, meanings, shown if found else [])]
+    sheets = [Sheet("alarms", "Alarms.", frame, meanings, shown if found else [], folded=len(found) > MANY)]
     return Section("alarms", "Alarms", sentence, sheets=sheets)
 
 
@@ -124,6 +135,60 @@ def _same_rows(tables: Tables) -> Found:
             yield str(setting), f"{text}: one is a copy of another, or a cache answered for it."
 
 
+def _wrong_cache(tables: Tables) -> Found:
+    """Policies of different seeds or settings with equal rewards or benchmarks: a cache that took one for another.
+
+    Those of one seed are `identical rows`.
+    """
+    prints = [_fingerprints(_final_rewards(tables)), _fingerprints(_fine(tables.benchmarks))]
+    policies = tables.cells.set_index(CELL)["policy"]
+    for found, what in zip(prints, ("reward", "benchmark"), strict=True):
+        for _, group in found.groupby(["role", "print"], observed=True, sort=False):
+            keys = list(zip(*(group[name] for name in CELL), strict=True))
+            own = {policies[key]: key for key in keys if key in policies.index}
+            if len(own) > 1 and (
+                what == "benchmark" or len({(setting, seed) for setting, _, seed in own.values()}) > 1
+            ):
+                names = [f"{name} of seed {seed} ({setting})" for setting, name, seed in own.values()]
+                role = group["role"].iloc[0]
+                yield (
+                    "",
+                    f"{listed(names)} have equal values of {what} {role} everywhere: a cache took one for another.",
+                )
+
+
+def _fine(scores: pd.DataFrame) -> pd.DataFrame:
+    """Those metrics that are too fine to be equal by chance."""
+    values = scores.groupby(["role", "metric"], observed=True)["value"].nunique()
+    fine = values[values >= FINE].index
+    return scores[scores.set_index(["role", "metric"]).index.isin(fine)]
+
+
+def _edge(tables: Tables) -> Found:
+    """Chosen knobs at an end of their range: the optimum may lie beyond it."""
+    for setting in tables.studies["setting"].unique():
+        for study in studies_of(tables, str(setting)):
+            if found := edges(study):
+                text = f"{study.row['contestant']} was given knobs at the edge of their range ({found})"
+                yield str(setting), f"{text}: a wider one may hold better."
+
+
+def _unequal(tables: Tables) -> Found:
+    """Tuned contestants with different numbers of finished trials."""
+    for setting in tables.studies["setting"].unique():
+        if told := unequal(studies_of(tables, str(setting))):
+            yield str(setting), f"Not all were tuned with the same number of trials: {told}."
+
+
+def _shared_prompts(tables: Tables, trusts: Mapping[tuple[str, str], Trust]) -> Found:
+    """Sets of prompts that must be apart, and are not."""
+    for setting, rows in tables.cells.groupby("setting", sort=False):
+        trust = trusts.get((str(rows["model"].iloc[0]), str(rows["dataset"].iloc[0])))
+        for check in trust.prompts if trust else ():
+            if check.passed is False:
+                yield str(setting), f"Not so: {check.what} ({check.detail})."
+
+
 def _like_the_start(tables: Tables) -> Found:
     """Fine metrics whose mean equals the start's to all digits although the rows differ or the policy does."""
     scores = tables.scores
@@ -134,18 +199,10 @@ def _like_the_start(tables: Tables) -> Found:
     base = runs.loc[runs["is_start"] & (runs["nunique"] >= FINE), [*by, "mean", "policy"]]
     both = runs.merge(base, on=by, suffixes=("", "_of_start"))
     same = both[(both["mean"] == both["mean_of_start"]) & (both["policy"] != both["policy_of_start"])]
-    named = same["metric"].astype(str) + ("/" + same["role"].astype(str)).where(same["role"] != "", "")
-    what = named.groupby([same[name] for name in CELL], observed=True, sort=False).agg(
-        lambda names: listed(list(names))
-    )
-    cells = what.rename("names").reset_index()
-    for (setting, contestant, names), rows in cells.groupby(["setting", "contestant", "names"], sort=False):
-        seeds = listed([str(seed) for seed in rows["replicate"]])
-        yield str(setting), f"{contestant} (seed {seeds}) equals the start to all digits in {names}."
-
-
-def _and(names: pd.Series[str]) -> str:
-    return listed(list(names))
+    for (setting, contestant), rows in same.groupby(CELL[:2], observed=True, sort=False):
+        names = dict.fromkeys(f"{m}/{r}" if r else str(m) for m, r in zip(rows["metric"], rows["role"], strict=True))
+        seeds = listed([str(seed) for seed in sorted(set(rows["replicate"]))])
+        yield str(setting), f"{contestant} of seed {seeds} equals the start to all digits in {listed(list(names))}."
 
 
 def _too_many(tables: Tables) -> Found:
@@ -184,9 +241,12 @@ CHECKS: dict[str, Callable[[Tables], Found]] = {
     "equal weights": _same_weights,
     "no spread over seeds": _no_spread,
     "identical rows": _same_rows,
+    "cache hit across models": _wrong_cache,
     "equal to the start": _like_the_start,
     "cut-off or empty responses": _too_many,
     "KL limit": _far,
+    "optimum at the edge": _edge,
+    "unequal budgets": _unequal,
     "code and machines": _dirty,
 }
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from harness.report.grade import GRADES
 from harness.report.sheet import count, interval, listed, number
 
 if TYPE_CHECKING:
     from harness.records import Tables
+    from harness.report.advice import Advice
     from harness.report.compare import Comparison, Pair, Standing
 
 
 UNTUNED = "Nothing was tuned: another learning rate or strength may change the order."
+NAMED = 6
+"""So many contestants are named with their gains; the table has the others."""
 SELECTED = "Tuned contestants have the knobs that their search selected; another search may select others."
 
 
@@ -37,6 +41,21 @@ def _why_none(comparison: Comparison) -> str:
         return comparison.no_scale
     notes = [pair.note for pair in comparison.pairs if pair.note and not pair.verdict]
     return notes[0].rstrip(".") if notes else "no contestant has a finished run beside the start's"
+
+
+def recommended(comparison: Comparison, advice: Advice) -> list[str]:
+    """Whom to take without constraints, the grade of that, and why it is no better."""
+    if not advice.pick:
+        return ["No recommendation (grade D): nothing has been measured yet."]
+    found = [f"Recommended without constraints: {advice.pick} (grade {advice.grade}: {GRADES[advice.grade]})."]
+    found.append(f"Why: {advice.said[0].text}")
+    low = [f"{fact.doubt.lower()} ({fact.seen})" for fact in advice.facts if not fact.holds]
+    lower = [f"{fact.doubt.lower()} ({fact.seen})" for fact in comparison.facts if not fact.holds]
+    if low and advice.grade != "A":
+        found.append(f"Not grade A, since {'; '.join(low)}.")
+    if lower:
+        found.append(f"One letter lower for each of: {'; '.join(lower)}.")
+    return found
 
 
 def points(comparison: Comparison, tables: Tables) -> list[str]:
@@ -70,7 +89,8 @@ def _against_start(comparison: Comparison) -> list[str]:
     for verdict, opening in words.items():
         rows = [row for row in comparison.standings if row.verdict == verdict]
         if rows:
-            found.append(opening + "; ".join(_gain(row) for row in rows) + ".")
+            rest = f"; and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
+            found.append(opening + "; ".join(_gain(row) for row in rows[:NAMED]) + f"{rest}.")
     return found
 
 

@@ -57,6 +57,23 @@ class Best:
 
 
 @dataclass(frozen=True)
+class Fact:
+    """A condition that a good grade rests on, which anybody can check.
+
+    Attributes:
+        condition: what must hold.
+        holds: whether it does.
+        seen: what was seen.
+        doubt: what to call it where it does not hold.
+    """
+
+    condition: str
+    holds: bool
+    seen: str
+    doubt: str
+
+
+@dataclass(frozen=True)
 class Pair:
     """One comparison on the gold reward: `a` minus `b`, in sd of the start; what each field means is in the tables."""
 
@@ -125,6 +142,7 @@ class Comparison:
         best_of: what the start's best of n gains, for each n and reward.
         no_best_of: why there is none of it, or why runs are missing.
         caveats: why the verdicts are one grade lower; none where nothing is known against gold.
+        facts: what the grade of any pick rests on here; see `grade.facts`.
     """
 
     name: str
@@ -148,6 +166,7 @@ class Comparison:
     no_best_of: str
     caveats: tuple[str, ...] = ()
     looks: int = 1
+    facts: tuple[Fact, ...] = ()
 
     @cached_property
     def ranks(self) -> Ranks | None:

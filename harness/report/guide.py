@@ -6,7 +6,8 @@ from dataclasses import asdict
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from harness.report.advice import GIVES, GRADES, LOW_VARIANCE, UNSEEN, Advice, Candidate, Wishes, advise_all, candidates
+from harness.report.advice import GIVES, LOW_VARIANCE, UNSEEN, Advice, Candidate, candidates
+from harness.report.grade import GRADES, LOWER
 from harness.report.page import Guide, Linked, Section
 from harness.report.sheet import Sheet, Shown, interval, make_frame, mebibytes, number
 from harness.report.sheets import ID_MEANINGS, IDS
@@ -44,9 +45,10 @@ _MEANINGS = {
 }
 
 
-def guide_section(comparison: Comparison, comparisons: list[Comparison], tables: Tables, part: str) -> Section:
+def guide_section(
+    comparison: Comparison, advice: Advice, comparisons: list[Comparison], tables: Tables, part: str
+) -> Section:
     """Whom to take without constraints, and controls for those who have some."""
-    advice = advise_all(comparisons, tables, Wishes())[comparison.name]
     rows = {row.name: f"table-main{part}-{place}" for place, row in enumerate(comparison.standings)}
     return Section(
         "guide",
@@ -55,7 +57,7 @@ def guide_section(comparison: Comparison, comparisons: list[Comparison], tables:
         linked=[Linked(said.text, tuple((name, rows[name]) for name in said.rows)) for said in advice.said],
         guide=Guide(f"guide{part}", _script_values(comparison, comparisons, tables, rows)),
         sheets=[candidates_sheet([comparison], tables, part)],
-        paragraphs=[f"Grade {grade}: {meaning}." for grade, meaning in GRADES.items()],
+        paragraphs=[f"Grade {grade}: {meaning}." for grade, meaning in GRADES.items()] + [LOWER],
     )
 
 

@@ -71,11 +71,12 @@ class Guide:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the report: one sentence of conclusion, then what it rests on."""
+    """A part of the report: one sentence of conclusion, then what it rests on; `grade` is the answer's letter."""
 
     id: str
     title: str
     sentence: str
+    grade: str = ""
     points: list[str] = field(default_factory=list)
     linked: list[Linked] = field(default_factory=list)
     guide: Guide | None = None
@@ -188,6 +189,7 @@ def markdown(page: Page) -> str:
         lines += [f"> **{_inline(text)}**", ""] if text else []
     for section in page.sections:
         lines += [f"## {_inline(section.title)}", "", f"**{_inline(section.sentence)}**", ""]
+        lines += [f"**Grade {section.grade}**", ""] if section.grade else []
         lines += [f"- {_inline(text)}" for text in section.points] + [""] * bool(section.points)
         lines += [f"- {_inline(one.text)}" for one in section.linked] + [""] * bool(section.linked)
         for text in section.paragraphs:

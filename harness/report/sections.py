@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 
 import harness.registry as registry
 from harness.report import say
-from harness.report.alarms import alarms_section
-from harness.report.answer import headline, points
+from harness.report.advice import Advice, Wishes, advise_all
+from harness.report.alarms import alarms, alarms_section
+from harness.report.answer import headline, points, recommended
 from harness.report.benchmarks import benchmarks_section, benchmarks_sheet
 from harness.report.best_of import best_of_sheet
 from harness.report.cards import card_sheet, cards_sheet, checks_sheet, reliability
 from harness.report.given import given_sentence, given_sheet
+from harness.report.grade import grade_sheet, weighed
 from harness.report.guide import candidates_sheet, guide_section
 from harness.report.judges import judges_sections, judges_sheet
 from harness.report.ledger import costs_sheet, gaps_sheet, metrics_sheet, preference_sheet, runs_sheet, totals_sheet
@@ -23,8 +25,7 @@ from harness.report.samples import side_by_side
 from harness.report.sheet import Sheet, count
 from harness.report.sheets import main_sheet, matrix_sheet, pairs_sheet
 from harness.report.stability import agreement_sheet, stability_section, stability_sheet
-from harness.report.standings import compare
-from harness.report.trust import Trust, banners, doubted, trust_points, trusts, watermark
+from harness.report.trust import Trust, banners, trust_points, trusts, watermark
 from harness.report.tuning import studies_sheet, trials_sheet, tuning_section
 from harness.report.twins import curves_sheet, measurements_sheet, prompts_sheet
 
@@ -34,6 +35,14 @@ if TYPE_CHECKING:
     from harness.report.compare import Comparison
     from harness.report.figures import Figure
     from harness.store import Store
+
+
+ORDER = (
+    *("answer", "alarms", "main", "pairs", "reward-kl", "over-optimisation", "quality-cost", "cost", "tuning"),
+    *("stability", "outputs", "preference", "judges", "benchmarks", "hypotheses", "published", "guide", "trust"),
+    *("training", "figures", "samples", "metrics", "runs", "gaps", "parity", "given", "method", "dictionary"),
+)
+"""The ids of the sections, as they stand on the page; those of several settings follow one another."""
 
 
 def make_page(plan: Plan, store: Store, tables: Tables) -> tuple[Page, list[Sheet]]:
@@ -48,14 +57,14 @@ def make_page(plan: Plan, store: Store, tables: Tables) -> tuple[Page, list[Shee
         The page, and every table that belongs into files.
     """
     found = trusts(plan, store)
-    comparisons = doubted(compare(plan, tables), plan, found)
+    comparisons = weighed(plan, tables, found)
+    advised = advise_all(comparisons, tables, Wishes())
     sections = [
         section
         for i, one in enumerate(comparisons)
-        for section in _of_setting(i, one, comparisons, plan, store, tables)
+        for section in _of_setting(i, one, comparisons, advised, plan, store, tables)
     ]
-    sections.append(alarms_section(tables))
-    sections.sort(key=lambda section: (not section.id.startswith("answer"), section.id != "alarms"))
+    sections.append(alarms_section(alarms(tables, found)))
     shared = [_metrics(comparisons), _given(tables), _gaps(tables), _cost(tables), _runs(tables, comparisons)]
     held_out = bool(found) and all(one.held_out for one in found.values())
     benched = benchmarks_sheet(plan, comparisons, tables)
@@ -65,7 +74,8 @@ def make_page(plan: Plan, store: Store, tables: Tables) -> tuple[Page, list[Shee
         *shared,
         method_section(plan, tables, comparisons, held_out),
     ]
-    whole = [main_sheet(comparisons), pairs_sheet(comparisons), prompts_sheet(comparisons), costs_sheet(tables)]
+    whole = [grade_sheet({one.name: (advised[one.name], one) for one in comparisons})]
+    whole += [main_sheet(comparisons), pairs_sheet(comparisons), prompts_sheet(comparisons), costs_sheet(tables)]
     whole += [candidates_sheet(comparisons, tables), stability_sheet(comparisons), agreement_sheet(comparisons)]
     whole += [studies_sheet(comparisons, tables), trials_sheet(tables)] if len(tables.studies) else []
     whole += [best_of_sheet(comparisons), outputs_sheet(comparisons, tables, plan.recipe.evaluation.metrics)]
@@ -78,8 +88,15 @@ def make_page(plan: Plan, store: Store, tables: Tables) -> tuple[Page, list[Shee
     sections.append(
         Section("dictionary", "Data dictionary", "What every column of the tables means.", sheets=[dictionary])
     )
+    sections.sort(key=lambda section: next(i for i, kind in enumerate(ORDER) if _is(section, kind)))
     page = Page(plan.recipe.name, plan.recipe.question, _state(tables), sections, banners(found), watermark(found))
     return page, [*whole, dictionary]
+
+
+def _is(section: Section, kind: str) -> bool:
+    """Whether a section is of a kind: its id, or that of one setting or of one model and dataset."""
+    own = section.id.removeprefix(kind)
+    return section.id.startswith(kind) and (not own or (own[0] == "-" and own[1:].isdigit()))
 
 
 def _state(tables: Tables) -> str:
@@ -92,19 +109,25 @@ def _state(tables: Tables) -> str:
 
 
 def _of_setting(
-    index: int, one: Comparison, comparisons: list[Comparison], plan: Plan, store: Store, tables: Tables
+    index: int,
+    one: Comparison,
+    comparisons: list[Comparison],
+    advised: dict[str, Advice],
+    plan: Plan,
+    store: Store,
+    tables: Tables,
 ) -> list[Section]:
     """The sections that each setting has of its own."""
     suffix, label = (f"-{index}", f" · {one.name}") if _several(tables) else ("", "")
     figures = _figures(one, suffix)
     preference, prompts = preference_sheet(one, suffix), side_by_side(plan, store, tables, one)
     found = [
-        Section("answer", "Answer", headline(one), points=points(one, tables)),
+        _answer(one, advised[one.name], tables, suffix or "-0"),
         Section("main", "Contestants", say.contestants(one), sheets=[main_sheet([one], suffix or "-0")]),
         Section(
             "pairs", "All pairs", say.pairs(one), sheets=[matrix_sheet(one, suffix), pairs_sheet([one], suffix or "-0")]
         ),
-        guide_section(one, comparisons, tables, suffix or "-0"),
+        guide_section(one, advised[one.name], comparisons, tables, suffix or "-0"),
         stability_section(one, suffix or "-0"),
         *_tuning(one, tables, suffix or "-0"),
         Section("reward-kl", "Reward and distance", say.reward_kl(one), sheets=[best_of_sheet([one], suffix or "-0")]),
@@ -121,6 +144,13 @@ def _of_setting(
         next(one for one in found if one.id == section).figures.append(figure)
     named = [replace(section, id=section.id + suffix, title=section.title + label) for section in found]
     return [section for section in named if section.figures or not section.id.startswith("figures")]
+
+
+def _answer(one: Comparison, advice: Advice, tables: Tables, part: str) -> Section:
+    """Whom to take and how sure that is, then what the verdicts say."""
+    told = [*recommended(one, advice), *points(one, tables)]
+    sheet = grade_sheet({one.name: (advice, one)}, part)
+    return Section("answer", "Answer", headline(one), grade=advice.grade, points=told, sheets=[sheet])
 
 
 def _trust(found: dict[tuple[str, str], Trust]) -> list[Section]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,7 @@ class Trust:
         checks: the guarantees; none where there is no gold reward model.
         missing: what has not been found out.
         shared: reward models that fill two roles, as the recipe allows.
+        prompts: those of the guarantees that are about two sets of prompts.
     """
 
     label: str
@@ -44,6 +45,7 @@ class Trust:
     checks: list[Check] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     shared: tuple[str, ...] = ()
+    prompts: list[Check] = field(default_factory=list)
 
     @property
     def held_out(self) -> bool:
@@ -80,15 +82,16 @@ def trusts(plan: Plan, store: Store) -> dict[tuple[str, str], Trust]:
         separation = plan.audits[setting].separation
         checks = list(graph_checks(plan.recipe, plan.stages(), rewards)) if separation else []
         cards = {role: make_card(evidence.scores[role]) for role in JUDGES if role in evidence.scores}
-        shared = _kappa(evidence)
+        shared, prompts = _kappa(evidence), list(_prompts(evidence))
         found[setting] = Trust(
             label=" · ".join(setting),
             cards=cards,
             kappa=shared,
             objections=objections(cards["gold"], shared) if "gold" in cards else [],
-            checks=[*checks, *_weights(evidence), *_prompts(evidence)],
+            checks=[*checks, *_weights(evidence), *prompts],
             missing=evidence.missing,
             shared=plan.recipe.shared_rewards,
+            prompts=prompts,
         )
     return found
 
@@ -131,7 +134,7 @@ def _set(name: str) -> str:
     return {"heldout": "labelled pairs"}.get(name, name)
 
 
-def doubted(comparisons: list[Comparison], plan: Plan, found: dict[tuple[str, str], Trust]) -> list[Comparison]:
+def doubted(comparisons: list[Comparison], plan: Plan, found: Mapping[tuple[str, str], Trust]) -> list[Comparison]:
     """Comparisons that know why their verdicts are worth less."""
     where = {setting_of(cell): (cell.model, cell.dataset) for cell in plan.cells}
     caveats = {name: tuple(found[setting].caveats) for name, setting in where.items() if setting in found}

@@ -138,22 +138,28 @@ def _sentence(studies: list[Study]) -> str:
 
 def _points(comparison: Comparison, studies: list[Study]) -> list[str]:
     found = []
-    counts = {len(study.trials) for study in studies}
-    if len(counts) > 1 or any(trial["status"] == "open" for study in studies for trial in study.trials):
-        told = [f"{study.row['contestant']} {len(study.trials)}" for study in studies]
-        found.append(f"UNEQUAL BUDGETS: not all have the same number of finished trials ({listed(told)}).")
+    if told := unequal(studies):
+        found.append(f"UNEQUAL BUDGETS: not all have the same number of finished trials ({told}).")
     if len({study.row["study"] for study in studies}) == 1:
         found.append(
             "One study each: verdicts on tuned contestants hold for the selected knobs. Two equal algorithms would be "
             "told apart too often, since their searches end at different knobs."
         )
-    edges = [f"{study.row['contestant']} ({text})" for study in studies if (text := _edges(study))]
-    if edges:
-        found.append(f"Chosen at the edge of their range, so that a wider one may hold better: {listed(edges)}.")
+    ends = [f"{study.row['contestant']} ({text})" for study in studies if (text := edges(study))]
+    if ends:
+        found.append(f"Chosen at the edge of their range, so that a wider one may hold better: {listed(ends)}.")
     few = min((len(study.random) for study in studies), default=0)
     if few < 50:
         found.append(f"{few} random trials: too few for bands around the expected best.")
     return [*found, *_order(comparison, studies)]
+
+
+def unequal(studies: list[Study]) -> str:
+    """Each study's finished trials, where they are not the same for all; else nothing."""
+    finished = [sum(trial["status"] != "open" for trial in study.trials) for study in studies]
+    if len(set(finished)) < 2 and all(len(study.trials) == n for study, n in zip(studies, finished, strict=True)):
+        return ""
+    return listed([f"{study.row['contestant']} {n}" for study, n in zip(studies, finished, strict=True)])
 
 
 def _order(comparison: Comparison, studies: list[Study]) -> list[str]:
@@ -175,7 +181,8 @@ def _order(comparison: Comparison, studies: list[Study]) -> list[str]:
     ]
 
 
-def _edges(study: Study) -> str:
+def edges(study: Study) -> str:
+    """The chosen knobs that lie at an end of their range, and at which."""
     from harness.stats.sensitivity import at_edge
 
     knobs = study.chosen["knobs"] if study.chosen else {}
@@ -240,7 +247,7 @@ def _study(study: Study, comparison: Comparison) -> dict[str, Any]:
         "device_seconds": sum(trial["device_seconds"] for trial in study.trials),
         **{"own_score": own["score"], "best_score": chosen["score"] if chosen else None, "start_score": start},
         "chosen": _told(chosen["knobs"]) if chosen else None,
-        "at_edge": _edges(study),
+        "at_edge": edges(study),
         "gain": _difference(chosen["score"] if chosen else None, own["score"]),
         **_confirmed(row["contestant"], comparison),
         **dict(zip(("above_start", "above_start_low", "above_start_high"), share or (), strict=False)),

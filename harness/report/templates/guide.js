@@ -20,7 +20,7 @@ function advise(values, wishes) {
   const elsewhere = values.others.filter((other) => adviseOne(other, values, wishes).pick === found.pick).length;
   const clear = [...found.fit].every((one) => one.name === found.pick || found.clear.includes(one.name));
   const grade = found.grade === "B" && elsewhere && clear ? "A" : found.grade;
-  return { ...found, grade: found.doubted ? { A: "B", B: "C", C: "D" }[grade] : grade };
+  return { ...found, grade: "ABCD"[Math.min(3, "ABCD".indexOf(grade) + found.doubts)] };
 }
 
 function adviseOne(candidates, values, wishes) {
@@ -30,7 +30,7 @@ function adviseOne(candidates, values, wishes) {
     if (why) leftOut.set(one.name, why);
   }
   const fit = candidates.filter((one) => !leftOut.has(one.name) && one.gold !== null);
-  if (!fit.length) return { pick: "", grade: "D", tied: [], fit: [], clear: [], leftOut };
+  if (!fit.length) return { pick: "", grade: "D", tied: [], fit: [], clear: [], doubts: 0, leftOut };
   const best = fit.reduce((a, b) => (b.gold[0] > a.gold[0] ? b : a));
   const tied = fit.filter((one) => one.name === best.name || !best.beats.includes(one.name));
   const steady = wishes.needs.includes(values.needs.steady), unseen = wishes.needs.includes(values.needs.unseen);
@@ -46,7 +46,7 @@ function adviseOne(candidates, values, wishes) {
   const alone = tied.length === 1 && fit.length > 1;
   const grade = alone && pick.agrees && !unseen ? "B" : "C";
   const best_first = [...tied].sort((a, b) => b.gold[0] - a.gold[0]).map((one) => one.name);
-  return { pick: pick.name, grade, tied: best_first, fit, clear: pick.clear, doubted: pick.doubted, leftOut };
+  return { pick: pick.name, grade, tied: best_first, fit, clear: pick.clear, doubts: pick.doubts.length, leftOut };
 }
 
 function readWishes(form) {

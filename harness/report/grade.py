@@ -1,0 +1,159 @@
+"""The grade of a recommendation: a letter that follows from facts which anybody can check.
+
+The verdicts give the letter; each fact of the setting that does not hold lowers it by one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from harness.records import setting_of
+from harness.report.alarms import SHARED, Alarm, alarms
+from harness.report.compare import Fact
+from harness.report.sheet import Sheet, Shown, count, listed, make_frame
+from harness.report.standings import compare
+from harness.report.trust import Trust, doubted
+from harness.report.tuning import studies_of, unequal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.plan import Plan
+    from harness.records import Tables
+    from harness.report.advice import Advice, Candidate
+    from harness.report.compare import Comparison
+
+GRADES = {
+    "A": "significantly better than every other candidate by more than the margin, alike on every reward, and so in "
+    "two settings or more",
+    "B": "significantly better than every other candidate, alike on every reward, in this one setting",
+    "C": "a tie that cost or stability broke, or rewards that disagree, or other prompts than were measured",
+    "D": "nothing was measured here, or too much is in doubt: what is named is a guess and not a finding",
+}
+LOWER = (
+    "A grade is one letter lower for each of these that does not hold: gold passes the trust gate and is shown to be "
+    "apart from training; at least 5 seeds of each contestant; every planned run has an outcome; equal tuning budgets; "
+    "no other alarm."
+)
+LEAST_SEEDS = 5
+COUNTED = (SHARED, "unequal budgets")
+"""Alarms that another fact counts already."""
+
+
+def letter(facts: tuple[Fact, ...], doubts: int) -> str:
+    """The grade, from `verdict_facts` and the number of the setting's facts that do not hold."""
+    wins, clear, agree, settings, seen = (fact.holds for fact in facts)
+    best = "C" if not (wins and agree and seen) else "A" if clear and settings else "B"
+    return "ABCD"[min(3, "ABCD".index(best) + doubts)]
+
+
+def verdict_facts(
+    tied: list[Candidate], fit: list[Candidate], pick: Candidate, settings: int, *, unseen: bool
+) -> tuple[Fact, ...]:
+    """What the verdicts say of a pick.
+
+    Args:
+        tied: candidates that cannot be told from the best, the pick among them; best first.
+        fit: all candidates that were measured.
+        pick: whom the advice names.
+        settings: in how many settings it is the pick.
+        unseen: whether other prompts than those of training are asked for.
+    """
+    others = [one.name for one in fit if one.name != pick.name]
+    equals = [one.name for one in tied if one.name != pick.name]
+    close = [name for name in others if name not in pick.clear]
+    wins = f"better than all {len(others)} others" if others else "there is no other"
+    if equals:
+        wins = f"it cannot be told from the best: the tie is {listed([one.name for one in tied])}"
+    far = f"not shown against {listed(close)}" if close else "shown against all"
+    return (
+        Fact("it is significantly better than every other candidate (Holm over all pairs)",
+             not equals and bool(others), wins, "It is one of a tie"),
+        Fact("… by more than the margin", not close and bool(others), far, "It is not ahead by the margin"),
+        Fact("its gain has one sign on every reward that no training has seen", pick.agrees,
+             "one sign" if pick.agrees else "the signs differ", "Other rewards disagree"),
+        Fact("so in two settings or more", settings > 1, count(settings, "setting"), "It is one setting"),
+        Fact("the prompts to expect are like those that were measured", not unseen,
+             "others are expected" if unseen else "taken to be so", "Other prompts are expected"),
+    )  # fmt: skip
+
+
+def weighed(plan: Plan, tables: Tables, found: Mapping[tuple[str, str], Trust]) -> list[Comparison]:
+    """Every comparison, with what is held against its verdicts and the facts of its grade."""
+    where = {setting_of(cell): (cell.model, cell.dataset) for cell in plan.cells}
+    raised = alarms(tables, found)
+    return [
+        replace(one, facts=facts(one, tables, found.get(where[one.name]), raised))
+        for one in doubted(compare(plan, tables), plan, found)
+    ]
+
+
+def facts(one: Comparison, tables: Tables, trust: Trust | None, raised: list[Alarm]) -> tuple[Fact, ...]:
+    """The facts of a setting on which the grade of any pick rests, each true or not."""
+    return (_trusted(trust), _seeds(one), _finished(one, tables), _budgets(one, tables), _quiet(one, raised))
+
+
+def _trusted(trust: Trust | None) -> Fact:
+    """Whether gold may judge; what has not been measured is not shown."""
+    against = [*trust.missing, *trust.caveats] if trust else []
+    if trust is None or not trust.checks:
+        against = ["it was not audited"]
+    seen = "; ".join(against) or "passes every probe, and every guarantee was shown"
+    condition = "gold passes the trust gate, and is shown to be apart from training"
+    return Fact(condition, not against, seen, "Gold is in doubt")
+
+
+def _seeds(one: Comparison) -> Fact:
+    fewest = min((row.done + row.failed for row in one.standings), default=0)
+    seen = f"{count(fewest, 'seed')} of the contestant with the fewest"
+    return Fact(f"at least {LEAST_SEEDS} seeds of each contestant", fewest >= LEAST_SEEDS, seen, "Seeds are few")
+
+
+def _finished(one: Comparison, tables: Tables) -> Fact:
+    status = tables.cells.loc[tables.cells["setting"] == one.name, "status"]
+    open_runs = int(status.isin(["waiting", "blocked"]).sum())
+    seen = f"{open_runs} of {count(len(status), 'run')} have none" if open_runs else f"{count(len(status), 'run')}"
+    return Fact("every planned run has an outcome, a failure counted as one", not open_runs, seen, "Runs are missing")
+
+
+def _budgets(one: Comparison, tables: Tables) -> Fact:
+    studies = studies_of(tables, one.name)
+    told = unequal(studies)
+    equal = f"{count(len(studies[0].trials), 'trial')} each" if studies else "nothing was tuned"
+    return Fact("equal tuning budgets", not told, told or equal, "Tuning budgets were not equal")
+
+
+def _quiet(one: Comparison, raised: list[Alarm]) -> Fact:
+    own = [alarm for alarm in raised if alarm.setting in ("", one.name) and alarm.check not in COUNTED]
+    kinds = list(dict.fromkeys(alarm.check for alarm in own))
+    seen = f"{count(len(own), 'alarm')}: {listed(kinds)}" if own else "none"
+    return Fact("no other alarm", not own, seen, "An alarm is open")
+
+
+def grade_sheet(found: Mapping[str, tuple[Advice, Comparison]], part: str = "") -> Sheet:
+    """What the grade of each setting's recommendation rests on, fact by fact."""
+    rows = [
+        {"setting": setting, "pick": advice.pick, "grade": advice.grade, "rests_on": kind, "fact": fact.condition,
+         "holds": fact.holds, "seen": fact.seen}
+        for setting, (advice, comparison) in found.items()
+        for kind, facts in (("verdicts", advice.facts), ("study", comparison.facts if advice.pick else ()))
+        for fact in facts
+    ]  # fmt: skip
+    columns = {**dict.fromkeys(("setting", "pick", "grade", "rests_on", "fact"), "string"), "holds": "boolean"}
+    meanings = {
+        "setting": "model · dataset · start",
+        "pick": "whom the answer recommends without constraints",
+        "grade": "; ".join(f"{name}: {meaning}" for name, meaning in GRADES.items()),
+        "rests_on": "verdicts: these give the letter; study: each of these that does not hold lowers it by one",
+        "fact": "what must hold for the best grade",
+        "holds": "whether it does",
+        "seen": "what was seen",
+    }
+    shown = [
+        Shown("", lambda row: "✓" if row["holds"] else "✗", kind="word"),
+        Shown("what the grade rests on", lambda row: row["fact"], kind="prose"),
+        Shown("what was seen", lambda row: row["seen"], kind="prose"),
+    ]
+    frame = make_frame(rows, {**columns, "seen": "string"})
+    return Sheet("grade", "What the grade rests on.", frame, meanings, shown if rows else [], part=part)

@@ -39,11 +39,13 @@ class Job:
             `curves.parquet`, and `checkpoints/` while it runs.
         rows: training rows in the algorithm's view, of the budget's prompts, in the dataset's order.
         dataset: for its `score`, `judge` and `vocabulary`.
-        inputs: folders of finished stages by role: `start`, `reference`, `reward`, `anchor`.
+        inputs: folders of finished stages by role: `start`, `reference`, `reward`, `anchor`, `begun`.
         seed_root: what is replicated; see `seed`.
         emit: optimiser steps after which the policy is kept as well.
         checkpoint_every: steps between checkpoints; changes no result.
         rule: a dimension of the dataset's rule reward in place of a reward model.
+        until: the step to stop at for now, at the last place up to it where a checkpoint can fall; 0 trains to the end.
+            A job with the folder of such a run as its input `begun` goes on from there.
     """
 
     out: Path
@@ -55,6 +57,7 @@ class Job:
     emit: tuple[int, ...] = ()
     checkpoint_every: int = 50
     rule: str | None = None
+    until: int = 0
 
     def seed(self, purpose: str) -> int:
         """The seed for one purpose in this replicate: `init` or `order`."""

@@ -178,6 +178,9 @@ class Tune:
     prompts: int = knob(100, valid=Between(low=2), doc="tune prompts")
     samples: int = knob(2, valid=Between(low=1), doc="K, responses per tune prompt")
     device_seconds: float = knob(0.0, valid=Between(low=0), doc="a study asks no more once it spent them; 0: no cap")
+    prune_at: int = knob(
+        0, valid=Between(low=0), doc="step at which a trial below the median of its study's trials stops; 0: none stops"
+    )
     limits: Mapping[str, float] = field(default_factory=lambda: {"kl": 50.0, "degenerate": 0.25})
     search: Mapping[str, Mapping[str, Range]] = field(default_factory=dict)
 

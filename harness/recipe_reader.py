@@ -54,7 +54,9 @@ class Reader:
         rewards, shared = RewardReader(self).read(evaluation)
         contestants = self._contestants(starts)
         launch = self._launch()
-        tune = TuneReader(self.located, self.problems).read(contestants, rewards, self._replicates(), shared)
+        tune = TuneReader(self.located, self.problems, budget.steps).read(
+            contestants, rewards, self._replicates(), shared
+        )
         judges = read_judges(self)
         benchmarks = BenchmarkReader(self).read()
         looks = self._looks()

@@ -20,8 +20,8 @@ UNSEEN = ("gold", "oracle")
 class TuneReader:
     """Reads the table and adds every problem in it to those of the recipe."""
 
-    def __init__(self, located: Located, problems: Problems) -> None:
-        self.located, self.problems = located, problems
+    def __init__(self, located: Located, problems: Problems, steps: int) -> None:
+        self.located, self.problems, self.steps = located, problems, steps
 
     def read(
         self,
@@ -77,6 +77,8 @@ class TuneReader:
         self._add(f"there is no metric '{name}'{nearest(name, known)} (known: {', '.join(known)})", where)
 
     def _budget(self, tune: Tune, replicates: int) -> None:
+        if tune.prune_at >= self.steps:
+            self._add(f"tune.prune_at is {tune.prune_at}; it must be below budget.steps = {self.steps}", "prune_at")
         if tune.random >= tune.trials and tune.trials > 1:
             self._add(f"tune.random is {tune.random} of {tune.trials} trials, the first of which has the recipe's own; "
                       f"it can be {tune.trials - 1} at most", "random")  # fmt: skip

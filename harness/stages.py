@@ -149,7 +149,8 @@ class Train(Stage):
 
     Inputs: `start` (Train), `reference` (Reference), `reward` (Train), each where the algorithm needs it; `anchor`
     (Train), the policy that KL is measured to, where that is not the start; `data`, `data-1` and so on (Collect), rows
-    in place of the dataset's own, or after them where they are `joined`.
+    in place of the dataset's own, or after them where they are `joined`; `begun` (Train), the same training as far as
+    its `until`, which is then gone on with.
 
     Attributes:
         dataset: None for weights that are only loaded.
@@ -157,6 +158,7 @@ class Train(Stage):
         emit: steps after which the policy is kept as well.
         rule: a dimension of the dataset's rule reward in place of a proxy reward model.
         joined: collected rows come after the dataset's own.
+        until: the step that it stops at for now; None trains to the end.
     """
 
     kind: ClassVar[str] = "train"
@@ -169,6 +171,7 @@ class Train(Stage):
     emit: list[int] | None = None
     rule: str | None = None
     joined: bool | None = None
+    until: int | None = None
 
     def run(self, out: Path, inputs: dict[str, Path], checkpoint_every: int) -> list[Measurement]:
         """Train, resuming from the newest complete checkpoint in `out`."""
@@ -182,8 +185,9 @@ class Train(Stage):
             rows = training_rows(dataset, algorithm.requires().data, self.split, budget.prompts) + rows
         if not rows:
             raise HarnessError("what was collected holds no row to train on")
-        emit = tuple(self.emit or ())
-        return algorithm.train(Job(out, rows, dataset, budget, self.seed, inputs, emit, checkpoint_every, self.rule))
+        emit, until = tuple(self.emit or ()), self.until or 0
+        job = Job(out, rows, dataset, budget, self.seed, inputs, emit, checkpoint_every, self.rule, until)
+        return algorithm.train(job)
 
 
 def _collected(inputs: Mapping[str, Path]) -> list[Row]:

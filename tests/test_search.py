@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from harness.plan import make_plan
 from harness.recipe import Recipe, read_recipe
 from harness.search.chosen import planned
 from harness.search.run import tune
+from harness.search.rungs import halves
 from harness.search.trials import SEEDS, problems, trial_cells
 from harness.stages import walk
 from harness.store import Store
@@ -162,6 +164,61 @@ def test_a_trial_above_a_limit_is_not_chosen(tmp_path: Path) -> None:
 def test_where_no_trial_keeps_the_limits_the_own_knobs_stay(tmp_path: Path) -> None:
     studies, _ = search(tmp_path, "tune.limits.kl=0.5")
     assert [study["chosen"] for study in studies] == [0, 0]
+
+
+PRUNED = ("tune.trials=9", "tune.random=6", "tune.prune_at=30")
+
+
+def test_trials_below_the_median_stop_at_the_look(tmp_path: Path) -> None:
+    studies, worker = search(tmp_path, *PRUNED)
+    ran = {(stage.spec.get("until"), stage.kind) for stage in worker.ran if stage.kind == "train"}
+    assert ran >= {(30, "train"), (None, "train")}
+    for study in studies:
+        together = [trial["look"] for trial in study["trials"][:7]]
+        below = [False, *(look < median(together) for look in together[1:])]
+        for place in range(7, 9):  # guided ones are looked at one after the other
+            looks = [trial["look"] for trial in study["trials"][: place + 1]]
+            below.append(looks[-1] < median(looks))
+        assert [trial["status"] == "pruned" for trial in study["trials"]] == below
+        assert any(below[:7]), "else this shows nothing"
+        assert [trial["device_seconds"] for trial in study["trials"]] == [6.0 if stop else 12.0 for stop in below]
+        assert [trial["score"] is None for trial in study["trials"]] == below
+        assert best(study)["score"] == max(trial["score"] for trial in study["trials"] if trial["score"] is not None)
+
+
+def test_a_search_with_looks_ends_alike_wherever_it_was_stopped(tmp_path: Path) -> None:
+    class Stopped(Clerk):
+        """Is interrupted at its fourth stage."""
+
+        def submit(self, folder: Path) -> Handle:
+            if len(self.ran) == 3:
+                raise KeyboardInterrupt
+            return super().submit(folder)
+
+    whole, _ = search(tmp_path / "whole", *PRUNED)
+    store, recipe = Store(tmp_path / "stopped/results"), recipe_of(tmp_path / "stopped", *PRUNED)
+    stops, found = 0, None
+    while found is None:
+        try:
+            found = tune(recipe, store, lambda: Stopped(store))
+        except KeyboardInterrupt:
+            stops += 1
+    assert found == whole
+    assert stops >= 20
+
+
+def test_a_look_must_be_before_the_end(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match=r"tune.prune_at is 60; it must be below budget.steps = 60"):
+        recipe_of(tmp_path, "tune.prune_at=60")
+
+
+def test_what_trains_in_rounds_is_not_stopped(tmp_path: Path) -> None:
+    text = RECIPE.replace('"kto"\nlambda_desirable = 1.0\nlambda_undesirable = 1.0', '"cut_online"')
+    recipe = recipe_of(tmp_path, text=text)
+    for problem in problems(recipe, make_plan(recipe)):
+        start, own = trial_cells(recipe, problem, [])
+        assert (halves(own, 30) is None) == (problem.contestant.algorithm == "cut_online")
+        assert halves(start, 30) is not None or start.is_start
 
 
 def test_a_cap_on_device_seconds_ends_a_study(tmp_path: Path) -> None:

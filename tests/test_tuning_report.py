@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from synthetic import World, fill, make_cells, make_plan
 
@@ -48,6 +49,19 @@ def world(tmp_path: Path) -> tuple[Comparison, Tables]:
     plan = make_plan(cells, 3)
     tables = read(plan, Store(tmp_path))
     return compare(plan, tables)[0], tables
+
+
+def test_where_trials_were_stopped_nothing_is_said_that_needs_their_end(world: tuple[Comparison, Tables]) -> None:
+    comparison, tables = world
+    stopped = {**trial(2, None, 5e-4), "status": "pruned", "cause": ""}
+    found = with_studies(tables, {**DPO, "trials": [*DPO["trials"][:2], stopped, DPO["trials"][3]]})
+    section = tuning_section(comparison, found, "")
+    assert section is not None
+    assert any(point.startswith("1 trial stopped half-way") for point in section.points)
+    [row] = studies_sheet([comparison], found).frame.to_dict("records")
+    assert (row["trials"], row["failed"]) == (4, 0)
+    assert pd.isna(row["above_start"])
+    assert pd.isna(row["basin"])
 
 
 def with_studies(tables: Tables, *studies: dict[str, Any]) -> Tables:

@@ -108,9 +108,9 @@ def job(
     """A job on the tiny world.
 
     `proxy` is what on-policy methods learn from: `rule`, the dataset's, or `model`, the reward model on the shelf.
-    `given` may hold `emit`, `checkpoint_every`, `rows`, `inputs` (more of them), and knobs of the budget.
+    `given` may hold `emit`, `checkpoint_every`, `until`, `rows`, `inputs` (more of them), and knobs of the budget.
     """
-    own = {name: given.pop(name) for name in ("emit", "checkpoint_every", "rows", "inputs") if name in given}
+    own = {name: given.pop(name) for name in ("emit", "checkpoint_every", "until", "rows", "inputs") if name in given}
     data = Tiny(prompts)
     out.mkdir(parents=True, exist_ok=True)
     inputs = {"start": shelf / START, "reference": shelf / REFERENCE}

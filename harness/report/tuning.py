@@ -56,7 +56,7 @@ _TRIAL_MEANINGS = {
     "study": "number of the study",
     "trial": "place in the study; 0 has the recipe's own knobs",
     "phase": "own, random or guided (proposed by the sampler)",
-    "status": "done, failed or open",
+    "status": "done, failed, pruned (stopped half-way, below the median of its study) or open",
     "cause": "why it failed",
     "score": "selection score on the tune prompts; absent where it failed",
     "feasible": "true: it keeps all limits",
@@ -81,8 +81,15 @@ class Study:
         return next((trial for trial in self.trials if trial["chosen"]), None)
 
     @property
+    def pruned(self) -> int:
+        """Trials that were stopped at the look."""
+        return sum(trial["status"] == "pruned" for trial in self.trials)
+
+    @property
     def random(self) -> list[dict[str, Any]]:
-        """Finished random trials: the independent ones."""
+        """Finished random trials: the independent ones; none where some were stopped early, which hides their ends."""
+        if self.pruned:
+            return []
         return [trial for trial in self.trials if trial["phase"] == "random" and trial["status"] != "open"]
 
 
@@ -148,8 +155,14 @@ def _points(comparison: Comparison, studies: list[Study]) -> list[str]:
     ends = [f"{study.row['contestant']} ({text})" for study in studies if (text := edges(study))]
     if ends:
         found.append(f"Chosen at the edge of their range, so that a wider one may hold better: {listed(ends)}.")
+    stopped = sum(study.pruned for study in studies)
+    if stopped:
+        found.append(
+            f"{count(stopped, 'trial')} stopped half-way, below the median of the study: what needs whole independent "
+            "trials (expected best, share above the start, good decades) is not shown."
+        )
     few = min((len(study.random) for study in studies), default=0)
-    if few < 50:
+    if few < 50 and not stopped:
         found.append(f"{few} random trials: too few for bands around the expected best.")
     return [*found, *_order(comparison, studies)]
 

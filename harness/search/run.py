@@ -13,6 +13,7 @@ from harness.lease import Busy, Lease
 from harness.plan import Cell, make_plan
 from harness.recipe import Recipe
 from harness.search.chosen import TRIALS, choose, folder_of, setting_name
+from harness.search.rungs import below_median, halves
 from harness.search.study import Search, open_storage
 from harness.search.trials import problems, trial_cells, tune_of
 from harness.store import write_whole
@@ -21,13 +22,15 @@ if TYPE_CHECKING:
     from harness.dispatch import Event
     from harness.executors import Executor
     from harness.recipe import Tune
-    from harness.stages import Stage
+    from harness.stages import Grade, Stage
     from harness.store import Store
 
 JOURNAL = "journal.log"
 NOT_ITS_OWN = "bad data"
 """A failure that says nothing about a trial's knobs, such as a full disk: the trial stays open, for the next run."""
 SCHEMA = 1
+Laid = tuple[Search, int, Cell]
+"""A trial that is to run: its study, Optuna's number of it, and its stages."""
 
 
 def tune(
@@ -118,14 +121,60 @@ class _Tuning:
             start, _, *cells = trial_cells(self.recipe, search.problem, [search.values(trial) for trial in asked])
             self.starts[search.problem.name] = start
             laid += [(search, trial.number, cell) for trial, cell in zip(asked, cells, strict=True)]
-        targets: list[Stage] = [cell.grades[None] for _, _, cell in laid]
+        looks: dict[str, Grade] = {}
+        if self.tune.prune_at:
+            laid, looks = self._split(laid)
         self._announce(laid)
-        targets += [start.grades[None] for start in self.starts.values()]
-        run_stages(targets, self.store, self.executor(), retries=self.recipe.launch.retries, on_event=self.on_event)
+        if looks:
+            laid = self._after_the_look(laid, looks)
+        self._run([cell.grades[None] for _, _, cell in laid])
         for search, number, cell in laid:
             self._tell(search, number, cell)
 
-    def _announce(self, laid: list[tuple[Search, int, Cell]]) -> None:
+    def _run(self, targets: list[Stage]) -> None:
+        targets = [*targets, *(start.grades[None] for start in self.starts.values())]
+        run_stages(targets, self.store, self.executor(), retries=self.recipe.launch.retries, on_event=self.on_event)
+
+    def _split(self, laid: list[Laid]) -> tuple[list[Laid], dict[str, Grade]]:
+        """Trials in two parts where that can be, and the grades of first parts by the name of the last one."""
+        parts, looks = [], {}
+        for search, number, cell in laid:
+            found = halves(cell, self.tune.prune_at)
+            parts.append((search, number, found.rest if found else cell))
+            if found:
+                looks[found.rest.grades[None].name] = found.look
+        return parts, looks
+
+    def _after_the_look(self, laid: list[Laid], looks: dict[str, Grade]) -> list[Laid]:
+        """Run trials to the look, and stop those below their study's median there; what is left, to run to its end.
+
+        The trial of the own knobs never stops, since the others are compared with it.
+        """
+        self._run(list(looks.values()))
+        scores = {name: self._score(look) for name, look in looks.items()}
+        seen = [(search, scores.get(cell.grades[None].name)) for search, _, cell in laid]
+        going: list[Laid] = []
+        for search, number, cell in laid:
+            score = scores.get(name := cell.grades[None].name)
+            known = [*search.looks(), *(one for other, one in seen if other is search and one is not None)]
+            if name not in looks:
+                going.append((search, number, cell))
+            elif score is None:
+                self._tell(search, number, cell)
+            elif number != search.trials()[0].number and below_median(score, known):
+                spent = sum(_cost(self.store, stage) for stage in cell.own[:-1])
+                search.tell(number, score, {}, {"pruned": True, "look": score, "device_seconds": spent})
+            else:
+                search.note(number, {"look": score})
+                going.append((search, number, cell))
+        return going
+
+    def _score(self, grade: Grade) -> float | None:
+        record = self.store.record(grade.name)
+        measured = {item["metric"]: float(item["value"]) for item in (record or {}).get("measurements", [])}
+        return measured.get(self.tune.metric)
+
+    def _announce(self, laid: list[Laid]) -> None:
         left = sum(max(self.tune.trials - len(search.trials()), 0) for search in self.searches)
         labels = {
             stage.name: f"{stage.kind} {search.problem.contestant.label} trial {number}"
@@ -195,12 +244,14 @@ class _Tuning:
 
     def _trial(self, search: Search, place: int, trial: Any) -> dict[str, Any]:
         notes, told = trial.user_attrs, trial.state.is_finished()
-        failed = told and "cause" in notes
+        failed, pruned = told and "cause" in notes, told and "pruned" in notes
+        whole = told and not failed and not pruned
         return {
             **{"trial": place, "number": trial.number, "phase": search.phase(place), "knobs": search.values(trial)},
-            **{"status": "failed" if failed else "done" if told else "open", "cause": notes.get("cause", "")},
-            **{"score": trial.value if told and not failed else None, "measured": notes.get("measured", {})},
-            **{"feasible": told and not failed and all(value <= 0 for value in trial.constraints.values())},
+            "status": "failed" if failed else "pruned" if pruned else "done" if told else "open",
+            **{"cause": notes.get("cause", ""), "measured": notes.get("measured", {})},
+            **{"score": trial.value if whole else None, "look": notes.get("look")},
+            **{"feasible": whole and all(value <= 0 for value in trial.constraints.values())},
             **{"device_seconds": notes.get("device_seconds", 0.0), "stages": notes.get("stages", {})},
         }
 

@@ -116,16 +116,30 @@ class Search:
             excess: by how much it is above each limit; 0 or less where it keeps it.
             notes: kept with the trial.
         """
+        trial = self._open(number)  # constraints have no way in by number
+        known = next(found for found in self.open() if found.number == number).constraints
+        for name, value in excess.items():
+            if name not in known:
+                trial.set_constraint(name, value)
+        self.note(number, notes)
+        self.study.tell(number, WORST if score is None else score)
+
+    def note(self, number: int, notes: dict[str, Any]) -> None:
+        """Keep something with a trial that is still open."""
+        trial = self._open(number)
+        for name, value in notes.items():
+            trial.set_user_attr(name, value)
+
+    def looks(self) -> list[float]:
+        """What finished trials scored when they were looked at half-way."""
+        notes = [trial.user_attrs for trial in self.trials() if trial.state.is_finished()]
+        return [float(found["look"]) for found in notes if "look" in found]
+
+    def _open(self, number: int) -> optuna.trial.Trial:
         import optuna
 
         found = next(trial for trial in self.open() if trial.number == number)
-        trial = optuna.trial.Trial(self.study, found._trial_id)  # constraints have no way in by number
-        for name, value in excess.items():
-            if name not in found.constraints:
-                trial.set_constraint(name, value)
-        for name, value in notes.items():
-            trial.set_user_attr(name, value)
-        self.study.tell(number, WORST if score is None else score)
+        return optuna.trial.Trial(self.study, found._trial_id)
 
 
 def _distribution(range_: Range, kind: type) -> optuna.distributions.BaseDistribution:

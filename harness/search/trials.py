@@ -103,6 +103,7 @@ def _studies(recipe: Recipe, contestant: Contestant, model: Part, dataset: Part,
             **{"version": VERSION, "space": {name: repr(range_) for name, range_ in space.items()}},
             **{"stages": [grade.name for grade in made], "number": number, "random": tune.random},
             **{"sampler": tune.sampler, "metric": tune.metric, "limits": dict(tune.limits)},
+            **({"prune_at": tune.prune_at} if tune.prune_at else {}),
         }
         found.append(replace(problem, key=keys.key(keys.plain(what))))
     return found

@@ -22,6 +22,8 @@ from harness.training.engine import Objective, road
 from harness.training.forward import add_head
 from harness.training.rows import grouped, order
 
+CHECKPOINTS = "checkpoints"
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -71,19 +73,19 @@ def train(
         indices = grouped(indices, lengths, job.budget.batch * rows_per_prompt, job.seed("order"))
     given = arguments(job, learning_rate, rows_per_prompt, aligned)
     trainer = _trainer(job, rows, indices, objective, model, tokenizer, given)
-    return run(job, trainer, lambda folder: _save(job, trainer, tokenizer, folder), "policy")
+    return run(job, trainer, lambda folder: _save(job, trainer, tokenizer, folder), "policy", aligned)
 
 
-def run(job: Job, trainer: Any, save: Callable[[Path], None], product: str) -> list[Measurement]:
-    """Run a trainer from its newest whole checkpoint to the end, and keep its product and curves."""
+def run(job: Job, trainer: Any, save: Callable[[Path], None], product: str, aligned: int = 1) -> list[Measurement]:
+    """Run a trainer from its newest whole checkpoint to where the job ends, and keep its product and curves."""
     import torch
     from transformers import PrinterCallback
 
-    folder = job.out / "checkpoints"
+    folder = job.out / CHECKPOINTS
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(_callback(job, save, product, trainer))
+    trainer.add_callback(_callback(job, save, product, trainer, _every(job, aligned)))
     with trainer.accelerator.main_process_first():  # it removes what is not whole
-        resume = checkpoints.newest(folder)
+        resume = checkpoints.newest(folder) or _begun(job, folder)
     if resume:
         trainer.objective.load(resume)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
@@ -95,9 +97,29 @@ def run(job: Job, trainer: Any, save: Callable[[Path], None], product: str) -> l
             shutil.rmtree(job.out / kept.name, ignore_errors=True)
             shutil.copytree(kept, job.out / kept.name)  # a run that is killed here finds it again beside its checkpoint
         write_curves(_history(trainer), job.out / "curves.parquet")
-        shutil.rmtree(folder.rename(job.out / "draft-checkpoints"))  # all of them go at once, or none
+        if not job.until:
+            shutil.rmtree(folder.rename(job.out / "draft-checkpoints"))  # all of them go at once, or none
     trainer.accelerator.wait_for_everyone()
     return _results(trainer)
+
+
+def _begun(job: Job, folder: Path) -> Path | None:
+    """The checkpoint that an earlier part of this training has stopped at, copied here; None where there is no such.
+
+    Raises:
+        HarnessError: the earlier part has left no whole checkpoint.
+    """
+    if "begun" not in job.inputs:
+        return None
+    begun = checkpoints.newest(job.inputs["begun"] / CHECKPOINTS)
+    if begun is None:
+        raise HarnessError(f"{job.inputs['begun']} holds no whole checkpoint to go on from")
+    own, draft = folder / begun.name, folder / f"draft-{begun.name}"
+    if not own.exists():
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.copytree(begun, draft)
+        draft.rename(own)
+    return own
 
 
 def _history(trainer: Any) -> list[dict[str, Any]]:
@@ -135,10 +157,10 @@ def arguments(job: Job, learning_rate: float, rows_per_prompt: int, aligned: int
         raise HarnessError(
             f"{world} processes divide neither the {parts} micro-batches of a step nor budget.micro_batch = {rows}"
         )
-    every = math.lcm(log_every(budget.steps), aligned)
+    every = _every(job, aligned)
     constant = budget.schedule == "constant" and budget.warmup > 0
     return {
-        "output_dir": str(job.out / "checkpoints"),
+        "output_dir": str(job.out / CHECKPOINTS),
         "max_steps": budget.steps,
         "per_device_train_batch_size": rows * rows_per_prompt,
         "gradient_accumulation_steps": parts,
@@ -162,6 +184,11 @@ def arguments(job: Job, learning_rate: float, rows_per_prompt: int, aligned: int
         "disable_tqdm": True,
         "remove_unused_columns": False,
     }
+
+
+def _every(job: Job, aligned: int) -> int:
+    """Steps between two places where a checkpoint can fall: a logged step at which no rollout is half used."""
+    return math.lcm(log_every(job.budget.steps), aligned)
 
 
 def check_room(job: Job, model: PreTrainedModel) -> None:
@@ -235,11 +262,13 @@ def _save(job: Job, trainer: Any, tokenizer: PreTrainedTokenizerBase, folder: Pa
     save_policy(trainer.accelerator.unwrap_model(trainer.model), tokenizer, folder, base)
 
 
-def _callback(job: Job, save: Callable[[Path], None], product: str, trainer: Any) -> TrainerCallback:
+def _callback(job: Job, save: Callable[[Path], None], product: str, trainer: Any, every: int) -> TrainerCallback:
     from transformers import TrainerCallback
 
+    last = max(1, job.until // every) * every if job.until else 0
+
     class Keeper(TrainerCallback):  # type: ignore[misc]  # transformers ships no types that mypy reads here
-        """Seals checkpoints, and keeps the policies of the steps that the job asks for."""
+        """Seals checkpoints, keeps the policies of the steps that the job asks for, and stops where it does."""
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.global_step in job.emit and state.is_world_process_zero:
@@ -249,6 +278,8 @@ def _callback(job: Job, save: Callable[[Path], None], product: str, trainer: Any
                 shutil.rmtree(kept, ignore_errors=True)
                 save(draft)
                 draft.rename(kept)
+            if state.global_step == last:
+                control.should_save = control.should_training_stop = True
             if state.global_step == state.max_steps:
                 control.should_save = False  # the product itself follows at once
 

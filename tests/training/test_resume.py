@@ -87,6 +87,21 @@ def test_a_killed_run_goes_on_from_its_checkpoint(case: dict[str, Any], shelf: P
     finish(case, shelf, out)
 
 
+def test_a_run_in_two_parts_is_the_same(case: dict[str, Any], shelf: Path, tmp_path: Path) -> None:
+    """The first part stops where a checkpoint can fall, and what goes on from there has the weights of a whole run."""
+    one, given, until = case["case"], {**case["given"], "emit": ()}, case["case"].left[1] + 1
+    first, second = tmp_path / "first", tmp_path / "second"
+    spent = tiny.train(one.algorithm, first, shelf, one.knobs, **given, until=until)
+    stop = next(int(item.value) for item in spent if item.metric == "steps")
+    assert stop == (until if "minibatches" not in one.knobs and one.algorithm != "ppo" else until - 1)
+    assert not tiny.same(first / case["product"], case["root"] / "whole" / case["product"])
+    assert tiny.train(one.algorithm, second, shelf, one.knobs, **given, inputs={"begun": first}) == case["spent"]
+    assert tiny.same(second / case["product"], case["root"] / "whole" / case["product"])
+    assert tiny.curves(second).equals(tiny.curves(case["root"] / "whole"))
+    assert not (second / "checkpoints").exists()
+    assert checkpoints.newest(first / "checkpoints") == checkpoint(first, stop)  # it is as it was
+
+
 def test_a_truncated_checkpoint_is_not_loaded(case: dict[str, Any], shelf: Path, tmp_path: Path) -> None:
     out, left = copy(case, tmp_path), case["case"].left
     file = checkpoint(out, left[1]) / "optimizer.pt"

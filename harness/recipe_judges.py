@@ -23,22 +23,47 @@ def read_judges(reader: Reader) -> tuple[JudgePart, ...]:
     """All judges; whatever is wrong with them is noted with the reader's problems."""
     found: list[JudgePart] = []
     for place, given in enumerate(reader.tables("judge")):
-        source, label = given.pop("source", None), given.pop("label", None)
-        owner = reader.plugin("judges", source, reader.located.where("judge", place, "source"))
+        source, label, model = given.pop("source", None), given.pop("label", None), given.get("model")
+        owner: Any = reader.plugin("judges", source, reader.located.where("judge", place, "source"))
         if owner is None:
             continue
         prompts = _prompts(reader, place, given.pop("prompts", 0))
         template = _template(reader, place, given, owner)
         own = {name: given.pop(name) for name in knobs(Asking) if name in given}
         asking = reader.coerce(Asking, f"judge {source}", _checked_key(reader, place, own), "judge", place)
-        values = reader.coerce(owner, f"judge {source}", given, "judge", place)
+        values = reader.coerce(owner, f"judge {source}", _settled(reader, place, given, owner), "judge", place)
         _check(reader, place, str(source), owner, values)
-        where = reader.located.where("judge", place)
-        name = str(label or values.get("model") or source)
-        if any(one.label == name for one in found):
-            reader.problems.add(where, f"[[judge]] '{name}' needs a label of its own: label = \"...\"")
-        found.append(JudgePart(str(source), name, values, asking, template, prompts))
+        part = JudgePart(str(source), str(label or model or source), values, asking, template, prompts)
+        _distinct(reader, place, part, found)
+        found.append(part)
     return tuple(found)
+
+
+def _settled(reader: Reader, place: int, given: dict[str, Any], owner: Any) -> dict[str, Any]:
+    """What a table says as plain knobs."""
+
+    def problem(name: str, message: str) -> None:
+        reader.problems.add(reader.located.where("judge", place, name), f"judge.{name}: {message}")
+
+    settled: dict[str, Any] = owner.settle(given, reader.path.parent, problem)
+    return settled
+
+
+def _distinct(reader: Reader, place: int, part: JudgePart, others: list[JudgePart]) -> None:
+    """Refuse a label, or a judge, that is there before."""
+    where = reader.located.where("judge", place)
+    if any(other.label == part.label for other in others):
+        reader.problems.add(where, f"[[judge]] '{part.label}' needs a label of its own: label = \"...\"")
+    same = next((other.label for other in others if _identity(other) == _identity(part)), part.label)
+    if same != part.label:
+        text = f"[[judge]] '{part.label}' is the same judge as '{same}': it would give the same answers twice"
+        reader.problems.add(where, text)
+
+
+def _identity(part: JudgePart) -> tuple[object, ...]:
+    """What its answers depend on; the defaults are what a knob is where it is not given."""
+    usual = {name: one.default for name, one in knobs(registry.load("judges", part.source)).items()}
+    return part.source, {**usual, **part.knobs}, part.template, part.prompts
 
 
 def _prompts(reader: Reader, place: int, value: Any) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from harness.job import Budget, Job
 from harness.metrics import Measurement
 from harness.models.benchmarks import write_scores
 from harness.models.policy import load_policy, save_policy
+from harness.models.ready import folder_digest
 from harness.models.rendering import prompt_hash, render_prompt
 from harness.plan import Plan
 from harness.plan import make_plan as plan_of
@@ -325,3 +328,126 @@ def test_the_alignment_tax_is_told_by_document(tmp_path):
 def test_a_tighter_margin_shows_nothing_equal(tmp_path):
     table = _benched(tmp_path, {"kto": 0.0}, margin=0.001)
     assert table.loc["kto", "verdict"] == "cannot separate"
+
+
+def answers(folder: Path) -> pd.DataFrame:
+    return pd.read_parquet(folder / "documents.parquet").set_index(["role", "prompt_id"])["response"]
+
+
+def test_lm_evals_own_cache_warmed_by_one_policy_does_not_answer_for_another(policies, tmp_path, monkeypatch):
+    """Its issue 4063: the fault is shown to be there, and not to be ours, with both of its caches warm."""
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    monkeypatch.setenv("LM_HARNESS_CACHE_PATH", str(tmp_path / "requests"))
+    monkeypatch.setattr("lm_eval.caching.cache.PATH", str(tmp_path / "requests"))
+    tasks = own_tasks(tmp_path)
+
+    def theirs(policy: Path, cache: str | None) -> list[Any]:
+        model, tokenizer = load_policy(policy / "policy")
+        found = simple_evaluate(
+            HFLM(pretrained=model, tokenizer=tokenizer, device="cpu", batch_size=32),
+            tasks=["lab_choose_fact"], limit=6, apply_chat_template=True,
+            task_manager=TaskManager(include_path=str(tasks), include_defaults=False),
+            use_cache=cache, cache_requests=True, bootstrap_iters=0,
+        )  # fmt: skip
+        return [sample["resps"] for sample in found["samples"]["lab_choose_fact"]]
+
+    cache = str(tmp_path / "answers")
+    first = theirs(policies[0], cache)
+    assert theirs(policies[1], cache) == first, "lm-eval has mended its cache: this test is no longer needed"
+    assert theirs(policies[1], None) != first
+    given = {"tasks": ["lab_choose_fact"], "limit": 6}
+    for number, policy in enumerate(policies):
+        asked(policy, tmp_path / f"warm-{number}", **given)
+    own, other = (answers(tmp_path / f"warm-{number}") for number in range(2))
+    assert (own != other).all()
+
+
+def test_stages_of_one_results_folder_have_their_own_answers(tmp_path, policies, monkeypatch):
+    """Two policies under their keys, one after the other in one process: each stage's record holds its own."""
+    from harness import stages
+    from harness.execute import execute
+
+    monkeypatch.setattr(stages, "trained_on", lambda stage, only=None: {})
+    store, made = Store(tmp_path), []
+    for number, policy in enumerate(policies):
+        train = Train({}, algorithm={"name": "pretrain", "version": 1, "knobs": {}}, dataset=None, split="", budget={},
+                      seed=f"pretrain-{number}")  # fmt: skip
+        shutil.copytree(policy, store.prepare(train), dirs_exist_ok=True)
+        store.finish(train.name, {"files": store.outputs(train.name), "measurements": []})
+        made.append(from_spec(bench(limit=6).spec, {"policy": train}))
+        store.prepare(made[-1])
+        assert execute(tmp_path / made[-1].name).status == "done"
+    one, other = (answers(tmp_path / stage.name) for stage in made)
+    assert made[0].name != made[1].name
+    assert (one != other)["lab_choose_fact"].all()
+
+
+GROUP = {"group": "facts", "task": ["lab_choose_fact", "lab_say_fact"],
+         "aggregate_metric_list": [{"metric": "acc", "weight_by_size": True}]}  # fmt: skip
+
+
+def test_a_group_of_a_folder_with_examples_and_a_limit(policies, tmp_path):
+    folder = own_tasks(tmp_path)
+    (folder / "facts.yaml").write_text(json.dumps(GROUP, indent=1))
+    plan = recipe(tmp_path, 'tasks = ["facts"]\nfolder = "mine"\nshots = 2\nlimit = 3')
+    stage = next(iter(benches(plan).values()))
+    assert (stage.tasks, stage.shots, stage.limit) == (["facts"], 2, 3)
+    (tmp_path / "out").mkdir()
+    write_scores(tmp_path / "out", policies[0], None, {}, stage)
+    table = pd.read_parquet(tmp_path / "out" / "scores.parquet")
+    assert table.groupby("role", observed=True)["prompt_id"].nunique().to_dict() == dict.fromkeys(GROUP["task"], 3)
+    _, tokenizer = load_policy(policies[0] / "policy")
+    documents = pd.read_parquet(tmp_path / "out" / "documents.parquet")
+    truths = {document["prompt"]: document["truth"] for document in documents_of(tmp_path)}
+    for prompt in documents["prompt"]:
+        turns = re.findall(r"<(user|assistant)> (.*?) (?:</s>|$)", prompt)
+        assert [role for role, _ in turns] == ["user", "assistant"] * 2 + ["user"]
+        assert [truths[turns[i][1]] for i in (0, 2)] == [turns[i][1] for i in (1, 3)], "examples are answered rightly"
+        messages = [{"role": role, "content": text} for role, text in turns]
+        assert prompt_hash(render_prompt(tokenizer, messages)) in set(table["prompt_hash"])
+
+
+def hub_task(folder: Path, **given: Any) -> Path:
+    folder.mkdir()
+    task = {"task": "far", "dataset_path": "owner/not-there", "test_split": "test", "doc_to_text": "{{q}}",
+            "doc_to_target": "{{a}}", "output_type": "generate_until",
+            "metric_list": [{"metric": "exact_match"}]}  # fmt: skip
+    (folder / "far.yaml").write_text(json.dumps({**task, **given}))
+    return folder
+
+
+def from_folder(folder: Path, **given: Any) -> Bench:
+    where = {"path": str(folder), "sha256": folder_digest(folder)}
+    return bench(**{"source": None, "tasks": ["far"], **where, **given})
+
+
+def test_documents_that_the_hub_does_not_give_are_one_message(policies, tmp_path, monkeypatch):
+    """Where there is no network, as on a compute node."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    with pytest.raises(HarnessError) as error:
+        write_scores(tmp_path, policies[0], None, {}, from_folder(hub_task(tmp_path / "far")))
+    said = str(error.value)
+    assert said.startswith("the documents of far cannot be had: ")
+    assert "owner/not-there" in said
+    assert "hub: is there a network, or have they been fetched before" in said
+    assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("task", "stage", "said"),
+    [
+        ({"num_fewshot": 0}, {"shots": 2}, "task 'far' is asked without examples by its authors' rule"),
+        ({"unsafe_code": True}, {}, "task 'far' runs code that the model writes"),
+    ],
+)
+def test_what_a_task_forbids_is_one_message(policies, tmp_path, task, stage, said):
+    data = tmp_path / "far.jsonl"
+    data.write_text('{"q": "the farm .", "a": "x"}\n')
+    local = {"dataset_path": "json", "dataset_kwargs": {"data_files": {"test": str(data)}}}
+    folder = hub_task(tmp_path / "far", **local, **task)
+    with pytest.raises(HarnessError, match=re.escape(said)):
+        write_scores(tmp_path, policies[0], None, {}, from_folder(folder, **stage))

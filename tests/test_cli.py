@@ -75,21 +75,23 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess
     return folder, harness("run", "tiny.toml", "--set", "launch.workers=2", cwd=folder)
 
 
+@pytest.fixture(scope="module")
+def one_inline(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> Path:
+    """Results of the same comparison's first replicate, made anew in the driver's own process."""
+    folder, _ = finished
+    text = TINY.replace('name = "tiny"', 'name = "one"').replace("cates = 2", "cates = 1")
+    (folder / "one.toml").write_text(f"{text}\n[launch]\nworkers = 1\n")
+    done = harness("run", "one.toml", "--set", "launch.executor=inline", "--results", "inline", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder / "inline"
+
+
 def test_run_goes_the_whole_way(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, done = finished
     assert done.returncode == 0, done.stderr
     assert "Report: reports/tiny/report.html" in done.stdout
     assert (folder / "reports" / "tiny" / "report.html").stat().st_size > 100_000
     assert "stages ran" in done.stderr
-
-
-def test_the_second_run_has_nothing_to_do(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
-    folder, _ = finished
-    again = harness("run", "tiny.toml", "--json", cwd=folder)
-    assert again.returncode == 0, again.stderr
-    found = json.loads(again.stdout)
-    assert found["ran"] == []
-    assert found["reused"] == json.loads(harness("plan", "tiny.toml", "--json", cwd=folder).stdout)["total"]
 
 
 def test_the_plan_counts_what_ran(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
@@ -104,15 +106,17 @@ def test_status_reads_the_disk(finished: tuple[Path, subprocess.CompletedProcess
     assert found["done"] == found["total"]
 
 
-def test_inline_and_local_give_the_same_bits(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+def test_inline_and_local_give_the_same_bits(
+    finished: tuple[Path, subprocess.CompletedProcess[str]], one_inline: Path
+) -> None:
     folder, _ = finished
-    done = harness("run", "tiny.toml", "--set", "launch.executor=inline", "--results", "inline", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    for record in sorted((folder / "results").glob("*/record.json")):
-        one, other = (
-            json.loads((folder / name / record.parent.name / "record.json").read_text())
-            for name in ("results", "inline")
-        )
+    shared = [
+        record for record in one_inline.glob("*/record.json") if (folder / "results" / record.parent.name).exists()
+    ]
+    assert {"train", "reference", "sample", "grade", "audit"} == {one.parent.name.split("-")[0] for one in shared}
+    for record in shared:
+        one, other = (json.loads((root / record.parent.name / "record.json").read_text())
+                      for root in (folder / "results", one_inline))  # fmt: skip
         assert one["measurements"] == other["measurements"]
         weights = {file: seen["sha256"] for file, seen in one["files"].items() if file.endswith(".safetensors")}
         assert weights == {
@@ -143,21 +147,20 @@ def test_a_stage_runs_by_hand(finished: tuple[Path, subprocess.CompletedProcess[
     assert (stage / "samples.parquet").read_bytes() == before
 
 
-def test_a_published_comparison_is_reproduced_to_the_last_digit(
-    finished: tuple[Path, subprocess.CompletedProcess[str]],
-) -> None:
-    folder, _ = finished
-    assert harness("publish", "tiny.toml", cwd=folder).returncode == 0
-    home = folder / "results" / "published" / "tiny"
+def test_a_published_comparison_is_reproduced_to_the_last_digit(one_inline: Path) -> None:
+    """What the driver's own process made, a worker makes again."""
+    folder = one_inline.parent
+    assert harness("publish", "one.toml", "--results", "inline", cwd=folder).returncode == 0
+    home = one_inline / "published" / "one"
     assert not list(home.rglob("*.safetensors")), "no weights"
-    again = harness("reproduce", "tiny", "--into", "again", cwd=folder)
+    again = harness("reproduce", "one", "--results", "inline", "--into", "again", cwd=folder)
     assert again.returncode == 0, again.stderr
     assert " 0 differ" in again.stdout
     elsewhere = folder / "elsewhere" / "published"
     elsewhere.mkdir(parents=True)
-    home.rename(elsewhere / "tiny")
-    clone = harness("run", "tiny.toml", "--results", "elsewhere", "--json", cwd=folder)
-    assert json.loads(clone.stdout)["ran"] == [], "for whoever has it, it counts as done"
+    home.rename(elsewhere / "one")
+    clone = json.loads(harness("plan", "one.toml", "--results", "elsewhere", "--json", cwd=folder).stdout)
+    assert clone["done"] == clone["total"], "for whoever has it, it counts as done"
     assert not list((folder / "elsewhere").glob("train-*"))
 
 
@@ -170,7 +173,18 @@ def test_clean_shows_first_and_the_report_still_builds(finished: tuple[Path, sub
     assert "freed" in harness("clean", "tiny.toml", "--yes", cwd=folder).stdout
     assert not list((folder / "results").glob("train-*/policy"))
     assert harness("report", "tiny.toml", cwd=folder).returncode == 0
-    assert json.loads(harness("run", "tiny.toml", "--json", cwd=folder).stdout)["ran"] == []
+
+
+def test_the_second_run_has_nothing_to_do_though_weights_are_gone(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, _ = finished
+    assert not list((folder / "results").glob("train-*/policy")), "they were cleaned away"
+    again = harness("run", "tiny.toml", "--json", cwd=folder)
+    assert again.returncode == 0, again.stderr
+    found = json.loads(again.stdout)
+    assert found["ran"] == []
+    assert found["reused"] == json.loads(harness("plan", "tiny.toml", "--json", cwd=folder).stdout)["total"]
 
 
 def test_a_mistake_prints_no_traceback(tmp_path: Path) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
+from small import WORDS, SmallData
 
 from harness.data.lab import Lab
 from harness.errors import HarnessError
@@ -23,14 +26,18 @@ from harness.execute import execute
 from harness.judges import judge_spec
 from harness.judges._words import FOLDER, read_template, render, verdict
 from harness.judges._work import combine
+from harness.metrics._grade import write_scores
+from harness.models.policy import load_policy, save_policy
 from harness.plan import make_plan
 from harness.recipe import read_recipe
 from harness.records import read
+from harness.records.shelf import judged
 from harness.report import build
 from harness.report.judges import judges_sheet
 from harness.report.standings import compare
-from harness.stages import Judge, Sample, Train, algorithm_spec, dataset_spec
+from harness.stages import Judge, Sample, Train, algorithm_spec, dataset_spec, walk
 from harness.store import Store
+from harness.training.scratch import new_model, new_tokenizer
 
 KNOBS = {"evaluation": 6}
 PROMPTS = Lab(**KNOBS).rows("prompts", "test")
@@ -387,3 +394,177 @@ def test_the_report_shows_win_rates_and_flags_a_biased_judge(tmp_path: Path) -> 
     assert (biased["win"], biased["inconsistent"], biased["flagged"]) == (0.5, 1.0, True)
     build(plan, store, tmp_path / "report")
     assert "Do not rely on rule" in (tmp_path / "report" / "report.md").read_text()
+
+
+class Talk(SmallData):
+    """The small world's words, and the verdicts."""
+
+    def vocabulary(self) -> list[str]:
+        return [*WORDS, "[[A]]", "[[B]]", "[[C]]"]
+
+
+TEMPLATE = "{prompt} \n {first} \n {second}"
+
+
+def chat_model(folder: Path, kind: str, **config: Any) -> Path:
+    """A tiny chat model. `first` always says [[A]]; `any` weighs all that it reads, and says a verdict in any case."""
+    tokenizer = new_tokenizer(Talk())
+    model = new_model(tokenizer, hidden=16, layers=2, heads=2, seed=1, precision="float32").eval()
+    model.config.tie_word_embeddings = False
+    words, said = model.get_input_embeddings().weight, torch.zeros(len(tokenizer), 16)
+    with torch.no_grad():
+        words.mul_(30)
+        a, b, c, asked = (tokenizer.convert_tokens_to_ids(word) for word in ("[[A]]", "[[B]]", "[[C]]", "<assistant>"))
+        if kind == "first":
+            for layer in model.model.layers:
+                layer.self_attn.o_proj.weight.zero_()
+                layer.mlp.down_proj.weight.zero_()
+            said[a], said[tokenizer.eos_token_id] = words[asked], words[a]
+        else:
+            words[: asked + 1] = 0  # of special and unknown words: what it says comes from the responses
+            for weights in model.model.layers.parameters():
+                weights.mul_(15 if weights.dim() > 1 else 1)
+            said[a], said[c] = torch.randn(2, 16, generator=torch.Generator().manual_seed(3))
+            said[b] = -said[a]  # one of the two is above 0, which all other words get
+        model.lm_head.weight = torch.nn.Parameter(said)
+    for name, value in config.items():
+        setattr(model.config, name, value)
+    save_policy(model, tokenizer, folder)
+    return folder
+
+
+def local_stage(tmp_path: Path, **given: Any) -> Judge:
+    (tmp_path / "t.txt").write_text(TEMPLATE)
+    knobs = "".join(f"{name} = {json.dumps(value)}\n" for name, value in {"max_tokens": 2, **given}.items())
+    path = tmp_path / "r.toml"
+    path.write_text(f'{RECIPE}[[judge]]\nsource = "local"\nmodel = "judge"\ntemplate = "t.txt"\n{knobs}')
+    (part,) = read_recipe(path).judges
+    own = {"judge": judge_spec("local", dict(part.knobs)), "template": part.template, "asking": dict(part.asking)}
+    return replace(stage_of("rule"), **own)
+
+
+WORDY = ["w1 w2 w3 w4", "w5", "same", "w6 w7", "w8 w9 w1", "w2"]
+OTHERS = ["w3", "w4 w5 w6", "same", "w9", "w1", "w7 w8 w2"]
+
+
+def test_a_local_model_answers_as_it_does_by_itself(tmp_path: Path) -> None:
+    """Against transformers' own greedy `generate`, one question at a time, without padding."""
+    chat_model(tmp_path / "judge", "any")
+    stage = local_stage(tmp_path, batch=4)
+    outcome = run(tmp_path / "results", stage, WORDY, OTHERS)
+    assert outcome.status == "done", outcome.error
+    model, tokenizer = load_policy(tmp_path / "judge")
+    words: dict[tuple[str, str], str] = {}
+    for row in pq.read_table(tmp_path / "results" / stage.name / "answers.parquet").to_pylist():
+        asked = tokenizer.apply_chat_template(
+            [{"role": "user", "content": row["text"]}], add_generation_prompt=True, return_tensors="pt"
+        )
+        whole = model.generate(**asked, do_sample=False, max_new_tokens=2, pad_token_id=tokenizer.pad_token_id)
+        said = tokenizer.decode(whole[0, asked["input_ids"].shape[1] :], skip_special_tokens=True)
+        assert row["answer"] == said
+        words[row["first"], row["second"]] = {"A": "first", "B": "second", "C": "tie"}[re.findall(r"[ABC]", said)[-1]]
+    assert len(set(words.values())) > 1, "it does not always say the same"
+    turned = {"first": "second", "second": "first", "tie": "tie"}
+    expected = []
+    for own, other in zip(WORDY, OTHERS, strict=True):
+        forward, backward = words.get((own, other), "tie"), words.get((other, own), "tie")
+        agreed = forward == turned[backward]
+        expected.append({"first": 1.0, "second": 0.0, "tie": 0.5}[forward] if agreed else 0.5)
+    assert scores(tmp_path / "results", stage) == expected
+
+
+def test_a_local_judge_that_names_the_first_shown_is_flagged(tmp_path: Path) -> None:
+    """Acceptance: from a model's weights to the warning in the report."""
+    chat_model(tmp_path / "judge", "first")
+    stage = local_stage(tmp_path)
+    store = Store(tmp_path / "results")
+    assert run(store.root, stage, WORDY, OTHERS).status == "done"
+    assert scores(store.root, stage) == [0.5] * 6
+    assert scores(store.root, stage, "judge_inconsistent") == [1, 1, 0, 1, 1, 1]
+    plan = make_plan(read_recipe(tmp_path / "r.toml"))
+    judges = [cell.judges["judge"] for cell in plan.cells if cell.judges]
+    for own in judges:
+        shutil.copytree(store.root / stage.name, store.prepare(own), dirs_exist_ok=True,
+                        ignore=shutil.ignore_patterns("spec.json"))  # fmt: skip
+    build(plan, store, tmp_path / "report")
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "Do not rely on judge: what it says depends on which response stands first." in text
+
+
+def test_a_local_judge_is_known_by_its_weights(tmp_path: Path) -> None:
+    chat_model(tmp_path / "judge", "first")
+    one = local_stage(tmp_path)
+    assert local_stage(tmp_path, batch=2).name == one.name, "how it is asked is in no key"
+    assert local_stage(tmp_path, max_tokens=5).name != one.name
+    assert str(tmp_path) not in json.dumps(one.spec)
+    chat_model(tmp_path / "judge", "any")
+    assert local_stage(tmp_path).name != one.name, "other weights under the same name"
+    outcome = run(tmp_path / "results", one, WORDY, OTHERS)
+    assert outcome.cause == "bad data"
+    assert "has changed since the stage was planned" in outcome.error
+
+
+def test_what_a_local_judge_cannot_do_has_one_message(tmp_path: Path) -> None:
+    chat_model(tmp_path / "judge", "first", max_position_embeddings=8)
+    long = run(tmp_path / "a", local_stage(tmp_path), WORDY, OTHERS)
+    assert re.search(r"reads 8 tokens; \d+ of 10 questions with max_tokens = 2 are longer, the longest \d+", long.error)
+    (tmp_path / "judge" / "chat_template.jinja").unlink()
+    assert "no chat template" in run(tmp_path / "b", local_stage(tmp_path), WORDY, OTHERS).error
+    (tmp_path / "judge" / "config.json").unlink()
+    with pytest.raises(HarnessError, match=r"r.toml:\d+: judge.model: folder judge has no config.json"):
+        local_stage(tmp_path)
+
+
+def test_a_padding_token_that_is_the_end_token_is_no_trouble_for_a_judge(tmp_path: Path) -> None:
+    """As SmolLM2 has it: questions of different lengths are padded, and a judge learns nothing from it."""
+    model, tokenizer = load_policy(chat_model(tmp_path / "judge", "any"))
+    stage = local_stage(tmp_path)
+    run(tmp_path / "a", stage, WORDY, OTHERS)
+    tokenizer.pad_token = tokenizer.eos_token
+    save_policy(model, tokenizer, tmp_path / "judge")
+    other = local_stage(tmp_path)
+    assert other.name != stage.name
+    assert run(tmp_path / "b", other, WORDY, OTHERS).status == "done"
+    assert scores(tmp_path / "b", other) == scores(tmp_path / "a", stage)
+
+
+def test_two_names_for_one_judge_are_refused(tmp_path: Path) -> None:
+    same = '[[judge]]\nsource = "endpoint"\nurl = "http://x/v1"\nmodel = "m"\n'
+    (tmp_path / "r.toml").write_text(f'{RECIPE}{same}{same}label = "b"\ntemperature = 0\nparallel = 9\n')
+    with pytest.raises(HarnessError, match=r"r.toml:9: \[\[judge\]\] 'b' is the same judge as 'm'"):
+        read_recipe(tmp_path / "r.toml")
+    (tmp_path / "r.toml").write_text(f'{RECIPE}{same}{same}label = "b"\ntemperature = 0.5\n')
+    assert [part.label for part in read_recipe(tmp_path / "r.toml").judges] == ["m", "b"]
+
+
+def test_what_judging_costs_and_loses_is_the_contestants(tmp_path: Path) -> None:
+    """Its seconds with the evaluation's, failed attempts too; its failure among the gaps, and no failed run."""
+    (tmp_path / "r.toml").write_text(RECIPE + '[[judge]]\nsource = "rule"\n')
+    plan, store = make_plan(read_recipe(tmp_path / "r.toml")), Store(tmp_path / "results")
+    for cell in plan.cells:
+        for stage in (*walk(list(cell.samples[None].inputs.values())), *judged(cell, None)):
+            write_scores(store.prepare(stage) / "scores.parquet", [])
+            store.finish(stage.name, {"files": {}, "measurements": [], "made_by": {}, "cost": COST, "seconds": 1.0})
+    own = {cell.replicate: cell.judges["rule"] for cell in plan.cells if cell.judges}
+    store.prepare(own[0])
+    cost = {**COST, "device_seconds": 5.0}
+    lost = {"failed_device_seconds": 7.0}
+    store.finish(own[0].name, {"files": {}, "measurements": [], "cost": cost, "seconds": 5.0, **lost})
+    write_scores(store.root / own[0].name / "scores.parquet", [])
+    store.prepare(own[1])
+    store.fail(own[1].name, {"cause": "network", "error": "no answer", "hint": "", "cost": {"device_seconds": 3.0}})
+    tables = read(plan, store)
+    spent = tables.spent[tables.spent["part"] == "evaluation"].set_index(["contestant", "replicate"])["device_seconds"]
+    alone = len(judged(next(cell for cell in plan.cells if cell.contestant == "dpo"), None))
+    assert (spent["dpo", 0], spent["dpo", 1]) == (alone + 12, alone + 3)
+    (gap,) = tables.no_judgments.to_dict("records")
+    assert (gap["judge"], gap["replicate"], gap["status"], gap["cause"]) == ("rule", 1, "failed", "network")
+    assert tables.gaps.empty, "the run itself has its scores"
+    assert set(tables.costs[tables.costs["kind"] == "judge"]["used_by"]) == {1}
+    (standing,) = (row for one in compare(plan, tables) for row in one.standings if row.name == "dpo")
+    assert (standing.done, standing.failed) == (2, 0)
+    assert "judge rule: 1 run failed: network" in standing.gap
+    build(plan, store, tmp_path / "report")
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "Of runs with scores: 1 run without judge rule (failed)." in text
+    assert "1 run failed (network): no answer" in text

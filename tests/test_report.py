@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,7 +19,8 @@ from synthetic import World, fail, fill, make_cells, make_plan
 import harness.registry as registry
 from harness.plan import Cell, Plan
 from harness.records import read
-from harness.report import build
+from harness.report import Answer, build
+from harness.report.compare import Comparison
 from harness.report.page import drawn, script_json
 from harness.report.sections import make_page
 from harness.report.sheet import GAP, interval, number
@@ -73,6 +76,56 @@ def comparison(root: Path, world: World = WORLD, replicates: int = 4, **more: An
     return make_plan(cells, replicates, **more), Store(root)
 
 
+def usual(root: Path) -> tuple[Plan, Store]:
+    return comparison(root)
+
+
+def two_seeds(root: Path) -> tuple[Plan, Store]:
+    return comparison(root, replicates=2)
+
+
+def gappy(root: Path) -> tuple[Plan, Store]:
+    return comparison(root, skip={("kto", 3)}, cells={"steps": (20,)})
+
+
+def one_waits(root: Path) -> tuple[Plan, Store]:
+    return comparison(root, skip={("kto", 3)})
+
+
+State = Callable[[Path], tuple[Plan, Store]]
+
+
+class Shared:
+    """Comparisons that no test changes: each is made, compared and built once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.made = cache(self._made)
+        self.compared = cache(self._compared)
+        self.built = cache(self._built)
+
+    def _made(self, state: State) -> tuple[Plan, Store]:
+        return state(self.root / state.__name__ / "results")
+
+    def _compared(self, state: State) -> list[Comparison]:
+        plan, store = self.made(state)
+        return compare(plan, read(plan, store))
+
+    def _built(self, state: State) -> Answer:
+        return build(*self.made(state), self.out(state))
+
+    def out(self, state: State) -> Path:
+        return self.root / state.__name__ / "out"
+
+    def standings(self, state: State) -> dict[str, Any]:
+        return {row.name: row for row in self.compared(state)[0].standings}
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Shared:
+    return Shared(tmp_path_factory.mktemp("shared"))
+
+
 def standings(plan: Plan, store: Store) -> dict[str, Any]:
     return {row.name: row for row in compare(plan, read(plan, store))[0].standings}
 
@@ -95,10 +148,10 @@ def raw_scores(store: Store, plan: Plan, contestant: str, role: str = "gold") ->
 # ---- numbers
 
 
-def test_gain_and_win_rate_are_what_they_say_by_hand(tmp_path: Path) -> None:
-    plan, store = comparison(tmp_path)
+def test_gain_and_win_rate_are_what_they_say_by_hand(shared: Shared) -> None:
+    plan, store = shared.made(usual)
     start, dpo = raw_scores(store, plan, "sft"), raw_scores(store, plan, "dpo")
-    row = standings(plan, store)["dpo"]
+    row = shared.standings(usual)["dpo"]
     assert row.estimates["gold"].value == pytest.approx((dpo.mean() - start.mean()) / start.std())
     pairs = dpo[:, :, :, None] - start[:, :, None, :]
     assert row.estimates["soft_win"].value == pytest.approx((1 / (1 + np.exp(-pairs))).mean())
@@ -107,8 +160,8 @@ def test_gain_and_win_rate_are_what_they_say_by_hand(tmp_path: Path) -> None:
     assert list(row.gain_by_seed.values()) == pytest.approx(list(by_seed))
 
 
-def test_verdicts_find_what_was_planted_and_nothing_else(tmp_path: Path) -> None:
-    found = standings(*comparison(tmp_path))
+def test_verdicts_find_what_was_planted_and_nothing_else(shared: Shared) -> None:
+    found = shared.standings(usual)
     assert {name: row.verdict for name, row in found.items()} == {
         **{"dpo": "better", "ipo": "better", "cpo": "worse", "kto": "cannot separate", "sft": ""}
     }
@@ -185,8 +238,8 @@ def test_totals_count_each_stage_once_and_failed_attempts_too(tmp_path: Path) ->
     assert (totals["stages"]["train pretrain"], totals["stages"]["train sft"]) == (2, 4)
 
 
-def test_the_matrix_turns_sign_and_mark(tmp_path: Path) -> None:
-    page = parsed(build(*comparison(tmp_path), tmp_path / "out").path)
+def test_the_matrix_turns_sign_and_mark(shared: Shared) -> None:
+    page = parsed(shared.built(usual).path)
     head, *body = page.tables["table-matrix"]
     cell = {(row[0], name): text for row in body for name, text in zip(head, row, strict=True)}
     assert cell["dpo", "cpo"].endswith("▲")
@@ -214,17 +267,15 @@ def test_a_lone_winner_is_named_only_among_those_with_scores(tmp_path: Path) -> 
     )
 
 
-def test_equal_contestants_are_never_told_apart_by_their_raw_means(tmp_path: Path) -> None:
-    plan, store = comparison(tmp_path)
-    first = build(plan, store, tmp_path / "out").text.splitlines()[0]
+def test_equal_contestants_are_never_told_apart_by_their_raw_means(shared: Shared) -> None:
+    first = shared.built(usual).text.splitlines()[0]
     assert "dpo" in first
     assert "ipo" in first
     assert "do not say which of them is best" in first
 
 
-def test_the_answer_names_better_worse_undecided_and_what_would_help(tmp_path: Path) -> None:
-    plan, store = comparison(tmp_path)
-    lines = build(plan, store, tmp_path / "out").text.splitlines()
+def test_the_answer_names_better_worse_undecided_and_what_would_help(shared: Shared) -> None:
+    lines = shared.built(usual).text.splitlines()
     assert any(line.startswith("Better than the start (sft)") and "dpo +" in line for line in lines)
     assert any(line.startswith("Worse than the start") and "cpo −" in line for line in lines)
     assert any("Cannot be separated from the start: kto." in line and "more seed" in line for line in lines)
@@ -318,48 +369,43 @@ STATES = (
 
 
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.__name__)
-def test_a_report_of_any_state_is_whole_and_holds_no_nan(state: Any, tmp_path: Path) -> None:
-    plan, store = state(tmp_path / "results")
-    answer = build(plan, store, tmp_path / "out")
+def test_a_report_of_any_state_is_whole_and_holds_no_nan(state: State, shared: Shared) -> None:
+    answer, out = shared.built(state), shared.out(state)
     assert answer.text.strip()
     page = parsed(answer.path)
     assert {"runs", "gaps", "totals", "dictionary"} <= {name.removeprefix("table-") for name in page.tables}
-    for text in (answer.text, (tmp_path / "out/report.md").read_text(), str(page.tables)):
+    for text in (answer.text, (out / "report.md").read_text(), str(page.tables)):
         assert not re.search(r"\b(nan|NaN|None|<NA>|inf)\b", text)
-    for path in (tmp_path / "out/tables").glob("*.parquet"):
+    for path in (out / "tables").glob("*.parquet"):
         table = pq.read_table(path)
         numbers = [column for column in table.columns if pa.types.is_floating(column.type)]
         assert not any(np.isnan(column.drop_null().to_numpy()).any() for column in numbers), path.name
 
 
-def test_one_seed_gives_numbers_without_intervals_and_says_why(tmp_path: Path) -> None:
-    plan, store = one_seed(tmp_path)
-    row = standings(plan, store)["dpo"]
+def test_one_seed_gives_numbers_without_intervals_and_says_why(shared: Shared) -> None:
+    row = shared.standings(one_seed)["dpo"]
     assert row.estimates["gold"].low is None
     assert "at least two seeds" in row.gap
-    assert build(plan, store, tmp_path / "out").text.startswith("No verdict yet")
+    assert shared.built(one_seed).text.startswith("No verdict yet")
 
 
-def test_without_the_start_there_is_no_gain_and_a_reason(tmp_path: Path) -> None:
-    plan, store = start_is_missing(tmp_path)
-    row = standings(plan, store)["dpo"]
+def test_without_the_start_there_is_no_gain_and_a_reason(shared: Shared) -> None:
+    row = shared.standings(start_is_missing)["dpo"]
     assert "gold" not in row.estimates
     assert "the start (sft) has no gold scores yet" in row.gap
     assert row.estimates["length"].value > 0
 
 
-def test_a_contestant_whose_runs_all_failed_gets_no_verdict(tmp_path: Path) -> None:
-    plan, store = all_failed(tmp_path)
-    row = standings(plan, store)["dpo"]
+def test_a_contestant_whose_runs_all_failed_gets_no_verdict(shared: Shared) -> None:
+    row = shared.standings(all_failed)["dpo"]
     assert (row.verdict, row.in_top_set, row.failed) == ("", False, 2)
     assert "2 runs failed: bug" in row.gap
 
 
-def test_settings_are_reported_apart(tmp_path: Path) -> None:
-    plan, store = two_settings(tmp_path)
-    text = build(plan, store, tmp_path / "out").text
+def test_settings_are_reported_apart(shared: Shared) -> None:
+    text = shared.built(two_settings).text
     assert text.count("top set is dpo and ipo") + text.count("top set is ipo and dpo") == 2
-    main = pd.read_parquet(tmp_path / "out/tables/main.parquet")
+    main = pd.read_parquet(shared.out(two_settings) / "tables/main.parquet")
     assert list(main["setting"].unique()) == ["small · lab · sft", "large · lab · sft"]
     assert len(main) == 2 * 5
 
@@ -367,14 +413,12 @@ def test_settings_are_reported_apart(tmp_path: Path) -> None:
 # ---- formats
 
 
-def test_html_markdown_csv_and_parquet_hold_the_same_numbers(tmp_path: Path) -> None:
-    plan, store = comparison(tmp_path, skip={("kto", 3)})
-    answer = build(plan, store, tmp_path / "out")
-    page = parsed(answer.path)
-    texts = (tmp_path / "out/report.md").read_text()
+def test_html_markdown_csv_and_parquet_hold_the_same_numbers(shared: Shared) -> None:
+    page, out = parsed(shared.built(one_waits).path), shared.out(one_waits)
+    texts = (out / "report.md").read_text()
     shown = {row[0].removesuffix(" ●"): row for row in page.tables["table-main-0"][1:]}
     for read_twin in ("csv", "parquet"):
-        twin = {"csv": pd.read_csv, "parquet": pd.read_parquet}[read_twin](tmp_path / f"out/tables/main.{read_twin}")
+        twin = {"csv": pd.read_csv, "parquet": pd.read_parquet}[read_twin](out / f"tables/main.{read_twin}")
         assert len(twin) == len(shown) == 5
         for row in twin.to_dict("records"):
             low, high = (None if pd.isna(row[f"gold_{end}"]) else row[f"gold_{end}"] for end in ("low", "high"))
@@ -387,10 +431,9 @@ def test_html_markdown_csv_and_parquet_hold_the_same_numbers(tmp_path: Path) -> 
             assert row in in_markdown
 
 
-def test_csv_and_parquet_are_twins_and_every_column_is_explained(tmp_path: Path) -> None:
-    plan, store = comparison(tmp_path, skip={("kto", 3)})
-    build(plan, store, tmp_path / "out")
-    folder = tmp_path / "out/tables"
+def test_csv_and_parquet_are_twins_and_every_column_is_explained(shared: Shared) -> None:
+    shared.built(one_waits)
+    folder = shared.out(one_waits) / "tables"
     words = pd.read_csv(folder / "dictionary.csv")
     names = sorted(path.stem for path in folder.glob("*.csv"))
     assert names == sorted(path.stem for path in folder.glob("*.parquet"))
@@ -405,11 +448,11 @@ def test_csv_and_parquet_are_twins_and_every_column_is_explained(tmp_path: Path)
     assert words["meaning"].str.len().min() > 3
 
 
-def test_the_prompt_table_gives_the_gain_again(tmp_path: Path) -> None:
-    plan, store = comparison(tmp_path)
-    build(plan, store, tmp_path / "out")
-    means = pd.read_csv(tmp_path / "out/tables/prompts.csv").groupby("contestant")["gold"].mean()
-    main = pd.read_csv(tmp_path / "out/tables/main.csv").set_index("contestant")["gold"]
+def test_the_prompt_table_gives_the_gain_again(shared: Shared) -> None:
+    shared.built(usual)
+    tables = shared.out(usual) / "tables"
+    means = pd.read_csv(tables / "prompts.csv").groupby("contestant")["gold"].mean()
+    main = pd.read_csv(tables / "main.csv").set_index("contestant")["gold"]
     assert (means - means["sft"]).to_dict() == pytest.approx(main.to_dict(), abs=1e-12)
 
 
@@ -427,9 +470,8 @@ def test_what_a_model_wrote_cannot_become_markup(tmp_path: Path) -> None:
     assert "</script" not in script_json({"a": "</script>"})
 
 
-def test_the_page_asks_for_nothing_and_says_so(tmp_path: Path) -> None:
-    plan, store = comparison(tmp_path, replicates=2)
-    html = build(plan, store, tmp_path / "out").path.read_text()
+def test_the_page_asks_for_nothing_and_says_so(shared: Shared) -> None:
+    html = shared.built(two_seeds).path.read_text()
     outside = re.sub(r"<script>.*?</script>", "", html, flags=re.DOTALL)
     assert "default-src 'none'" in outside
     assert not re.search(r"""(?:src|href)=["']?(?:https?:)?//""", outside)
@@ -437,23 +479,22 @@ def test_the_page_asks_for_nothing_and_says_so(tmp_path: Path) -> None:
     assert len(html) < 5_000_000
 
 
-def test_equal_records_give_an_equal_report(tmp_path: Path) -> None:
-    plan, store = comparison(tmp_path, replicates=2)
-    first, second = (build(plan, store, tmp_path / name) for name in ("a", "b"))
+def test_equal_records_give_an_equal_report(shared: Shared, tmp_path: Path) -> None:
+    first, second = shared.built(two_seeds), build(*shared.made(two_seeds), tmp_path / "b")
     assert first.text == second.text
-    for path in sorted((tmp_path / "a").rglob("*.*")):
-        assert path.read_bytes() == (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_bytes(), path.name
+    out = shared.out(two_seeds)
+    for path in sorted(out.rglob("*.*")):
+        assert path.read_bytes() == (tmp_path / "b" / path.relative_to(out)).read_bytes(), path.name
 
 
 # ---- figures
 
 
 @pytest.mark.parametrize("name", registry.names("report/figures"))
-def test_each_figure_answers_a_question_on_full_and_gappy_tables(name: str, tmp_path: Path) -> None:
+def test_each_figure_answers_a_question_on_full_and_gappy_tables(name: str, shared: Shared) -> None:
     figure = registry.load("report/figures", name)()
     assert figure.question.endswith("?")
-    plan, store = comparison(tmp_path, skip={("kto", 3)}, cells={"steps": (20,)})
-    made = drawn(name, figure.question, figure.how_to_read, figure.draw(compare(plan, read(plan, store))[0]))
+    made = drawn(name, figure.question, figure.how_to_read, figure.draw(shared.compared(gappy)[0]))
     assert made.spec is not None
     assert made.svg.startswith("<svg")
     for contestant in ("dpo", "kto"):
@@ -462,14 +503,13 @@ def test_each_figure_answers_a_question_on_full_and_gappy_tables(name: str, tmp_
 
 @pytest.mark.parametrize("name", registry.names("report/figures"))
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.__name__)
-def test_each_figure_has_a_chart_or_a_reason_in_any_state(name: str, state: Any, tmp_path: Path) -> None:
+def test_each_figure_has_a_chart_or_a_reason_in_any_state(name: str, state: State, shared: Shared) -> None:
     figure = registry.load("report/figures", name)()
-    plan, store = state(tmp_path)
-    chart = figure.draw(compare(plan, read(plan, store))[0])
+    chart = figure.draw(shared.compared(state)[0])
     if isinstance(chart, str):
         assert chart.endswith(".")
     else:
-        assert "NaN" not in chart.to_json()
+        assert "NaN" not in chart.to_json()  # it is checked against the schema of Vega-Lite, which the report spares
 
 
 def test_numbers_are_written_for_people() -> None:
@@ -480,8 +520,8 @@ def test_numbers_are_written_for_people() -> None:
     assert interval(0.5, None, None) == "0.50"
 
 
-def test_the_page_and_its_files_name_the_same_tables(tmp_path: Path) -> None:
-    plan, store = comparison(tmp_path, replicates=2)
+def test_the_page_and_its_files_name_the_same_tables(shared: Shared) -> None:
+    plan, store = shared.made(two_seeds)
     page, sheets = make_page(plan, store, read(plan, store))
     linked = {sheet.name for section in page.sections for sheet in section.sheets if sheet.twins}
     assert linked <= {sheet.name for sheet in sheets}

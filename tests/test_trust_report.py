@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +85,15 @@ def audited(
     return plan
 
 
+Pages = Callable[[str], Page]
+
+
+@pytest.fixture(scope="module")
+def pages(sound: dict[str, pd.DataFrame], tmp_path_factory: pytest.TempPathFactory) -> Pages:
+    """The page of a gold model that is sound, with one guarantee of `BROKEN` broken or none; each is made once."""
+    return cache(lambda what: page(tmp_path_factory.mktemp("page"), sound, **BROKEN.get(what, {})))
+
+
 @pytest.fixture(scope="module")
 def sound() -> dict[str, pd.DataFrame]:
     return world(0)
@@ -93,8 +104,8 @@ def dependent() -> dict[str, pd.DataFrame]:
     return world(0.5)
 
 
-def test_where_all_is_shown_gold_is_called_held_out_and_nothing_is_marked(tmp_path: Path, sound: dict) -> None:
-    seen = page(tmp_path, sound)
+def test_where_all_is_shown_gold_is_called_held_out_and_nothing_is_marked(pages: Pages) -> None:
+    seen = pages("")
     assert "Gold is held-out, orders 0.74" in seen.trust
     assert "✗" not in seen.trust
     assert "| ✓ |" in seen.trust
@@ -116,10 +127,8 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_where_a_guarantee_fails_the_word_is_not_used_and_verdicts_are_marked(
-    tmp_path: Path, sound: dict, what: str
-) -> None:
-    seen = page(tmp_path, sound, **BROKEN[what])
+def test_where_a_guarantee_fails_the_word_is_not_used_and_verdicts_are_marked(pages: Pages, what: str) -> None:
+    seen = pages(what)
     for text in (seen.html, seen.text, seen.answer):
         assert not re.search(r"held.out", text, re.IGNORECASE)
     assert ("| ? |" if what == "nobody knows" else "| ✗ |") in seen.trust
@@ -131,8 +140,8 @@ def test_where_a_guarantee_fails_the_word_is_not_used_and_verdicts_are_marked(
     assert ('class="watermark"' in seen.html) == (what == "a role")
 
 
-def test_a_shared_reward_is_worn_as_a_watermark(tmp_path: Path, sound: dict) -> None:
-    seen = page(tmp_path, sound, shared=("reward.proxy and reward.gold are one and the same model, theirs",))
+def test_a_shared_reward_is_worn_as_a_watermark(pages: Pages) -> None:
+    seen = pages("a role")
     assert '<div class="watermark" aria-hidden="true">Shared reward: reward.proxy and reward.gold are one' in seen.html
     assert "> **Shared reward: reward.proxy and reward.gold are one and the same model, theirs**" in seen.text
 
@@ -153,8 +162,8 @@ def test_before_the_audits_have_run_nothing_is_claimed(tmp_path: Path) -> None:
     assert "That no training and no choice of knobs has seen gold or its data is not shown" in seen.text
 
 
-def test_the_tables_hold_the_cards_and_the_guarantees(tmp_path: Path, sound: dict) -> None:
-    seen = page(tmp_path, sound)
+def test_the_tables_hold_the_cards_and_the_guarantees(pages: Pages, sound: dict) -> None:
+    seen = pages("")
     cards = pd.read_csv(seen.tables / "trust.csv")
     gold = cards[(cards["role"] == "gold") & (cards["statistic"] == "accuracy")].iloc[0]
     pairs = sound["gold"].pivot(index="name", columns="item", values="score")

@@ -113,7 +113,7 @@ def test_unequal_budgets_wear_a_banner(world: tuple[Comparison, Tables]) -> None
 def test_every_trial_is_listed_and_a_failed_one_has_no_score(world: tuple[Comparison, Tables]) -> None:
     _, tables = world
     sheet = trials_sheet(with_studies(tables, DPO, KTO))
-    texts = sheet.texts()
+    texts = sheet.texts
     assert len(texts) == 8
     assert texts[1][2] == "1 ★"
     assert texts[2][5:7] == ["—", "divergence"]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import csv
+import html
+import json
 import re
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from browser import needs_browser, visit, with_body_end
 from typer.testing import CliRunner
 
 from harness.cli import app
@@ -21,6 +24,7 @@ from harness.report.standings import compare
 from harness.store import Store
 
 RECIPE = 'name = "x"\nreplicates = 2\n[[algorithm]]\nname = "dpo"\n[[algorithm]]\nname = "ipo"\n'
+HOSTILE = "</script><img src=x onerror=\"document.title = 'taken'\"><b>"
 COST = {"device_seconds": 1.0, "devices": 1, "device": "cpu"}
 
 
@@ -37,7 +41,7 @@ def world(tmp_path: Path) -> tuple[Path, Plan, Store]:
             from harness.stages import open_dataset
 
             prompts = [row["prompt_id"] for row in open_dataset(stage.dataset).rows("prompts", stage.split)][:3]
-        rows = [{"prompt_id": p, "k": 0, "response": f"</script> says {cell.contestant[::-1]}"} for p in prompts]
+        rows = [{"prompt_id": p, "k": 0, "response": f"{HOSTILE} says {cell.contestant[::-1]}"} for p in prompts]
         folder = store.prepare(stage)
         pq.write_table(pa.Table.from_pylist(rows), folder / "samples.parquet")
         store.finish(stage.name, {"files": {}, "measurements": [], "made_by": {}, "cost": COST, "seconds": 1.0})
@@ -77,7 +81,7 @@ def test_the_sheet_is_blind_shuffled_and_offline(world: tuple[Path, Plan, Store]
     firsts = ["tfs" in row["first"] for row in rows]
     assert 0 < sum(firsts) < 12, "the start stands on both sides"
     page = (tmp_path / "reports" / "x" / "sheet.html").read_text()
-    assert not re.search(r"https?://|src=|\bdpo\b|\bsft\b|replicate", page)
+    assert not re.search(r"https?://|<img|\bdpo\b|\bsft\b|replicate", page)
     assert page.count("</script>") == 2, "no response can end the script"
     assert all(row["id"] in page for row in rows)
 
@@ -131,3 +135,61 @@ def test_agreement_is_over_pairs_of_raters() -> None:
     votes = {("a", "x"): "first", ("a", "y"): "first", ("a", "z"): "tie", ("b", "x"): "tie"}
     assert agreement(votes) == (1 / 3, 3)
     assert agreement({("a", "x"): "tie"}) is None
+
+
+RATER = """<script>
+const press = (key) => document.dispatchEvent(new KeyboardEvent("keydown", {key}));
+press("s");
+const unsigned = get("state").textContent;
+get("rater").value = "ann";
+items.forEach((item, i) => press(["1", "2", "0"][i % 3]));
+press("ArrowLeft");
+press("1");
+const state = get("state").textContent;
+URL.createObjectURL = (blob) => { blob.text().then((text) => {
+  const told = document.createElement("pre");
+  told.id = "told";
+  told.textContent = JSON.stringify({text, unsigned, state});
+  document.body.append(told);
+}); return "#saved"; };
+press("s");
+</script>"""
+
+
+@needs_browser
+def test_what_is_voted_on_the_page_is_read_back(world: tuple[Path, Plan, Store], tmp_path: Path) -> None:
+    """Keys in a real browser; the file that it would save goes through `harness votes`."""
+    rows = {row["id"]: row for row in sheet(tmp_path, world[0])}
+    page = tmp_path / "reports" / "x" / "sheet.html"
+    seen = visit(with_body_end(page, tmp_path / "voted.html", RATER), tmp_path)
+    assert (seen.console, seen.requests) == ("", [])
+    found = re.search(r'<pre id="told">(.*?)</pre>', seen.dom, re.DOTALL)
+    assert found is not None
+    told = json.loads(html.unescape(found[1]))
+    assert told["unsigned"] == "your name, without commas or quotes", "nothing is saved without a name"
+    assert told["state"].endswith("12 of 12, 12 voted: tie")
+    (tmp_path / "votes.csv").write_text(told["text"])
+    voted = list(csv.DictReader(told["text"].splitlines()))
+    assert {row["id"] for row in voted} == set(rows)
+    expected = [["first", "second", "tie"][i % 3] for i in range(12)]
+    expected[10] = "first"
+    assert [row["vote"] for row in voted] == expected
+    code, text = call(tmp_path, "votes", str(world[0]), str(tmp_path / "votes.csv"))
+    assert (code, "12 votes read; 12 of 1 rater(s)" in text) == (0, True), text
+    people = read(world[1], world[2]).scores.query("role == 'people'")
+    own = [rows[row["id"]]["first"] for row in voted if row["vote"] == "first"]
+    own += [rows[row["id"]]["second"] for row in voted if row["vote"] == "second"]
+    assert people["value"].sum() == sum("tfs" not in text for text in own) + 0.5 * expected.count("tie")
+
+
+@needs_browser
+def test_a_response_is_text_and_never_markup(world: tuple[Path, Plan, Store], tmp_path: Path) -> None:
+    sheet(tmp_path, world[0])
+    page = tmp_path / "reports" / "x" / "sheet.html"
+    seen = visit(page, tmp_path)
+    assert (seen.console, seen.requests) == ("", [])
+    assert "<title>Which response is better?</title>" in seen.dom
+    first = re.search(r'<pre id="first">(.*?)</pre>', seen.dom, re.DOTALL)
+    assert first is not None
+    assert "&lt;/script&gt;&lt;img src=x onerror=" in first[1]
+    assert "<img" not in seen.dom.partition("<script")[0]

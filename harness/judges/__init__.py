@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from harness import registry
@@ -52,6 +53,11 @@ class Judge(ABC):
     version: ClassVar[int] = 1
     reads_template: ClassVar[bool] = True
     """Whether it reads words, and so a template."""
+
+    @classmethod
+    def settle(cls, given: Mapping[str, Any], folder: Path, problem: Callable[[str, str], None]) -> dict[str, Any]:
+        """What a recipe says of it as knobs; as `ModelSource.settle`."""
+        return dict(given)
 
     @abstractmethod
     def ask(

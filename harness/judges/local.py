@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
 from harness.judges import Asking, Judge, Question
@@ -18,33 +19,42 @@ if TYPE_CHECKING:
 class Local(Judge):
     """Any causal language model with a chat template, through transformers.
 
-    Its name and revision are in the key as written: a folder that changes in place needs another name.
+    A hub's model is in the key by its name and revision as written, a folder by the content of its files.
     """
 
     model: str = knob("", doc="hub name or folder")
-    revision: str = knob("", doc="commit, tag or branch on the hub; empty: the default branch")
+    revision: str = knob("", doc="commit, tag or branch on the hub; empty: the default branch; of a folder its hash")
     temperature: float = knob(0.0, valid=Between(low=0), doc="sampling temperature; 0 takes the likeliest token")
     max_tokens: int = knob(256, valid=Between(low=1), doc="tokens of an answer")
     precision: str = knob("float32", valid=OneOf(("float32", "bfloat16")), doc="of the weights")
+
+    @classmethod
+    def settle(cls, given: Mapping[str, Any], folder: Path, problem: Callable[[str, str], None]) -> dict[str, Any]:
+        """A folder as the hash of its files."""
+        from harness.data import _shelf
+
+        name = given.get("model")
+        own = folder / name if isinstance(name, str) and name else None
+        if own is None or not own.is_dir():
+            return dict(given)
+        try:
+            return {**given, "model": "folder", "revision": _shelf.shelve_folder(own, ("config.json", "*.safetensors"))}
+        except HarnessError as error:
+            problem("model", str(error))
+            return dict(given)
 
     def ask(
         self, questions: list[Question], dataset: Dataset, asking: Asking, note: Callable[[Question, str], None]
     ) -> None:
         """Answer batch by batch, so that what was answered stays when the process ends."""
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        from harness.models.rendering import check_template, end_token, render_prompt
+        from harness.models.loading import load_chat
+        from harness.models.rendering import end_token, render_prompt
         from harness.models.sampling import noise, sample
 
-        where = {"revision": self.revision} if self.revision else {}
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(self.model, **where)
-            model = AutoModelForCausalLM.from_pretrained(self.model, dtype=getattr(torch, self.precision), **where)
-        except (OSError, ValueError) as error:
-            raise HarnessError(f"judge.model '{self.model}' cannot be loaded: {error}") from error
+        model, tokenizer = load_chat(self.model, self.revision, "", False, self.precision)
         model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
-        check_template(tokenizer, [{"role": "user", "content": questions[0].text}])
         prompts = [render_prompt(tokenizer, [{"role": "user", "content": one.text}]) for one in questions]
         self._check_lengths([len(ids) for ids in prompts], getattr(model.config, "max_position_embeddings", None))
         order = sorted(range(len(questions)), key=lambda i: len(prompts[i]))

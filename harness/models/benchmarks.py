@@ -82,30 +82,59 @@ def _folder(stage: Bench) -> Path | None:
 
 
 def evaluate(lm: PolicyLM, stage: Bench, folder: Path | None) -> dict[str, Any]:
-    """What lm-eval finds, with every document."""
-    from lm_eval import simple_evaluate
-    from lm_eval.tasks import TaskManager
+    """What lm-eval finds, with every document.
 
-    manager = TaskManager(include_path=str(folder) if folder else None, include_defaults=folder is None)
-    found = simple_evaluate(
-        model=lm,
-        tasks=list(stage.tasks),
-        task_manager=manager,
-        num_fewshot=stage.shots,
+    This is `simple_evaluate` of lm-eval without its half second of looking at the machine.
+    """
+    import random
+
+    import numpy as np
+    import torch
+    from lm_eval.evaluator import evaluate as ask
+
+    for seeded in (random.seed, np.random.seed, torch.manual_seed):
+        seeded(0)
+    found = ask(
+        lm=lm,
+        task_dict=_tasks(stage, folder),
         limit=stage.limit,
         apply_chat_template=stage.chat,
         fewshot_as_multiturn=stage.chat,
-        batch_size=stage.batch,
         bootstrap_iters=0,  # intervals are over runs and documents, and made in the report
         log_samples=True,
-        random_seed=0,
-        numpy_random_seed=0,
-        torch_random_seed=0,
-        fewshot_random_seed=0,
+        verbosity=None,
     )
     if not found or not any(found["samples"].values()):
         raise HarnessError(f"lm-eval found no document in {', '.join(stage.tasks)}")
     return dict(found)
+
+
+def _tasks(stage: Bench, folder: Path | None) -> Any:
+    """Tasks and groups with their documents, and with as many examples before each as the stage wants.
+
+    Raises:
+        HarnessError: the documents cannot be had; a task fixes its examples, or runs code that a model wrote.
+    """
+    from lm_eval.tasks import TaskManager
+
+    manager = TaskManager(include_path=str(folder) if folder else None, include_defaults=folder is None)
+    try:
+        loaded = manager.load(list(stage.tasks))
+    except Exception as error:  # datasets and its hub client raise many kinds
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise HarnessError(
+            f"the documents of {', '.join(stage.tasks)} cannot be had: {reason}. Tasks of lm-eval take theirs from the "
+            "hub: is there a network, or have they been fetched before; tasks of your own name files that are there"
+        ) from error
+    for name, task in loaded["tasks"].items():
+        if getattr(task, "UNSAFE_CODE", False):
+            raise HarnessError(f"task '{name}' runs code that the model writes, which is not done here; leave it out")
+        own = task.get_config("num_fewshot")
+        if own == 0 and stage.shots:
+            raise HarnessError(f"task '{name}' is asked without examples by its authors' rule; leave out shots for it")
+        task.set_config(key="num_fewshot", value=(own or 0) if stage.shots is None else stage.shots)
+        task.set_fewshot_seed(seed=0)
+    return loaded
 
 
 def _rows(found: dict[str, Any], lm: PolicyLM) -> list[dict[str, Any]]:

@@ -40,13 +40,21 @@ def bring(
         HarnessError: it cannot be had, is no causal language model, or its chat template cannot be trusted.
     """
     quiet(1)
+    model, tokenizer = load_chat(name, revision, template, remote_code, precision)
+    save_policy(model, tokenizer, folder)
+    return [Measurement("parameters", float(sum(p.numel() for p in model.parameters())), 1, "parameters")]
+
+
+def load_chat(
+    name: str, revision: str, template: str, remote_code: bool, precision: str
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A chat model of somebody else, with a padding token that ends nothing; arguments and errors as of `bring`."""
     source, options = _source(name, revision, remote_code)
     model, tokenizer = _load(source, options, name, revision, precision)
     _dress(tokenizer, template)
     _follow(model, tokenizer)
     check_template(tokenizer, [{"role": "user", "content": "Is water wet?"}])
-    save_policy(model, tokenizer, folder)
-    return [Measurement("parameters", float(sum(p.numel() for p in model.parameters())), 1, "parameters")]
+    return model, tokenizer
 
 
 def _source(name: str, revision: str, remote_code: bool) -> tuple[str, dict[str, Any]]:

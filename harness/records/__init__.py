@@ -38,9 +38,12 @@ class Tables:
             replicate, used_by, status, device, seconds, device_seconds, cpu_seconds, peak_memory_bytes,
             loaded_memory_bytes`.
         spent: what a cell cost: `..., part, device_seconds, peak_memory_bytes`, `part` being `own` (training the
-            policy), `with shared` (with all that it rests on) or `evaluation` (its samples and grades).
+            policy), `with shared` (with all that it rests on) or `evaluation` (its samples, grades, judges and
+            benchmarks).
         benchmarks: one value of each lm-eval metric for each document: columns as `scores`, `role` being the task.
-        no_benchmarks: one row per policy and task without them: `setting, contestant, replicate, task, error`.
+        no_benchmarks: one row per policy and task without them: `..., task, status, stage, cause, error, hint`.
+        no_judgments: one row per final policy and judge without judgments: `..., judge, status, stage, cause, error,
+            hint`.
         made_by: one row per finished stage: `stage, commit, dirty, harness, python, host, device, packages`.
         studies: one row per study of a search: `setting, contestant, algorithm, study, metric, planned,
             device_seconds_cap, start, finished, chosen, space` (`space` as JSON; `start` its score on the metric).
@@ -62,6 +65,7 @@ class Tables:
     trials: pd.DataFrame
     benchmarks: pd.DataFrame
     no_benchmarks: pd.DataFrame
+    no_judgments: pd.DataFrame
 
 
 def read(plan: Plan, store: Store) -> Tables:
@@ -97,4 +101,5 @@ def read(plan: Plan, store: Store) -> Tables:
         trials=rows.frame(searches.trials(found), searches.TRIALS),
         benchmarks=benchmarks,
         no_benchmarks=no_benchmarks,
+        no_judgments=rows.frame(rows.no_judgments(shelf), rows.NO_JUDGMENTS),
     )

@@ -103,7 +103,7 @@ def read_benchmarks(shelf: Shelf) -> tuple[pd.DataFrame, pd.DataFrame]:
                 parts.append(_with(table, {**named, "step": FINAL}))
             else:
                 fate = shelf.fate_of(bench, (*own, bench))
-                missing += [{**named, "task": task, "error": f"{fate.status}: {fate.error}"} for task in bench.tasks]
+                missing += [{**named, "task": task, **vars(fate)} for task in bench.tasks]
     if not parts:
         return frame([], SCORES), frame(missing, NO_BENCHMARKS)
     table = pa.concat_tables(parts).unify_dictionaries().select(list(SCORES))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from harness import keys
-from harness.records.shelf import FINAL, Shelf, cell_id, judged, steps
+from harness.records.shelf import FINAL, Shelf, asked, cell_id, judged, steps
 from harness.stages import walk
 
 if TYPE_CHECKING:
@@ -38,7 +38,9 @@ SCORES = {
     **{"step": _INT, "metric": _TEXT, "role": _TEXT, "level": _TEXT, "prompt_id": _TEXT, "k": _INT, "value": _FLOAT},
 }
 NO_POOL = {**_ID_COLUMNS, "error": _TEXT}
-NO_BENCHMARKS = {**_ID_COLUMNS, "task": _TEXT, "error": _TEXT}
+_FATE = {"status": _TEXT, "stage": _TEXT, "cause": _TEXT, "error": _TEXT, "hint": _TEXT}
+NO_BENCHMARKS = {**_ID_COLUMNS, "task": _TEXT, **_FATE}
+NO_JUDGMENTS = {**_ID_COLUMNS, "judge": _TEXT, **_FATE}
 CURVES = {**_ID_COLUMNS, "step": _INT, "metric": _TEXT, "value": _FLOAT}
 _COST_FIELDS = ("device_seconds", "cpu_seconds", "peak_memory_bytes", "loaded_memory_bytes")
 COSTS = {
@@ -98,6 +100,15 @@ def gaps(shelf: Shelf) -> Iterator[Row]:
                 yield {**cell_id(cell), **where, "cause": fate.cause, "error": fate.error, "hint": fate.hint}
 
 
+def no_judgments(shelf: Shelf) -> Iterator[Row]:
+    """One row per finished policy and judge without judgments."""
+    for cell in shelf.plan.cells:
+        for label, stage in cell.judges.items():
+            fate = shelf.fate_of(stage, (stage,))
+            if fate.status != "done":
+                yield {**cell_id(cell), "judge": label, **vars(fate)}
+
+
 def measurements(shelf: Shelf) -> Iterator[Row]:
     """The numbers of the records of each cell's own stages."""
     for cell in shelf.plan.cells:
@@ -120,7 +131,7 @@ def costs(shelf: Shelf) -> Iterator[Row]:
     """What each stage cost, once, whoever shares it."""
     users: dict[str, int] = {}
     for cell in shelf.plan.cells:
-        for stage in walk([cell.grades[step] for step in steps(cell)]):
+        for stage in walk([*(cell.grades[step] for step in steps(cell)), *asked(cell)]):
             users[stage.name] = users.get(stage.name, 0) + 1
     for stage in shelf.plan.stages():
         seen = {"stage": stage.name, "kind": stage.kind, **_label(stage), "used_by": users.get(stage.name, 0)}
@@ -153,7 +164,7 @@ def _label(stage: Stage) -> dict[str, str]:
 
 
 def spent(shelf: Shelf) -> Iterator[Row]:
-    """What each cell cost, alone and with what it rests on."""
+    """What each cell cost, alone and with what it rests on; of judges and benchmarks also what failed attempts cost."""
     for cell in shelf.plan.cells:
         graded = [stage for step in steps(cell) for stage in judged(cell, step)]
         if cell.reason:
@@ -167,9 +178,17 @@ def spent(shelf: Shelf) -> Iterator[Row]:
             costs = [(shelf.record(stage) or {}).get("cost") for stage in stages]
             known = [cost for cost in costs if cost]
             if len(known) == len(costs):
-                seconds = sum(float(cost["device_seconds"]) for cost in known)
+                extra = [_cost(shelf, stage) for stage in asked(cell)] if part == "evaluation" else []
+                seconds = sum(float(cost["device_seconds"]) for cost in known) + sum(extra)
                 peak = max((float(cost.get("peak_memory_bytes") or 0) for cost in known), default=0.0)
                 yield {**cell_id(cell), "part": part, "device_seconds": seconds, "peak_memory_bytes": peak}
+
+
+def _cost(shelf: Shelf, stage: Stage) -> float:
+    """Device-seconds of a stage: of its success and of the failures before, or of the failures alone."""
+    record, failure = shelf.record(stage) or {}, shelf.failure(stage) or {}
+    lost = float(record.get("failed_device_seconds") or 0.0)
+    return lost + float(((record or failure).get("cost") or {}).get("device_seconds") or 0.0)
 
 
 def made_by(shelf: Shelf) -> Iterator[Row]:

@@ -98,6 +98,11 @@ def judged(cell: Cell, step: int | None) -> list[Stage]:
     return [grade.inputs[role] for role in ("sample", "greedy") if role in grade.inputs] + [grade]
 
 
+def asked(cell: Cell) -> list[Stage]:
+    """What is asked of a cell's final policy beside its grade: judges, and lm-eval's tasks."""
+    return [*cell.judges.values(), *cell.benches]
+
+
 def trainings(cell: Cell) -> list[Train]:
     """The trainings of a cell's own policies, in order: several where it goes in rounds; no reward model's."""
     return [stage for stage in cell.own if isinstance(stage, Train) and stage.algorithm["name"] != "reward"]

@@ -91,7 +91,8 @@ def _of_setting(one: Comparison, tables: Tables, margins: dict[str, float], usua
         found = cubes(scores, metric, task, "document")
         made += _of_task(one, found, {"task": task, "metric": metric}, margins.get(task, usual), _failed(one, tables))
     known = {(row["contestant"], row["task"]) for row in made}
-    gaps = missing.groupby(["contestant", "task"], sort=False)["error"].unique()
+    texts = missing["status"] + ": " + missing["error"]
+    gaps = texts.groupby([missing["contestant"], missing["task"]], sort=False).unique()
     for key, errors in gaps.items():
         contestant, task = cast("tuple[str, str]", key)
         text = listed([str(error) for error in errors])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.judges._work import INCONSISTENT, SHOWN_FIRST, WIN
-from harness.records import FINAL, setting_of
+from harness.records import FINAL
 from harness.records.votes import PEOPLE, votes_file
 from harness.report.compare import estimate
 from harness.report.cubes import cubes
@@ -47,10 +47,7 @@ def judges_sheet(comparisons: list[Comparison], plan: Plan, store: Store, tables
     """One row per judge and contestant."""
     labels = _labels(plan, store)
     found = [
-        row
-        for one in comparisons
-        for label in labels
-        for row in _rows(one, label, tables, _gaps(one, label, plan, store))
+        row for one in comparisons for label in labels for row in _judged(one, label, tables, _gaps(one, label, tables))
     ]
     shown = [
         Shown("judge", lambda row: row["judge"], kind="word"),
@@ -92,21 +89,23 @@ def _remarks(row: Row) -> str:
     return "; ".join(text for text in (bias, row["gap"] or "") if text)
 
 
-def _gaps(one: Comparison, label: str, plan: Plan, store: Store) -> dict[str, str]:
+def _gaps(one: Comparison, label: str, tables: Tables) -> dict[str, str]:
     """By contestant, why its judgments are not there."""
-    found: dict[str, dict[str, int]] = {}
-    for cell in plan.cells:
-        stage = cell.judges.get(label)
-        if stage is None or setting_of(cell) != one.name or store.done(stage.name):
-            continue
-        failure = store.failure(stage.name)
-        text = f"failed ({failure['cause']}): {failure['error']}" if failure else "not run yet"
-        texts = found.setdefault(cell.contestant, {})
-        texts[text] = texts.get(text, 0) + 1
-    return {name: "; ".join(f"{count(n, 'run')} {text}" for text, n in texts.items()) for name, texts in found.items()}
+    gaps = tables.no_judgments
+    gaps = gaps[(gaps["setting"] == one.name) & (gaps["judge"] == label)]
+    return {str(name): said_gaps(own) for name, own in gaps.groupby("contestant", sort=False)}
 
 
-def _rows(one: Comparison, label: str, tables: Tables, gaps: dict[str, str]) -> list[dict[str, Any]]:
+def said_gaps(gaps: pd.DataFrame) -> str:
+    """Rows of `no_judgments` in words, those of one reason together."""
+    reasons = [
+        "not run yet" if row["status"] == "waiting" else f"{row['status']} ({row['cause']}): {row['error']}"
+        for row in rows(gaps)
+    ]
+    return "; ".join(f"{count(reasons.count(text), 'run')} {text}" for text in dict.fromkeys(reasons))
+
+
+def _judged(one: Comparison, label: str, tables: Tables, gaps: dict[str, str]) -> list[dict[str, Any]]:
     from harness.stats.contrast import summary
     from harness.stats.runs import Runs, with_failures
 

@@ -92,30 +92,47 @@ def _metric(name: str, unit: str) -> Shown:
     return Shown(f"{name} ({unit})" if unit else name, lambda row: number(row[name], 3))
 
 
-_GAP = {**RUN_IDS, "step": "Int64", **dict.fromkeys(("status", "stage", "cause", "error", "hint"), "string")}
+_GAP = {
+    **RUN_IDS,
+    "step": "Int64",
+    "lacks": "string",
+    **dict.fromkeys(("status", "stage", "cause", "error", "hint"), "string"),
+}
 _GAP_MEANINGS = {
     **RUN_MEANINGS,
-    **{"step": STEP, "status": "failed, blocked (something that it rests on failed), waiting, cut (it cannot run)"},
+    **{"step": STEP, "lacks": "scores, what a judge says, or a benchmark"},
+    **{"status": "failed, blocked (something that it rests on failed), waiting, cut (it cannot run)"},
     **{"stage": "the stage that failed, or that it waits for", "cause": "class of the failure", "error": "its message"},
     "hint": "what may help",
 }
 
 
 def gaps_sheet(tables: Tables) -> Sheet:
-    """Every cell without scores, and why."""
+    """Every cell without scores, judgments or benchmarks, and why."""
     shown = [
         Shown("setting", lambda row: row["setting"], kind="word"),
         Shown("contestant", lambda row: row["contestant"], kind="word"),
         Shown("seed", lambda row: str(row["replicate"])),
         Shown("step", lambda row: "final" if row["step"] == FINAL else str(row["step"])),
+        Shown("lacks", lambda row: row["lacks"], kind="word"),
         Shown("status", lambda row: row["status"], kind="word"),
         Shown("cause", lambda row: row["cause"], kind="word"),
         Shown("what happened", lambda row: _shorten(row["error"]), kind="prose"),
         Shown("hint", lambda row: row["hint"], kind="prose"),
         Shown("stage", lambda row: row["stage"], kind="word"),
     ]
-    frame = make_frame(rows(tables.gaps), _GAP)
-    return Sheet("gaps", "Runs without scores, and why.", frame, _GAP_MEANINGS, shown)
+    found = [{**row, "lacks": "scores"} for row in rows(tables.gaps)]
+    found += [{**row, "step": FINAL, "lacks": what} for what, row in unasked(tables)]
+    return Sheet("gaps", "Runs without scores, and why.", make_frame(found, _GAP), _GAP_MEANINGS, shown)
+
+
+def unasked(tables: Tables) -> list[tuple[str, Row]]:
+    """What runs with scores lack beside them: judgments and benchmarks, and their fates."""
+    done = tables.cells[tables.cells["status"] == "done"]
+    scored = set(zip(done["setting"], done["contestant"], done["replicate"], strict=True))
+    named = [(f"judge {row['judge']}", row) for row in rows(tables.no_judgments)]
+    named += [(f"benchmark {row['task']}", row) for row in rows(tables.no_benchmarks)]
+    return [(what, row) for what, row in named if (row["setting"], row["contestant"], row["replicate"]) in scored]
 
 
 def _shorten(text: str, most: int = 200) -> str:

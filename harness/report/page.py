@@ -118,7 +118,7 @@ def drawn(id: str, question: str, how_to_read: str, chart: Any) -> Drawn:
         return Drawn(id, question, how_to_read, reason=chart)
     import vl_convert
 
-    spec: dict[str, Any] = json.loads(chart.to_json(indent=None))
+    spec: dict[str, Any] = json.loads(chart.to_json(indent=None, validate=False))
     spec["config"] = _CONFIG
     svg = vl_convert.vegalite_to_svg(spec, vl_version=_vegalite_version(), allowed_base_urls=[])
     return Drawn(id, question, how_to_read, spec, svg)
@@ -208,7 +208,7 @@ def markdown(page: Page) -> str:
 def _table(sheet: Sheet) -> list[str]:
     heads = [_inline(column.title) for column in sheet.shown]
     marks = ["---:" if column.kind == "number" else "---" for column in sheet.shown]
-    body = [[_inline(text) for text in row] for row in sheet.texts()]
+    body = [[_inline(text) for text in row] for row in sheet.texts]
     return [_inline(sheet.caption), "", *("| " + " | ".join(row) + " |" for row in [heads, marks, *body])]
 
 

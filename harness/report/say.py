@@ -88,6 +88,12 @@ def gaps(tables: Tables) -> str:
     return f"{count(len(final), 'run')} of {len(tables.cells)} without scores: {'; '.join(parts)}."
 
 
+def unasked(found: list[tuple[str, str]]) -> str:
+    """What runs with scores lack beside them, as (what, status); empty where they lack nothing."""
+    parts = [f"{count(found.count(one), 'run')} without {one[0]} ({one[1]})" for one in dict.fromkeys(found)]
+    return f"Of runs with scores: {'; '.join(parts)}." if parts else ""
+
+
 def cost(tables: Tables) -> str:
     """The total, and what sharing saved."""
     costs = tables.costs

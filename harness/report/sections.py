@@ -17,7 +17,15 @@ from harness.report.given import given_sentence, given_sheet
 from harness.report.grade import grade_sheet, weighed
 from harness.report.guide import candidates_sheet, guide_section
 from harness.report.judges import judges_sections, judges_sheet
-from harness.report.ledger import costs_sheet, gaps_sheet, metrics_sheet, preference_sheet, runs_sheet, totals_sheet
+from harness.report.ledger import (
+    costs_sheet,
+    gaps_sheet,
+    metrics_sheet,
+    preference_sheet,
+    runs_sheet,
+    totals_sheet,
+    unasked,
+)
 from harness.report.method import dictionary_sheet, method_section
 from harness.report.outputs import outputs_section, outputs_sheet
 from harness.report.page import Drawn, Page, Section, drawn
@@ -203,7 +211,8 @@ def _given(tables: Tables) -> Section:
 
 def _gaps(tables: Tables) -> Section:
     sheet = gaps_sheet(tables)
-    return Section("gaps", "Gaps", say.gaps(tables), sheets=[sheet])
+    beside = say.unasked([(what, str(row["status"])) for what, row in unasked(tables)])
+    return Section("gaps", "Gaps", " ".join(filter(None, [say.gaps(tables), beside])), sheets=[sheet])
 
 
 def _cost(tables: Tables) -> Section:

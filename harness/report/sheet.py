@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -61,8 +62,9 @@ class Sheet:
         """The id of its place in the page."""
         return f"table-{self.name}{self.part}"
 
+    @cached_property
     def texts(self) -> list[list[str]]:
-        """What the page and the Markdown show: one list per row."""
+        """What the page, the Markdown and LaTeX show: one list per row."""
         return [[column.text(row) for column in self.shown] for row in rows(self.frame)]
 
     def write(self, folder: Path) -> None:
@@ -78,7 +80,7 @@ class Sheet:
         import pandas as pd
 
         titles = [tex(column.title) for column in self.shown]
-        cells = [[tex(text) for text in row] for row in self.texts()]
+        cells = [[tex(text) for text in row] for row in self.texts]
         kinds = "".join({"number": "r", "word": "l", "prose": "p{5cm}"}[column.kind] for column in self.shown)
         style = pd.DataFrame(cells, columns=titles, dtype="object").style.hide(axis="index")
         text = style.to_latex(
@@ -107,8 +109,12 @@ def tex(text: str) -> str:
 
 def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """A frame's rows, with None where there is no value."""
-    plain = frame.astype(object)
-    return cast("list[dict[str, Any]]", plain.where(frame.notna(), None).to_dict("records"))
+    import numpy as np
+
+    found, names = cast("list[dict[str, Any]]", frame.to_dict("records")), list(frame.columns)
+    for row, column in np.argwhere(frame.isna().to_numpy()):
+        found[row][names[column]] = None
+    return found
 
 
 def make_frame(found: list[dict[str, Any]], columns: dict[str, str]) -> pd.DataFrame:

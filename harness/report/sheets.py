@@ -54,7 +54,7 @@ _MAIN_MEANINGS = {
     **{"more_prompts": "further prompts that would, seeds fixed"},
     **{"own_device_seconds": "device-seconds of training one policy, mean over seeds"},
     **{"shared_device_seconds": "the same with all stages that it rests on (pretraining, start, reference ...)"},
-    **{"evaluation_device_seconds": "device-seconds of its samples and grades, mean over seeds"},
+    **{"evaluation_device_seconds": "device-seconds of its samples, grades, judges and benchmarks, mean over seeds"},
     **{"peak_memory_bytes": "largest peak of resident memory while training a policy (the device's, on a GPU)"},
     **{"gap": "why a number is absent"},
 }

@@ -80,7 +80,7 @@ def _setting(name: str, tables: Tables, margin: float, paired: bool, looks: int)
     runs = _runs(empty, "gold", failed) if "gold" in scales else {}
     verdicts = _judge(runs, empty) if runs else None
     judged = replace(empty, runs=runs, pairs=_pairs(verdicts) if verdicts else [])
-    standings = [_standing(one, judged, verdicts, cells, gaps, tables.spent, failed) for one in contestants]
+    standings = [_standing(one, judged, verdicts, cells, gaps, tables, failed) for one in contestants]
     standings.sort(key=lambda row: ("gold" not in row.estimates, not row.in_top_set, -_gain(row)))
     return replace(judged, standings=standings)
 
@@ -178,14 +178,17 @@ def _standing(
     verdicts: Verdicts | None,
     cells: pd.DataFrame,
     gaps: pd.DataFrame,
-    spent: pd.DataFrame,
+    tables: Tables,
     failed: dict[str, list[int]],
 ) -> Standing:
     own = cells[cells["contestant"] == name]
     done, planned = int((own["status"] == "done").sum()), len(own)
     against_start = [pair for pair in comparison.pairs if pair.family == "start" and pair.a == name]
     pair = against_start[0] if against_start else None
-    costs = spent[(spent["setting"] == comparison.name) & (spent["contestant"] == name)]
+    costs, unjudged = (
+        table[(table["setting"] == comparison.name) & (table["contestant"] == name)]
+        for table in (tables.spent, tables.no_judgments)
+    )
     policy = costs[costs["part"] == "own"]
     causes = gaps[gaps["contestant"] == name]
     in_top = verdicts is not None and name in verdicts.top_set and any(one.verdict for one in comparison.pairs)
@@ -203,7 +206,7 @@ def _standing(
         more_seeds=pair.more_seeds if pair else None,
         more_prompts=pair.more_prompts if pair else None,
         peak_memory_bytes=(float(policy["peak_memory_bytes"].max()) or None) if len(policy) else None,
-        gap=_gap(name, comparison, pair, causes),
+        gap=_gap(name, comparison, pair, causes, unjudged),
         estimates=_estimates(name, comparison, pair, verdicts, failed),
         gain_by_seed=_gain_by_seed(name, comparison),
         seconds={
@@ -214,7 +217,7 @@ def _standing(
     )
 
 
-def _gap(name: str, comparison: Comparison, pair: Pair | None, gaps: pd.DataFrame) -> str:
+def _gap(name: str, comparison: Comparison, pair: Pair | None, gaps: pd.DataFrame, unjudged: pd.DataFrame) -> str:
     """Why a number of this row is absent, or rests on fewer runs than planned."""
     texts = []
     for status, rows in gaps.groupby("status", sort=False):
@@ -222,6 +225,8 @@ def _gap(name: str, comparison: Comparison, pair: Pair | None, gaps: pd.DataFram
         texts.append(f"{count(len(rows), 'run')} {status}" + ("" if why == status else f": {why}"))
     if pair is not None and not pair.verdict:
         texts.append(pair.note)
+    for label, rows in unjudged[unjudged["status"] == "failed"].groupby("judge", sort=False):
+        texts.append(f"judge {label}: {count(len(rows), 'run')} failed: {listed(sorted(set(rows['cause'])))}")
     if "gold" not in comparison.scales and name != comparison.start:
         texts.append(comparison.no_scale)
     return "; ".join(text for text in texts if text)

@@ -46,6 +46,10 @@ CASES = {
 """Where a rollout serves 2 or 4 steps, `every` need not suit: checkpoints fall between rollouts all the same."""
 
 
+FEW = ("dpo", "reward", "cut", "ppo reward")
+"""One of each road to a checkpoint."""
+
+
 @pytest.fixture(scope="module", params=CASES)
 def case(request: pytest.FixtureRequest, shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """An undisturbed run, and what a killed one left behind."""
@@ -102,6 +106,7 @@ def test_a_run_in_two_parts_is_the_same(case: dict[str, Any], shelf: Path, tmp_p
     assert checkpoints.newest(first / "checkpoints") == checkpoint(first, stop)  # it is as it was
 
 
+@pytest.mark.parametrize("case", FEW, indirect=True)
 def test_a_truncated_checkpoint_is_not_loaded(case: dict[str, Any], shelf: Path, tmp_path: Path) -> None:
     out, left = copy(case, tmp_path), case["case"].left
     file = checkpoint(out, left[1]) / "optimizer.pt"
@@ -110,6 +115,7 @@ def test_a_truncated_checkpoint_is_not_loaded(case: dict[str, Any], shelf: Path,
     finish(case, shelf, out)
 
 
+@pytest.mark.parametrize("case", FEW, indirect=True)
 def test_without_any_whole_checkpoint_it_begins_again(case: dict[str, Any], shelf: Path, tmp_path: Path) -> None:
     out = copy(case, tmp_path)
     for step in case["case"].left:

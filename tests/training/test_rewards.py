@@ -141,10 +141,11 @@ def test_rankings_are_learnt(shelf: Path, tmp_path: Path, loss: str) -> None:
     knobs = {**FAST, "data": "rankings", "loss": loss}
     tiny.train("reward", tmp_path, shelf, knobs, rows=rows, steps=120)
     right = pairs = 0
+    values = iter(score(tmp_path / "reward", [(row["prompt"], text) for row in rows for text in row["responses"]], 8))
     for row in rows:
-        values = score(tmp_path / "reward", [(row["prompt"], text) for text in row["responses"]], 8)
-        right += sum(better > worse for better, worse in combinations(values, 2))
-        pairs += len(list(combinations(values, 2)))
+        own = [next(values) for _ in row["responses"]]
+        right += sum(better > worse for better, worse in combinations(own, 2))
+        pairs += len(list(combinations(own, 2)))
     assert right / pairs > 0.95
 
 
@@ -435,15 +436,13 @@ def test_heads_separate_dimensions(shelf: Path, tmp_path: Path) -> None:
 
 def separated(folder: Path, prompts: list[Row], name: str) -> float:
     """How often the better word of a dimension has the higher score, all else being equal."""
-    right = 0
+    texts = []
     for row in prompts:
-        both = []
         for word in WORDS_OF[name]:
             words = {"clear": WORDS_OF["clear"][0], "kind": WORDS_OF["kind"][0], name: word}
-            both.append((row["prompt"], f"{words['clear']} {tiny.WORDS[25]} {words['kind']}"))
-        worse, better = score(folder, both, 2)
-        right += better > worse
-    return right / len(prompts)
+            texts.append((row["prompt"], f"{words['clear']} {tiny.WORDS[25]} {words['kind']}"))
+    values = score(folder, texts, 16)
+    return sum(better > worse for worse, better in zip(values[::2], values[1::2], strict=True)) / len(prompts)
 
 
 def texts_of(prompts: list[Row]) -> list[tuple[Any, str]]:

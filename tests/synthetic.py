@@ -22,7 +22,8 @@ DATASET = {"source": "nowhere", "version": 1, "knobs": {}}
 def train(algorithm: str, seed: str, start: Train | None = None, **more: Any) -> Train:
     inputs: dict[str, Stage] = {**({"start": start} if start else {}), **more.pop("inputs", {})}
     spec = {"name": algorithm, "version": 1, "knobs": more.pop("knobs", {})}
-    return Train(inputs, algorithm=spec, dataset=DATASET, split=more.pop("split", "train"), budget={}, seed=seed)
+    return Train(inputs, algorithm=spec, dataset=DATASET, split=more.pop("split", "train"),
+                 budget=more.pop("budget", {}), seed=seed)  # fmt: skip
 
 
 def make_cells(
@@ -33,6 +34,7 @@ def make_cells(
     steps: tuple[int, ...] = (),
     cut: dict[str, str] | None = None,
     best_of: int = 8,
+    budget: dict[str, Any] | None = None,
 ) -> list[Cell]:
     """A start and contestants, with the stages that a plan would have."""
     base = train("pretrain", f"pretrain-0-{model}")
@@ -43,7 +45,14 @@ def make_cells(
         start = train("sft", seed, base)
         reference = Reference({"start": start}, dataset=DATASET, split="train", budget={})
         policies = {"sft": start} | {
-            name: train(name.split()[0], seed, start, inputs={"reference": reference}, knobs={"label": name})
+            name: train(
+                name.split()[0],
+                seed,
+                start,
+                inputs={"reference": reference},
+                knobs={"label": name},
+                budget=budget or {},
+            )
             for name in contestants
         }
         for name, policy in policies.items():
@@ -145,6 +154,8 @@ class World:
     response: str = "a response"
     tokens_by_length: dict[str, float] | None = None
     """Contestants whose gold is worth this much more for each token, and that write 8 tokens more."""
+    way: dict[int, tuple[float, float, float]] | None = None
+    """By step, 0 for the end: more gold, how far the proxy is ahead of gold, and KL, of all but the start."""
     more: bool = False
     """Also metrics of prompts, of whole runs and of greedy responses."""
 
@@ -153,6 +164,8 @@ class World:
         shared = np.random.default_rng(self.seed).normal(0, self.sd_prompt, self.prompts)
         own = np.random.default_rng([self.seed, cell.replicate, sum(map(ord, cell.contestant)), step or 0])
         gain = self.gains.get(cell.contestant, 0.0)
+        further, ahead, far = (self.way or {}).get(step or 0, (0.0, 0.0, gain + 1)) if not cell.is_start else (0, 0, 0)
+        gain += further
         gain_of_seed = np.random.default_rng([self.seed, cell.replicate]).normal(0, 1) * self.sd_shared
         run = gain + gain_of_seed + own.normal(0, self.sd_seed) + shared + own.normal(0, self.sd_cell, self.prompts)
         gold = 1 + run[:, None] + own.normal(0, self.sd_sample, (self.prompts, self.samples))
@@ -165,7 +178,9 @@ class World:
             by_metric["length", ""] += 8
         worth = max((self.tokens_by_length or {"": 0.0}).values())
         by_metric["reward", "gold"] = gold + worth * by_metric["length", ""]
-        by_metric["kl", ""] = np.zeros(gold.shape) if cell.is_start else np.abs(own.normal(gain + 1, 0.1, gold.shape))
+        by_metric["kl", ""] = np.zeros(gold.shape) if cell.is_start else np.abs(own.normal(far, 0.1, gold.shape))
+        if self.way:
+            by_metric["reward", "proxy"] = gold + ahead + own.normal(0, 0.1, gold.shape)
         prompt = [f"p{p}" for p in range(self.prompts) for _ in range(self.samples)]
         k = [k for _ in range(self.prompts) for k in range(self.samples)]
         parts = [

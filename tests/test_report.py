@@ -39,6 +39,7 @@ class Page(HTMLParser):
     tags: list[str] = field(default_factory=list)
     _table: str = ""
     _cell: list[str] | None = None
+    _heading: bool = False
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -49,8 +50,9 @@ class Page(HTMLParser):
             self._table = dict(attrs).get("id") or ""
             self.tables[self._table] = []
         elif tag == "tr":
-            self.tables[self._table].append([])
-        elif tag in ("td", "th"):
+            self._heading = dict(attrs).get("class") == "group"
+            self.tables[self._table] += [] if self._heading else [[]]
+        elif tag in ("td", "th") and not self._heading:
             self._cell = []
 
     def handle_endtag(self, tag: str) -> None:

@@ -121,7 +121,8 @@ def test_the_page_opens_with_the_letter_and_says_why_it_is_no_better(tmp_path: P
     assert "**Grade D**" in first
     assert f"(grade D: {GRADES['D']})" in first
     assert "the data do not say which of them is best" in first
-    assert "it is one of a tie (it cannot be told from the best: the tie is" in first
+    assert "Not grade A, since it is one of a tie; it is not ahead by the margin; it is one setting." in first
+    assert "it cannot be told from the best: the tie is" in first
     assert "seeds are few (4 seeds of the contestant with the fewest)" in first
     assert "| ✗ | at least 5 seeds of each contestant |" in first
     assert "| ✓ | every planned run has an outcome" in first

@@ -27,7 +27,8 @@ class Tables:
     Attributes:
         cells: one row per cell: `setting, model, dataset, start, contestant, algorithm, knobs, is_start,
             replicate, status` (done, failed, blocked, waiting or cut), the stage names `policy, sample, grade`, and
-            `weights`, which tells the policies' weights apart (empty where they are not known).
+            `weights`, which tells the policies' weights apart (empty where they are not known), and `steps`, the
+            optimiser steps of its own training over all rounds.
         gaps: one row per cell and step without scores: `..., step, status, stage, cause, error, hint`.
         measurements: numbers of the records: `..., step, kind, stage, metric, value, n, unit, better`.
         scores: one value per sample or pair: `..., step, metric, role, level, prompt_id, k, value`.

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from harness import keys
-from harness.records.shelf import FINAL, Shelf, asked, cell_id, judged, steps
+from harness.records.shelf import FINAL, Shelf, asked, cell_id, judged, steps, trainings
 from harness.stages import walk
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _ID_COLUMNS = {"setting": _TEXT, "contestant": _TEXT, "replicate": _INT}
 CELLS = {
     **{"setting": _TEXT, "model": _TEXT, "dataset": _TEXT, "start": _TEXT, "contestant": _TEXT, "algorithm": _TEXT},
     **{"knobs": _TEXT, "is_start": _BOOL, "replicate": _INT, "status": _TEXT},
-    **{"policy": _TEXT, "sample": _TEXT, "grade": _TEXT, "weights": _TEXT},
+    **{"policy": _TEXT, "sample": _TEXT, "grade": _TEXT, "weights": _TEXT, "steps": _INT},
 }
 GAPS = {
     **_ID_COLUMNS,
@@ -79,6 +79,7 @@ def _cell(cell: Cell, shelf: Shelf) -> dict[str, Any]:
         **{"model": cell.model, "dataset": cell.dataset, "start": cell.start, "algorithm": cell.algorithm},
         **{"knobs": keys.canonical(keys.plain(dict(cell.knobs))), "is_start": cell.is_start},
         **{"status": shelf.fate(cell, None).status, "weights": weights},
+        "steps": sum(int(stage.budget.get("steps", 0)) for stage in trainings(cell)),
         **names,
     }
 

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import harness.registry as registry
-from harness.records import FINAL
 from harness.report.grade import letter, verdict_facts
-from harness.report.sheet import count, interval, listed, mebibytes, number
+from harness.report.sheet import count, interval, listed, mebibytes, named, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,7 +129,7 @@ class Advice:
 
 def candidates(comparison: Comparison, tables: Tables) -> list[Candidate]:
     """The contestants of a setting, best gold gain first; the start is one: not to train on is a choice too."""
-    answers = _answers(comparison, tables)
+    answers = {one.name: one.answers for one in comparison.prices}
     cells = tables.cells[tables.cells["setting"] == comparison.name].drop_duplicates("contestant")
     knobs = dict(zip(cells["contestant"], cells["knobs"], strict=True))
     known = registry.names("algorithms")
@@ -139,17 +138,6 @@ def candidates(comparison: Comparison, tables: Tables) -> list[Candidate]:
         for row in comparison.standings
         if row.algorithm in known
     ]
-
-
-def _answers(comparison: Comparison, tables: Tables) -> dict[str, float]:
-    """By contestant: tokens generated for each token of a response, to the nearest hundredth; mean over its runs."""
-    own = tables.measurements
-    own = own[(own["setting"] == comparison.name) & (own["kind"] == "sample") & (own["step"] == FINAL)]
-    means = own.groupby(["contestant", "metric"])["value"].mean().unstack()
-    if not {"generated_tokens", "responses", "mean_length"} <= set(means.columns):
-        return {}
-    ratio = means["generated_tokens"] / (means["responses"] * means["mean_length"])
-    return {str(name): round(float(value), 2) for name, value in ratio.dropna().items()}
 
 
 def _candidate(comparison: Comparison, row: Standing, knobs: str, answers: float) -> Candidate:
@@ -265,7 +253,7 @@ def _choice(pick: Candidate, tied: list[Candidate], fit: list[Candidate], wishes
         return Said(f"{pick.name} is significantly better than every other candidate.", (pick.name,))
     by = "the least spread over seeds" if LOW_VARIANCE in wishes.needs else "the lowest cost"
     names = [one.name for one in _ranked(tied)]
-    rest = f"{names[0]} scores best, and the data cannot tell {listed(names[1:])} from it"
+    rest = f"{names[0]} scores best, and the data cannot tell {named(names[1:])} from it"
     return Said(f"{rest}; of these {pick.name} has {by}.", tuple(names))
 
 

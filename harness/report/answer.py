@@ -49,7 +49,7 @@ def recommended(comparison: Comparison, advice: Advice) -> list[str]:
         return ["No recommendation (grade D): nothing has been measured yet."]
     found = [f"Recommended without constraints: {advice.pick} (grade {advice.grade}: {GRADES[advice.grade]})."]
     found.append(f"Why: {advice.said[0].text}")
-    low = [f"{fact.doubt.lower()} ({fact.seen})" for fact in advice.facts if not fact.holds]
+    low = [fact.doubt.lower() for fact in advice.facts if not fact.holds]
     lower = [f"{fact.doubt.lower()} ({fact.seen})" for fact in comparison.facts if not fact.holds]
     if low and advice.grade != "A":
         found.append(f"Not grade A, since {'; '.join(low)}.")

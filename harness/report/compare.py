@@ -94,6 +94,37 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class Price:
+    """What a contestant gains and what that costs, means over its seeds.
+
+    Attributes:
+        name: the contestant.
+        gold: its gain, with its interval.
+        device_seconds: of one policy with all that it rests on; None where that is not known.
+        tuning_seconds: device-seconds of the searches for its knobs; 0 where there was none.
+        peak_memory_bytes: largest peak while training a policy.
+        answers: tokens generated for each token of a response that is given.
+        on_front: costs by which its means are on the front: `device_seconds`, `peak_memory_bytes`, `answers`.
+        beaten_by: contestants that cost no more of anything and are significantly better; it has no case here.
+        reached: seeds whose policy reached the target.
+        tried: seeds that ended, in success or failure.
+        to_target: median over the tried seeds of the device-seconds until the target; None where fewer than half reach.
+    """
+
+    name: str
+    gold: Estimate
+    device_seconds: float | None
+    tuning_seconds: float
+    peak_memory_bytes: float | None
+    answers: float
+    on_front: tuple[str, ...] = ()
+    beaten_by: tuple[str, ...] = ()
+    reached: int = 0
+    tried: int = 0
+    to_target: float | None = None
+
+
+@dataclass(frozen=True)
 class Standing:
     """What is known of one contestant."""
 
@@ -140,6 +171,8 @@ class Comparison:
         wins: `soft` and `hard` win rates against the start by contestant, (S, P), of finished runs.
         controlled: gold gains and soft win rates at equal length, or why there are none; see `length.control`.
         best_of: what the start's best of n gains, for each n and reward.
+        stages: scores by earlier step and role: the way that training took, where policies were graded on it.
+        prices: what each contestant gains and costs, in the order of `standings`.
         no_best_of: why there is none of it, or why runs are missing.
         caveats: why the verdicts are one grade lower; none where nothing is known against gold.
         facts: what the grade of any pick rests on here; see `grade.facts`.
@@ -167,6 +200,8 @@ class Comparison:
     caveats: tuple[str, ...] = ()
     looks: int = 1
     facts: tuple[Fact, ...] = ()
+    stages: dict[int, dict[str, Cubes]] = field(default_factory=dict)
+    prices: tuple[Price, ...] = ()
 
     @cached_property
     def ranks(self) -> Ranks | None:
@@ -185,18 +220,6 @@ class Comparison:
             }
             for name, cube in self.cubes["gold"].by_contestant.items()
             if "gold" in self.scales
-        }
-
-    def gold_of_first_sample(self, replicate: int) -> dict[tuple[str, str], float]:
-        """Gold on the start's scale of each contestant's first sample, by contestant and prompt, for one seed."""
-        gold = self.cubes["gold"]
-        if "gold" not in self.scales:
-            return {}
-        return {
-            (name, prompt): float(value)
-            for name, cube in gold.by_contestant.items()
-            if replicate in cube.replicates
-            for prompt, value in zip(gold.prompts, self._z(cube.at((replicate,))[0, :, 0]), strict=True)
         }
 
     def frontier(self) -> list[dict[str, Any]]:

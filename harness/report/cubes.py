@@ -52,15 +52,21 @@ class Cubes:
     prompts: tuple[str, ...]
     left_out: int
 
+    def of(self, name: str, replicates: tuple[int, ...], prompts: tuple[str, ...]) -> Array:
+        """(S', P', K): one contestant's scores of these seeds and prompts, in this order."""
+        at = {prompt: place for place, prompt in enumerate(self.prompts)}
+        return self.by_contestant[name].at(replicates)[:, [at[prompt] for prompt in prompts]]
 
-def cubes(scores: pd.DataFrame, metric: str, role: str = "", level: str = "sample") -> Cubes:
-    """The final policies' scores of one setting by one metric.
+
+def cubes(scores: pd.DataFrame, metric: str, role: str = "", level: str = "sample", step: int = FINAL) -> Cubes:
+    """Scores of one setting by one metric, of the finished policies or of those at an earlier step.
 
     Args:
         scores: `Tables.scores`, of one setting.
         metric: for example `reward`.
         role: for example `gold`; empty for a metric without roles.
         level: `sample`, or `prompt` for one value per prompt, and K is 1.
+        step: the optimiser step of the policies.
 
     Returns:
         Arrays over the prompts for which every run has all K samples.
@@ -69,7 +75,7 @@ def cubes(scores: pd.DataFrame, metric: str, role: str = "", level: str = "sampl
     import pandas as pd
 
     wanted = (scores["metric"] == metric) & (scores["role"] == role)
-    found = scores[wanted & (scores["level"] == level) & (scores["step"] == FINAL)]
+    found = scores[wanted & (scores["level"] == level) & (scores["step"] == step)]
     if found.empty:
         return Cubes({}, (), 0)
     groups = found.groupby(["contestant", "replicate"], observed=True, sort=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from harness.records import setting_of
 from harness.report.alarms import SHARED, Alarm, alarms
 from harness.report.compare import Fact
-from harness.report.sheet import Sheet, Shown, count, listed, make_frame
+from harness.report.sheet import Sheet, Shown, count, listed, make_frame, named
 from harness.report.standings import compare
 from harness.report.trust import Trust, doubted
 from harness.report.tuning import studies_of, unequal
@@ -65,8 +65,8 @@ def verdict_facts(
     close = [name for name in others if name not in pick.clear]
     wins = f"better than all {len(others)} others" if others else "there is no other"
     if equals:
-        wins = f"it cannot be told from the best: the tie is {listed([one.name for one in tied])}"
-    far = f"not shown against {listed(close)}" if close else "shown against all"
+        wins = f"it cannot be told from the best: the tie is {named([one.name for one in tied])}"
+    far = f"not shown against {named(close)}" if close else "shown against all"
     return (
         Fact("it is significantly better than every other candidate (Holm over all pairs)",
              not equals and bool(others), wins, "It is one of a tie"),

@@ -45,6 +45,15 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class Samples:
+    """Prompts that were picked alike: how, and whether they are closed until somebody opens them."""
+
+    title: str
+    prompts: list[Prompt]
+    folded: bool = False
+
+
+@dataclass(frozen=True)
 class Code:
     """Text to be read as it stands: a recipe, a command."""
 
@@ -83,7 +92,7 @@ class Section:
     paragraphs: list[str] = field(default_factory=list)
     figures: list[Drawn] = field(default_factory=list)
     sheets: list[Sheet] = field(default_factory=list)
-    samples: list[Prompt] = field(default_factory=list)
+    samples: list[Samples] = field(default_factory=list)
     codes: list[Code] = field(default_factory=list)
 
 
@@ -198,8 +207,10 @@ def markdown(page: Page) -> str:
             lines += [f"*{figure.question}* " + (figure.reason if figure.reason else "(figure in report.html)"), ""]
         for sheet in section.sheets:
             lines += [*_table(sheet), ""]
-        for prompt in section.samples:
-            lines += _samples(prompt)
+        for group in section.samples:
+            lines += [_inline(group.title), ""]
+            for prompt in group.prompts:
+                lines += _samples(prompt)
         for code in section.codes:
             lines += [code.caption, "", *_fenced(code.text), ""]
     return "\n".join(lines).rstrip() + "\n"
@@ -208,7 +219,10 @@ def markdown(page: Page) -> str:
 def _table(sheet: Sheet) -> list[str]:
     heads = [_inline(column.title) for column in sheet.shown]
     marks = ["---:" if column.kind == "number" else "---" for column in sheet.shown]
-    body = [[_inline(text) for text in row] for row in sheet.texts]
+    body = []
+    for group, row in zip(sheet.groups(), sheet.texts, strict=True):
+        body += [[f"**{_inline(group)}**", *[""] * (len(heads) - 1)]] if group else []
+        body.append([_inline(text) for text in row])
     return [_inline(sheet.caption), "", *("| " + " | ".join(row) + " |" for row in [heads, marks, *body])]
 
 

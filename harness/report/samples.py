@@ -1,53 +1,159 @@
-"""A few prompts, and what the start and each contestant responded to them, side by side."""
+"""Responses side by side: prompts drawn by hash, where judges or methods disagree most, and each contestant's worst."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness import keys
 from harness.errors import HarnessError
-from harness.report.page import Prompt, Side
+from harness.report.page import Prompt, Samples, Side
 from harness.report.sheet import count, number
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from harness.plan import Cell, Plan
     from harness.records import Tables
     from harness.report.compare import Comparison
     from harness.store import Store
 
-PROMPTS = 6
-COLUMNS = ("prompt_id", "k", "response", "end", "token_ids")
+DRAWN, DISPUTED, EXPLOITED = 6, 3, 5
+"""Prompts drawn by hash, prompts on which methods differ most, responses on which proxy and gold do."""
+COLUMNS = ["prompt_id", "k", "response", "end", "token_ids"]
+Place = tuple[str, str, int]
+"""A contestant, a prompt and the number of the sample."""
 
 
-def side_by_side(plan: Plan, store: Store, tables: Tables, comparison: Comparison) -> list[Prompt]:
-    """Responses to a few prompts, drawn by hash and so the same for all; the first sample of the first shared seed.
+@dataclass
+class Album:
+    """The responses of one seed: their scores by role on the start's scale, and their texts once they are wanted.
+
+    Attributes:
+        names: contestants whose samples are there.
+        prompts: those that all of them have.
+        scores: each role's scores by contestant, (P, K), over `scored` prompts.
+        scored: the prompts of each role's scores.
+        rows: text, end and tokens of the responses.
+    """
+
+    names: list[str]
+    prompts: list[str]
+    scores: dict[str, dict[str, np.ndarray]] = field(default_factory=dict)
+    scored: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    rows: dict[Place, dict[str, Any]] = field(default_factory=dict)
+
+    def score(self, role: str, place: Place) -> float | None:
+        """One response's score, where it has one."""
+        name, prompt, k = place
+        if role not in self.scores or name not in self.scores[role] or prompt not in self.scored[role]:
+            return None
+        return float(self.scores[role][name][self.scored[role].index(prompt), k])
+
+
+def samples(plan: Plan, store: Store, tables: Tables, comparison: Comparison) -> list[Samples]:
+    """Groups of prompts with responses of the replicate in which most contestants have finished.
 
     Args:
         plan: for the cells' stages.
         store: where their samples are.
-        tables: for each response's gold reward.
-        comparison: the setting.
+        tables: for what has finished.
+        comparison: the setting, for the scores.
 
     Returns:
-        One entry per prompt; empty where no run has samples.
+        What was drawn by hash, then what was chosen, each group saying how; empty where no run has samples.
     """
     cells = _cells(plan, tables, comparison)
-    if not cells:
+    tables_of = {cell.contestant: found for cell in cells if (found := _responses(store, cell)) is not None}
+    if not tables_of:
         return []
-    responses = {cell.contestant: found for cell in cells if (found := _responses(store, cell))}
-    if not responses:
+    album = _album(comparison, cells[0].replicate, tables_of)
+    start = comparison.start if comparison.start in album.names else ""
+    drawn = [[(name, prompt, 0) for name in album.names] for prompt in sorted(album.prompts, key=keys.key)[:DRAWN]]
+    groups = [
+        (f"Drawn by hash, not chosen: the first response of seed {cells[0].replicate} to each of {len(drawn)} prompts.",
+         drawn, False),
+        ("Methods disagree most: prompts whose first responses gold scores most differently; the best, the worst and "
+         "the start.", _disputed(album, start), True),
+        ("Proxy and gold disagree most: responses that the proxy puts farthest above gold, beside the start's.",
+         [_beside(place, start) for place in _exploited(album)], True),
+        ("Each contestant's worst response by gold, beside the start's.",
+         [_beside(place, start) for place in _worst(album)], True),
+    ]  # fmt: skip
+    wanted = {place for _, found, _ in groups for own in found for place in own}
+    album.rows = {place: tables_of[place[0]][place[1:]] for place in wanted if place[1:] in tables_of[place[0]]}
+    texts = _prompt_texts(cells[0], {prompt for _, prompt, _ in wanted})
+    return [Samples(title, [_prompt(album, own, texts) for own in found], folded) for title, found, folded in groups
+            if found]  # fmt: skip
+
+
+def _album(comparison: Comparison, replicate: int, found: dict[str, dict[tuple[str, int], Any]]) -> Album:
+    prompts = sorted(set.intersection(*({prompt for prompt, _ in rows} for rows in found.values())))
+    album = Album(list(found), prompts)
+    for role in (role for role in ("gold", "proxy", "oracle") if role in comparison.scales):
+        scale, cubes = comparison.scales[role], comparison.cubes[role]
+        album.scored[role] = cubes.prompts
+        album.scores[role] = {
+            name: (cubes.by_contestant[name].at((replicate,))[0] - scale.mean) / scale.sd
+            for name in found
+            if name in cubes.by_contestant and replicate in cubes.by_contestant[name].replicates
+        }
+    return album
+
+
+def _disputed(album: Album, start: str) -> list[list[Place]]:
+    """Prompts with the largest range of gold over the contestants' first responses."""
+    import numpy as np
+
+    gold = album.scores.get("gold", {})
+    if len(gold) < 3:
         return []
-    prompts = sorted(set.intersection(*(set(found) for found in responses.values())), key=keys.key)[:PROMPTS]
-    gold = comparison.gold_of_first_sample(cells[0].replicate)
-    texts = _prompt_texts(cells[0], prompts)
-    return [
-        Prompt(
-            prompt,
-            texts.get(prompt, ""),
-            [_side(name, found[prompt], gold.get((name, prompt))) for name, found in responses.items()],
-        )
-        for prompt in prompts
-    ]
+    names, first = list(gold), np.array([scores[:, 0] for scores in gold.values()])
+    found = []
+    for column in np.argsort(-np.ptp(first, axis=0), kind="stable")[:DISPUTED]:
+        ends = [names[int(first[:, column].argmax())], names[int(first[:, column].argmin())]]
+        found.append([(name, album.scored["gold"][column], 0) for name in dict.fromkeys([*ends, start]) if name])
+    return found
+
+
+def _exploited(album: Album) -> list[Place]:
+    """The responses with the largest proxy minus gold, one for each prompt at most."""
+    if not {"gold", "proxy"} <= set(album.scores) or album.scored["gold"] != album.scored["proxy"]:
+        return []
+    best: dict[str, tuple[float, Place]] = {}
+    for name in album.scores["gold"].keys() & album.scores["proxy"].keys():
+        gaps = album.scores["proxy"][name] - album.scores["gold"][name]
+        for prompt, row in zip(album.scored["gold"], gaps, strict=True):
+            k = int(row.argmax())
+            best[prompt] = max(best.get(prompt, (float("-inf"), (name, prompt, k))), (float(row[k]), (name, prompt, k)))
+    return [place for _, place in sorted(best.values(), reverse=True)[:EXPLOITED]]
+
+
+def _worst(album: Album) -> list[Place]:
+    """Each contestant's response with the lowest gold score."""
+    found = []
+    for name, scores in album.scores.get("gold", {}).items():
+        row, k = divmod(int(scores.argmin()), scores.shape[1])
+        found.append((name, album.scored["gold"][row], k))
+    return found
+
+
+def _beside(place: Place, start: str) -> list[Place]:
+    """A response, and the start's first to the same prompt."""
+    return list(dict.fromkeys([place, *([(start, place[1], 0)] if start else [])]))
+
+
+def _prompt(album: Album, places: list[Place], texts: dict[str, str]) -> Prompt:
+    prompt = places[0][1]
+    return Prompt(prompt, texts.get(prompt, ""), [_side(album, place) for place in places if place in album.rows])
+
+
+def _side(album: Album, place: Place) -> Side:
+    row = album.rows[place]
+    scores = {role: album.score(role, place) for role in ("gold", "proxy", "oracle")}
+    told = [f"{role} {number(score, sign=True)}" for role, score in scores.items() if score is not None]
+    cut = ", cut off" if row["end"] == "length" else ""
+    return Side(place[0], row["response"], f"({', '.join([*told, count(len(row['token_ids']), 'token')])}{cut})")
 
 
 def _cells(plan: Plan, tables: Tables, comparison: Comparison) -> list[Cell]:
@@ -64,29 +170,21 @@ def _cells(plan: Plan, tables: Tables, comparison: Comparison) -> list[Cell]:
     return sorted((cell for cell in own if cell.contestant in names), key=lambda cell: order[cell.contestant])
 
 
-def _responses(store: Store, cell: Cell) -> dict[str, dict[str, Any]]:
-    """The first sample of each prompt; nothing where the samples are no longer there."""
+def _responses(store: Store, cell: Cell) -> dict[tuple[str, int], dict[str, Any]] | None:
+    """Responses by prompt and number; None where the samples are no longer there."""
     import pyarrow.parquet as pq
 
     path = store.folder(cell.samples[None].name) / "samples.parquet"
     if not path.exists():
-        return {}
-    rows = pq.read_table(path, columns=list(COLUMNS), filters=[("k", "==", 0)]).to_pylist()
-    return {row["prompt_id"]: row for row in rows}
+        return None
+    return {(row["prompt_id"], row["k"]): row for row in pq.read_table(path, columns=COLUMNS).to_pylist()}
 
 
-def _side(contestant: str, row: dict[str, Any], gold: float | None) -> Side:
-    score = "" if gold is None else f"gold {number(gold, sign=True)}, "
-    cut = ", cut off" if row["end"] == "length" else ""
-    return Side(contestant, row["response"], f"({score}{count(len(row['token_ids']), 'token')}{cut})")
-
-
-def _prompt_texts(cell: Cell, prompts: list[str]) -> dict[str, str]:
+def _prompt_texts(cell: Cell, wanted: set[str]) -> dict[str, str]:
     """The prompts' texts, from the dataset; none where this machine does not have it, since records must suffice."""
     from harness.stages import open_dataset
 
     sample = cell.samples[None]
-    wanted = set(prompts)
     try:
         rows = open_dataset(sample.dataset).rows("prompts", sample.split)
     except (HarnessError, OSError, ImportError):

@@ -10,7 +10,7 @@ from harness.report.sheet import Sheet, count, listed, number
 if TYPE_CHECKING:
     from harness.records import Tables
     from harness.report.compare import Comparison
-    from harness.report.page import Prompt
+    from harness.report.page import Samples
 
 
 def contestants(one: Comparison) -> str:
@@ -68,11 +68,13 @@ def preference(sheet: Sheet) -> str:
     return f"{count(len(sheet.frame), 'contestant')} on the same labelled pairs, by {metrics}."
 
 
-def samples(prompts: list[Prompt]) -> str:
+def samples(groups: list[Samples]) -> str:
     """What is shown."""
-    if not prompts:
+    if not groups:
         return "No run has samples to show."
-    return f"{count(len(prompts), 'prompt')} drawn by hash, not chosen; the first response of one seed to each."
+    chosen = sum(len(group.prompts) for group in groups[1:])
+    more = f", then {chosen} that were chosen for what is odd about them" if chosen else ""
+    return f"{count(len(groups[0].prompts), 'prompt')} drawn by hash{more}; judge by the drawn ones."
 
 
 def gaps(tables: Tables) -> str:

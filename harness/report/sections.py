@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import harness.registry as registry
-from harness.report import say
+from harness.report import over_optimisation, quality_cost, say
 from harness.report.advice import Advice, Wishes, advise_all
 from harness.report.alarms import alarms, alarms_section
 from harness.report.answer import headline, points, recommended
@@ -29,7 +29,9 @@ from harness.report.ledger import (
 from harness.report.method import dictionary_sheet, method_section
 from harness.report.outputs import outputs_section, outputs_sheet
 from harness.report.page import Drawn, Page, Section, drawn
-from harness.report.samples import side_by_side
+from harness.report.parity import parity_section
+from harness.report.published import published_section
+from harness.report.samples import samples
 from harness.report.sheet import Sheet, count
 from harness.report.sheets import main_sheet, matrix_sheet, pairs_sheet
 from harness.report.stability import agreement_sheet, stability_section, stability_sheet
@@ -74,6 +76,7 @@ def make_page(plan: Plan, store: Store, tables: Tables) -> tuple[Page, list[Shee
     ]
     sections.append(alarms_section(alarms(tables, found)))
     shared = [_metrics(comparisons), _given(tables), _gaps(tables), _cost(tables), _runs(tables, comparisons)]
+    shared += [parity_section(plan), published_section(comparisons, plan)]
     held_out = bool(found) and all(one.held_out for one in found.values())
     benched = benchmarks_sheet(plan, comparisons, tables)
     sections += [
@@ -86,6 +89,7 @@ def make_page(plan: Plan, store: Store, tables: Tables) -> tuple[Page, list[Shee
     whole += [main_sheet(comparisons), pairs_sheet(comparisons), prompts_sheet(comparisons), costs_sheet(tables)]
     whole += [candidates_sheet(comparisons, tables), stability_sheet(comparisons), agreement_sheet(comparisons)]
     whole += [studies_sheet(comparisons, tables), trials_sheet(tables)] if len(tables.studies) else []
+    whole += [over_optimisation.over_optimisation_sheet(comparisons), quality_cost.quality_cost_sheet(comparisons)]
     whole += [best_of_sheet(comparisons), outputs_sheet(comparisons, tables, plan.recipe.evaluation.metrics)]
     judged = judges_sheet(comparisons, plan, store, tables)
     whole += [judged] if len(judged.frame) else []
@@ -128,7 +132,7 @@ def _of_setting(
     """The sections that each setting has of its own."""
     suffix, label = (f"-{index}", f" · {one.name}") if _several(tables) else ("", "")
     figures = _figures(one, suffix)
-    preference, prompts = preference_sheet(one, suffix), side_by_side(plan, store, tables, one)
+    preference, shown = preference_sheet(one, suffix), samples(plan, store, tables, one)
     found = [
         _answer(one, advised[one.name], tables, suffix or "-0"),
         Section("main", "Contestants", say.contestants(one), sheets=[main_sheet([one], suffix or "-0")]),
@@ -137,6 +141,8 @@ def _of_setting(
         ),
         guide_section(one, advised[one.name], comparisons, tables, suffix or "-0"),
         stability_section(one, suffix or "-0"),
+        over_optimisation.section(one, suffix or "-0"),
+        quality_cost.section(one, suffix or "-0"),
         *_tuning(one, tables, suffix or "-0"),
         Section("reward-kl", "Reward and distance", say.reward_kl(one), sheets=[best_of_sheet([one], suffix or "-0")]),
         outputs_section(one, tables, plan.recipe.evaluation.metrics, suffix or "-0"),
@@ -144,7 +150,7 @@ def _of_setting(
         Section("training", "Training", say.training(one)),
         Section("preference", "Preferences on labelled pairs", say.preference(preference), sheets=[preference]),
         Section("figures", "More figures", "Figures of the plug-in folders."),
-        Section("samples", "Samples side by side", say.samples(prompts), samples=prompts),
+        Section("samples", "Samples side by side", say.samples(shown), samples=shown),
     ]
     known = {section.id for section in found}
     for name, figure in figures:
@@ -216,7 +222,7 @@ def _gaps(tables: Tables) -> Section:
 
 
 def _cost(tables: Tables) -> Section:
-    return Section("cost", "Cost", say.cost(tables), sheets=[totals_sheet(tables)])
+    return Section("cost", "Cost of the study", say.cost(tables), sheets=[totals_sheet(tables)])
 
 
 def _runs(tables: Tables, comparisons: list[Comparison]) -> Section:

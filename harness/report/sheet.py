@@ -26,11 +26,13 @@ class Shown:
         title: its heading, with the unit.
         text: what stands in a row.
         kind: `number` is right-aligned, `word` is not, `prose` may take several lines.
+        shade: a strength from -1 to 1 for the cell's tint, which says again what its text says; None for no tint.
     """
 
     title: str
     text: Callable[[Row], str]
     kind: str = "number"
+    shade: Callable[[Row], float | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Sheet:
         folded: closed until somebody opens it.
         twins: it is in CSV and parquet files; False for another view of tables that are.
         part: set where it is one setting's part of the table in the files.
+        group: what rows that follow one another have in common; the page puts it above them. None for no groups.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Sheet:
     folded: bool = False
     twins: bool = True
     part: str = ""
+    group: Callable[[Row], str] | None = None
 
     @property
     def anchor(self) -> str:
@@ -66,6 +70,23 @@ class Sheet:
     def texts(self) -> list[list[str]]:
         """What the page, the Markdown and LaTeX show: one list per row."""
         return [[column.text(row) for column in self.shown] for row in rows(self.frame)]
+
+    def groups(self) -> list[str]:
+        """For each row the heading that stands above it; empty where it belongs to the group of the row before."""
+        if self.group is None:
+            return [""] * len(self.frame)
+        found = [self.group(row) for row in rows(self.frame)]
+        return [name if i == 0 or found[i - 1] != name else "" for i, name in enumerate(found)]
+
+    @property
+    def tinted(self) -> bool:
+        """Whether any of its columns has a tint."""
+        return any(column.shade for column in self.shown)
+
+    def tints(self) -> list[list[str]]:
+        """The tint's class for each cell: `up-1` to `up-4`, `down-1` to `down-4`, or nothing."""
+        shades = [column.shade or _no_shade for column in self.shown]
+        return [[_tint(shade(row)) for shade in shades] for row in rows(self.frame)]
 
     def write(self, folder: Path) -> None:
         """Write `<name>.csv` and `<name>.parquet`, the same numbers in full, and `<name>.tex` as it is read."""
@@ -91,6 +112,17 @@ class Sheet:
             label=f"tab:{self.name}",
         )
         return f"% XeLaTeX or LuaLaTeX, with booktabs and longtable\n{text}"
+
+
+def _no_shade(row: Row) -> float | None:
+    """No tint, whatever the row."""
+    return None
+
+
+def _tint(strength: float | None) -> str:
+    if strength is None or abs(strength) < 0.05:
+        return ""
+    return f"{'up' if strength > 0 else 'down'}-{min(4, 1 + int(4 * abs(strength)))}"
 
 
 _TEX = {
@@ -168,3 +200,8 @@ def count(value: int | None, one: str, many: str = "") -> str:
 def listed(names: list[str]) -> str:
     """`a`, `a and b`, `a, b and c`."""
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1] if names else "none"
+
+
+def named(names: list[str], most: int = 6) -> str:
+    """`listed`, with only so many names and the number of the others."""
+    return listed(names) if len(names) <= most + 1 else f"{', '.join(names[:most])} and {len(names) - most} more"

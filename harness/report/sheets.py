@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from harness.report.sheet import GAP, Row, Sheet, Shown, chance, interval, make_frame, mebibytes, number
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from harness.report.compare import Comparison, Estimate
 
 DOUBT = "†"
@@ -89,9 +91,16 @@ def main_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
         Shown("peak memory", lambda row: mebibytes(row["peak_memory_bytes"])),
         Shown("gaps", lambda row: row["gap"] or "", kind="prose"),
     ]
-    caption = "Contestants, best gold gain first; ● marks the top set, which nothing here is significantly better than."
+    caption = "Contestants by gold gain, the top set (●) first; within it the order is no finding."
     caption += " † marks verdicts that are one grade lower, since gold is in doubt." * bool(doubted)
-    return Sheet("main", caption, make_frame(found, _MAIN), _MAIN_MEANINGS, shown, part=part)
+    return Sheet("main", caption, make_frame(found, _MAIN), _MAIN_MEANINGS, shown, part=part, group=_standing)
+
+
+def _standing(row: Row) -> str:
+    """The group of a contestant in the main table."""
+    if row["gold"] is None:
+        return "Without a gain"
+    return "Top set: nothing here is significantly better" if row["top_set"] else "Significantly below the best"
 
 
 def _ends(name: str, estimate: Estimate) -> dict[str, float | None]:
@@ -163,19 +172,28 @@ def matrix_sheet(comparison: Comparison, part: str) -> Sheet:
     """Who beats whom: the row's gold minus the column's, with the verdict's mark."""
     names = [row.name for row in comparison.standings]
     texts: dict[tuple[str, str], str] = {}
+    gaps: dict[tuple[str, str], float] = {}
     for pair in comparison.pairs:
         if pair.family == "all" and pair.difference is not None:
             mark = MARKS.get(pair.verdict, "")
             turned = {"▲": "▼", "▼": "▲"}.get(mark, mark)
             texts[pair.a, pair.b] = f"{number(pair.difference, sign=True)} {mark}"
+            gaps |= {(pair.a, pair.b): pair.difference, (pair.b, pair.a): -pair.difference}
             texts[pair.b, pair.a] = f"{number(-pair.difference, sign=True)} {turned}"
     found = [{"row": a, **{b: texts.get((a, b), "" if a == b else GAP) for b in names}} for a in names]
     frame = make_frame(found, dict.fromkeys(["row", *names], "string"))
     shown = [
         Shown("row − column", lambda row: row["row"], kind="word"),
-        *(Shown(name, itemgetter(name)) for name in names),
+        *(Shown(name, itemgetter(name), shade=_shade(name, gaps)) for name in names),
     ]
     caption = (
-        "Gold of the row minus gold of the column, in start-sd. ▲ better, ▼ worse, = equivalent, ? cannot separate."
+        "Gold of the row minus gold of the column, in start-sd. ▲ better, ▼ worse, = equivalent, ? cannot separate; "
+        "the tint (blue above, orange below) only repeats the number."
     )
     return Sheet("matrix", caption, frame, {}, shown, twins=False, part=part)
+
+
+def _shade(column: str, gaps: dict[tuple[str, str], float]) -> Callable[[Row], float | None]:
+    """The tint of a column of the matrix: the difference as a share of the largest."""
+    largest = max((abs(gap) for gap in gaps.values()), default=0.0) or 1.0
+    return lambda row: gaps[row["row"], column] / largest if (row["row"], column) in gaps else None

@@ -10,6 +10,7 @@ from harness.report.best_of import best_of
 from harness.report.compare import ROLES, Comparison, Estimate, Pair, Scale, Standing, estimate
 from harness.report.cubes import Cubes, cubes
 from harness.report.length import NOTHING, at_equal_length, control
+from harness.report.prices import priced
 from harness.report.sheet import count, listed
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def compare(plan: Plan, tables: Tables) -> list[Comparison]:
     """
     evaluation = plan.recipe.evaluation
     return [
-        _setting(str(name), tables, evaluation.margin, evaluation.paired, len(plan.recipe.looks) or 1)
+        priced(_setting(str(name), tables, evaluation.margin, evaluation.paired, len(plan.recipe.looks) or 1), tables)
         for name in tables.cells["setting"].unique()
     ]
 
@@ -76,6 +77,10 @@ def _setting(name: str, tables: Tables, margin: float, paired: bool, looks: int)
         controlled=control(found["gold"], found["length"], start, scales.get("gold")),
         best_of=best_of(tables.pool[tables.pool["setting"] == name], scales),
         no_best_of="; ".join(no_pool["error"].unique()),
+        stages={
+            int(step): {role: cubes(scores, "reward", role, step=int(step)) for role in scales}
+            for step in sorted(set(scores["step"].unique()) - {records.FINAL})
+        },
     )
     runs = _runs(empty, "gold", failed) if "gold" in scales else {}
     verdicts = _judge(runs, empty) if runs else None

@@ -12,6 +12,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7
 """Okabe and Ito's palette without its yellow and black, and two more: told apart by colour-blind readers."""
 START_COLOUR = "#555555"
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
+REWARD_COLOURS = {"gold": "#0072B2", "oracle": "#009E73", "selection": "#CC79A7", "proxy": "#D55E00"}
+REWARD_DASHES = {"gold": [1, 0], "oracle": [1, 3], "selection": [8, 2, 2, 2], "proxy": [6, 3]}
+REWARD_SHAPES = {"gold": "circle", "oracle": "triangle-up", "selection": "diamond", "proxy": "square"}
 WIDTH = 620
 """Pixels of a figure in one panel."""
 
@@ -42,5 +45,6 @@ def shape_scale(comparison: Comparison) -> Any:
     """One shape per contestant: what colour says, shape says too."""
     import altair as alt
 
-    shapes = [SHAPES[i % len(SHAPES)] for i in range(len(comparison.contestants))]
+    # where colours repeat, shapes have moved on: 64 contestants each have a mark of their own
+    shapes = [SHAPES[(i + i // len(SHAPES)) % len(SHAPES)] for i in range(len(comparison.contestants))]
     return alt.Scale(domain=comparison.contestants, range=shapes)

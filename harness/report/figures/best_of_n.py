@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.report.figures import WIDTH, Figure, colour_scale, shape_scale
+from harness.report.figures import REWARD_DASHES, WIDTH, Figure, colour_scale, shape_scale
 
 if TYPE_CHECKING:
     from harness.report.compare import Comparison
-
-DASHES = {"gold": [1, 0], "proxy": [6, 3], "oracle": [1, 3], "selection": [8, 2, 2, 2]}
 
 
 class BestOfN(Figure):
@@ -34,7 +32,7 @@ class BestOfN(Figure):
             {"reward": one.role, "n": one.n, "root_kl": one.kl**0.5, **vars(one.gain)} for one in comparison.best_of
         ]
         roles = list(dict.fromkeys(row["reward"] for row in lines))
-        dashes = alt.Scale(domain=roles, range=[DASHES[role] for role in roles])
+        dashes = alt.Scale(domain=roles, range=[REWARD_DASHES[role] for role in roles])
         x = alt.X("root_kl:Q", title="√KL to the start (√nats per response)", scale=alt.Scale(zero=True))
         y = alt.Y("value:Q", title="gain over the start (sd of the start)")
         data = alt.Chart(alt.Data(values=lines))

@@ -1,0 +1,73 @@
+"""What does each gain cost, and which contestants are on the front?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness.report.figures import START_COLOUR, WIDTH, Figure, colour_scale, shape_scale
+
+if TYPE_CHECKING:
+    from harness.report.compare import Comparison
+
+TITLES = {
+    "device_seconds": "device-seconds of a policy with all that it rests on, its tuning included (log scale)",
+    "peak_memory_bytes": "peak memory while training, MiB (log scale)",
+    "answers": "tokens generated for each token of a response (log scale)",
+}
+
+
+class QualityCost(Figure):
+    """Gold gain against device-seconds, memory and tokens per response, with the front of the means."""
+
+    question = "What does each gain cost, and who gains as much for less?"
+    section = "quality-cost"
+    how_to_read = (
+        "Up is better, left is cheaper. Bars: 95 % intervals of the gain. Stepped line: the front of the means, which "
+        "nobody below and to the right of it reaches; where bars overlap, the data need not say who is on it. A cost "
+        "that all share is not drawn."
+    )
+
+    def draw(self, comparison: Comparison) -> Any:
+        """One panel per cost that differs, one below the other."""
+        import altair as alt
+
+        from harness.report.prices import COSTS
+
+        if len(comparison.prices) < 2:
+            return "Fewer than two contestants have a gain."
+        panels = [panel for kind in COSTS if (panel := _panel(comparison, kind)) is not None]
+        return alt.vconcat(*panels) if panels else "The contestants' costs are not known, or are all the same."
+
+
+def _panel(comparison: Comparison, kind: str) -> Any:
+    import altair as alt
+
+    from harness.report.prices import cost_of
+
+    unit = 2**20 if kind == "peak_memory_bytes" else 1
+    rows = [
+        {"contestant": one.name, "cost": cost_of(one, kind) / unit, **vars(one.gold), "front": kind in one.on_front}
+        for one in comparison.prices
+        if 0 < cost_of(one, kind) < float("inf")
+    ]
+    if len({row["cost"] for row in rows}) < 2:
+        return None
+    x = alt.X("cost:Q", title=TITLES[kind], scale=alt.Scale(type="log", nice=False, padding=20))
+    y = alt.Y("value:Q", title="gold gain (sd of the start)", scale=alt.Scale(zero=False))
+    base = alt.Chart(alt.Data(values=rows))
+    front = base.transform_filter("datum.front").mark_line(color=START_COLOUR, interpolate="step-after", strokeWidth=1)
+    tips = ["contestant:N", alt.Tooltip("cost:Q", format=",.1f"), alt.Tooltip("value:Q", format="+.3f"), "front:N"]
+    marks = base.mark_point(size=70, filled=True, opacity=1).encode(
+        x, y, alt.Color("contestant:N", scale=colour_scale(comparison), title=None),
+        alt.Shape("contestant:N", scale=shape_scale(comparison), title=None), tooltip=tips,
+    )  # fmt: skip
+    bars = base.transform_filter("datum.low != null").mark_rule(opacity=0.45).encode(
+        x, y=alt.Y("low:Q"), y2="high:Q", color=alt.Color("contestant:N", scale=colour_scale(comparison), title=None)
+    )  # fmt: skip
+    names = (
+        base.transform_filter("datum.front")
+        .mark_text(align="left", dx=7, dy=-7, fontSize=11)
+        .encode(x, y, text="contestant:N")
+    )
+    drawn = alt.layer(front.encode(x, y, order="cost:Q"), bars, marks, names)
+    return drawn.properties(width=WIDTH, height=300 if kind == "device_seconds" else 200)

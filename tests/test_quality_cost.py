@@ -1,0 +1,115 @@
+"""Quality against cost: a known fixture has the known front, and a target its price in device-seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from synthetic import World, fail, fill, make_cells, make_plan, record
+from test_tuning_report import study, trial, with_studies
+
+from harness.plan import Plan
+from harness.records import Tables, read
+from harness.report import build
+from harness.report.compare import Price
+from harness.report.figures.quality_cost import QualityCost
+from harness.report.standings import compare
+from harness.store import Store
+
+GAINS = {"dpo": 2.0, "ipo": 1.0, "kto": 4.0, "cpo": 3.0}
+SECONDS = {"dpo": 10.0, "ipo": 20.0, "kto": 40.0, "cpo": 60.0}
+SHARED = 2.0 + 3.0  # of the base and of the start; nobody reads the reference in training here but all are charged it
+REFERENCE = 2.0
+
+
+def finished(root: Path, **more: object) -> tuple[Plan, Store]:
+    cells = make_cells(list(GAINS), 5, **more)
+    fill(root, cells, World(GAINS, prompts=40))
+    for cell in cells:
+        if cell.contestant in SECONDS:
+            record(root, cell.policy, seconds=SECONDS[cell.contestant])
+    return make_plan(cells, 5), Store(root)
+
+
+def prices(plan: Plan, store: Store, tables: Tables | None = None) -> dict[str, Price]:
+    return {one.name: one for one in compare(plan, tables or read(plan, store))[0].prices}
+
+
+def test_the_known_front(tmp_path: Path) -> None:
+    found = prices(*finished(tmp_path))
+    on = {name for name, one in found.items() if "device_seconds" in one.on_front}
+    assert on == {"sft", "dpo", "kto"}, "ipo gains less than dpo for more, cpo less than kto"
+    assert found["dpo"].device_seconds == pytest.approx(SECONDS["dpo"] + SHARED + REFERENCE)
+
+
+def test_who_has_no_case_is_beaten_significantly_and_at_no_more_cost(tmp_path: Path) -> None:
+    found = prices(*finished(tmp_path))
+    assert found["ipo"].beaten_by == ("dpo",), "cpo and kto are better too, and cost more"
+    assert found["cpo"].beaten_by == ("kto",)
+    assert not found["kto"].beaten_by
+    assert not found["sft"].beaten_by
+
+
+def test_equal_gains_beat_nobody(tmp_path: Path) -> None:
+    cells = make_cells(["dpo", "ipo"], 5)
+    fill(tmp_path, cells, World({"dpo": 1.0, "ipo": 1.0}, prompts=40))
+    for cell in cells:
+        if cell.contestant == "ipo":
+            record(tmp_path, cell.policy, seconds=50.0)
+    found = prices(make_plan(cells, 5), Store(tmp_path))
+    assert not found["ipo"].beaten_by, "it may be off the front of the means, but nothing is shown against it"
+
+
+def test_tuning_is_part_of_the_price(tmp_path: Path) -> None:
+    cells = make_cells(["dpo", "dpo tuned"], 5)
+    fill(tmp_path, cells, World({"dpo": 1.0, "dpo tuned": 1.2}, prompts=40))
+    plan = make_plan(cells, 5)
+    trials = [trial(i, float(i), 2e-4, device_seconds=7.0) for i in range(3)]
+    found = prices(plan, Store(tmp_path), with_studies(read(plan, Store(tmp_path)), study("dpo", trials, 2)))
+    assert (found["dpo"].tuning_seconds, found["dpo tuned"].tuning_seconds) == (0.0, 21.0)
+
+
+WAY = {10: (0.1, 0.0, 0.1), 20: (1.5, 0.0, 1.0), 0: (2.0, 0.0, 2.0)}
+
+
+@pytest.mark.parametrize(("failed", "price"), [(0, 5 + 2 + 100 * 20 / 40), (1, 5 + 2 + 100 * 20 / 40), (3, None)])
+def test_a_target_is_paid_for_up_to_the_first_step_that_reaches_it(
+    tmp_path: Path, failed: int, price: float | None
+) -> None:
+    cells = make_cells(["dpo"], 5, steps=(10, 20), budget={"steps": 40})
+    fill(tmp_path, cells, World({"dpo": 0.0}, prompts=60, way=WAY), skip={("dpo", seed) for seed in range(failed)})
+    for cell in (cell for cell in cells if cell.contestant == "dpo"):
+        if cell.replicate < failed:
+            fail(tmp_path, cell.policy, "divergence")
+        else:
+            record(tmp_path, cell.policy, seconds=100.0)
+    found = prices(make_plan(cells, 5), Store(tmp_path))["dpo"]
+    assert (found.reached, found.tried) == (5 - failed, 5)
+    assert found.to_target == (price if price is None else pytest.approx(price))
+
+
+def test_a_policy_that_never_reaches_it_has_no_price(tmp_path: Path) -> None:
+    cells = make_cells(["dpo"], 3)
+    fill(tmp_path, cells, World({"dpo": -1.0}, prompts=40))
+    found = prices(make_plan(cells, 3), Store(tmp_path))["dpo"]
+    assert (found.reached, found.tried, found.to_target) == (0, 3, None)
+
+
+def test_the_page_says_it_without_naming_a_winner(tmp_path: Path) -> None:
+    plan, store = finished(tmp_path)
+    text = build(plan, store, tmp_path / "out").path.with_suffix(".md").read_text()
+    told = text.split("## Quality and cost")[1].split("\n## ")[0]
+    assert "sft (0.00 for 5), dpo (+" in told
+    assert "means alone name no winner" in told
+    assert "No case here for cpo and ipo" in told
+    frame = pd.read_csv(tmp_path / "out/tables/quality_cost.csv").set_index("contestant")
+    assert set(frame.index[frame["front_device_seconds"]]) == {"sft", "dpo", "kto"}
+
+
+def test_the_figure_draws_the_costs_that_differ(tmp_path: Path) -> None:
+    plan, store = finished(tmp_path)
+    spec = QualityCost().draw(compare(plan, read(plan, store))[0]).to_dict()
+    titles = [panel["layer"][2]["encoding"]["x"]["title"] for panel in spec["vconcat"]]
+    assert len(titles) == 1, "memory and tokens are the same for all here"
+    assert titles[0].startswith("device-seconds")

@@ -45,6 +45,7 @@ def main() -> None:
         own = [*command, "--set", "launch.workers=2", "--results", str(folder), "--reports", f"{name}/reports"]
         subprocess.run(own, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         harness = time.perf_counter() - began
+        print(f"the harness took {harness:.0f} s", flush=True)
         began = time.perf_counter()
         each: dict[str, float] = {}
         for cell in cells:

@@ -101,7 +101,7 @@ def main() -> None:
     prompts = training_rows(dataset, "prompts", sample.split, sample.prompts)
     for stage in (sample, judged):
         object.__setattr__(stage, "threads", THREADS)
-    write_samples(home, {"policy": home}, prompts, sample)
+    write_samples(home, {"policy": home}, prompts, dataset, sample)
     inputs = {role: Path(results) / stage.name for role, stage in judged.inputs.items()}
     grade(home, {**inputs, "sample": home, "policy": home}, dataset, judged)
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from clerk import Clerk, Finished, peak
 
+from harness.commands.clean import clean_recipe
 from harness.errors import HarnessError
 from harness.executors import Ended, Handle
 from harness.plan import make_plan
@@ -205,6 +206,25 @@ def test_a_search_with_looks_ends_alike_wherever_it_was_stopped(tmp_path: Path) 
             stops += 1
     assert found == whole
     assert stops >= 20
+
+
+@pytest.mark.parametrize("sets", [(), PRUNED])
+def test_the_weights_of_finished_trials_can_be_freed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], sets: tuple[str, ...]
+) -> None:
+    _, worker = search(tmp_path, *sets)
+    policies = [tmp_path / "results" / stage.name / "policy" for stage in worker.ran if stage.kind == "train"]
+    for policy in policies:
+        policy.mkdir()
+        (policy / "weights").write_bytes(b"w")
+    shared = {
+        path.parent.name
+        for path in policies
+        if worker.store.load(path.parent.name).spec["seed"] != f"replicate-{SEEDS}"
+    }
+    clean_recipe(tmp_path / "r.toml", list(sets), tmp_path / "results", yes=True)
+    assert "freed" in capsys.readouterr().out
+    assert {path.parent.name for path in policies if path.exists()} == shared, "the comparison still needs them"
 
 
 def test_a_look_must_be_before_the_end(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from harness.recipe import read_recipe
-from harness.search.chosen import planned
-from harness.stages import Stage
+from harness.recipe import Recipe, read_recipe
+from harness.search.chosen import planned, read_studies
+from harness.stages import Stage, walk
 from harness.store import Store
 
 WEIGHTS = ("policy", "reward", "checkpoints")
@@ -16,8 +16,9 @@ WEIGHTS = ("policy", "reward", "checkpoints")
 def clean_recipe(path: Path, assignments: list[str], results: Path, yes: bool) -> None:
     """Show, or with `yes` remove, the weights that nothing unfinished of a recipe needs."""
     store = Store(results)
-    plan = planned(read_recipe(path, assignments), store)
-    found = removable(plan.stages(), store)
+    recipe = read_recipe(path, assignments)
+    stages = list(walk([*planned(recipe, store).targets, *_trials(recipe, store)]))
+    found = removable(stages, store)
     total = sum(size for _, size in found)
     for folder, size in found:
         print(f"{size / 1e6:10.1f} MB  {folder}")
@@ -25,6 +26,13 @@ def clean_recipe(path: Path, assignments: list[str], results: Path, yes: bool) -
             shutil.rmtree(folder)
     verb = "freed" if yes else "could be freed (nothing was removed; --yes removes)"
     print(f"{total / 1e6:10.1f} MB  {verb}")
+
+
+def _trials(recipe: Recipe, store: Store) -> list[Stage]:
+    """The grades of the trials that chose the recipe's knobs."""
+    trials = [trial for study in read_studies(store, recipe) for trial in study["trials"]]
+    names = dict.fromkeys(trial["stages"]["grade"] for trial in trials if trial["stages"])
+    return [store.load(name) for name in names if (store.root / name).is_dir()]
 
 
 def removable(stages: list[Stage], store: Store) -> list[tuple[Path, int]]:

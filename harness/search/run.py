@@ -163,7 +163,9 @@ class _Tuning:
                 self._tell(search, number, cell)
             elif number != search.trials()[0].number and below_median(score, known):
                 spent = sum(_cost(self.store, stage) for stage in cell.own[:-1])
-                search.tell(number, score, {}, {"pruned": True, "look": score, "device_seconds": spent})
+                stages = {"policy": cell.own[0].name, "grade": looks[name].name}
+                notes = {"pruned": True, "look": score, "device_seconds": spent, "stages": stages}
+                search.tell(number, score, {}, notes)
             else:
                 search.note(number, {"look": score})
                 going.append((search, number, cell))

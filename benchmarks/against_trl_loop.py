@@ -3,8 +3,8 @@
     python benchmarks/against_trl_loop.py <results folder of a finished compare_all> [replicates]
 
 What both sides share (pretraining, SFT, reward models and their audits) is taken from that folder and costs neither
-anything. Then the same cells run twice in this call: by the harness with two workers of one thread, its references, the
-start's own sampling and the report counted; and as one process after the other with two threads each.
+anything. Then the same cells run twice in this call: by the harness with two workers of one thread, its references and the
+report counted; and as one process after the other with two threads each. The starts are sampled and graded by both.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def shared(results: Path, folder: Path) -> None:
 def main() -> None:
     results, replicates = Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 5
     plan = make_plan(read_recipe(RECIPE))
-    cells = [c for c in plan.cells if not c.is_start and c.replicate < replicates]
+    cells = [c for c in plan.cells if c.replicate < replicates]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "results"
         folder.mkdir()

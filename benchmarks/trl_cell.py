@@ -75,7 +75,6 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(THREADS)
-    from harness.job import Budget
     from harness.metrics._grade import grade
     from harness.models.systems import write_samples
     from harness.plan import make_plan
@@ -84,19 +83,12 @@ def main() -> None:
 
     plan = make_plan(read_recipe(Path(recipe)))
     cell = next(c for c in plan.cells if c.contestant == contestant and c.replicate == int(replicate))
-    budget, dataset = Budget(**cell.policy.budget), open_dataset(cell.policy.dataset)
-    start = Path(results) / cell.policy.inputs["start"].name
-    rows = {
-        view: [turns(row) for row in training_rows(dataset, view, "train", budget.prompts)]
-        for view in ("pairs", "binary")
-    }
-    with tempfile.TemporaryDirectory() as folder:
-        trained = trainer(cell.algorithm, start / "policy", rows, cell.policy.algorithm["knobs"], budget, folder)
-        trained.train()
-    home = Path(out)
-    (home / "policy").mkdir(parents=True)
-    trained.model.save_pretrained(home / "policy")
-    trained.processing_class.save_pretrained(home / "policy")
+    home, dataset = Path(out), open_dataset(cell.policy.dataset)
+    home.mkdir(parents=True)
+    if cell.is_start:
+        (home / "policy").symlink_to((Path(results) / cell.policy.name / "policy").resolve())
+    else:
+        train(cell, dataset, Path(results), home)
     sample, judged = cell.samples[None], cell.grades[None]
     prompts = training_rows(dataset, "prompts", sample.split, sample.prompts)
     for stage in (sample, judged):
@@ -104,6 +96,23 @@ def main() -> None:
     write_samples(home, {"policy": home}, prompts, dataset, sample)
     inputs = {role: Path(results) / stage.name for role, stage in judged.inputs.items()}
     grade(home, {**inputs, "sample": home, "policy": home}, dataset, judged)
+
+
+def train(cell: Any, dataset: Any, results: Path, home: Path) -> None:
+    """Train a cell's policy from its start."""
+    from harness.job import Budget
+    from harness.stages import training_rows
+
+    budget, start = Budget(**cell.policy.budget), results / cell.policy.inputs["start"].name
+    rows = {
+        view: [turns(row) for row in training_rows(dataset, view, "train", budget.prompts)]
+        for view in ("pairs", "binary")
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        trained = trainer(cell.algorithm, start / "policy", rows, cell.policy.algorithm["knobs"], budget, folder)
+        trained.train()
+    trained.model.save_pretrained(home / "policy")
+    trained.processing_class.save_pretrained(home / "policy")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from html import unescape
 from html.parser import HTMLParser
@@ -19,7 +19,7 @@ from synthetic import World, fail, fill, make_cells, make_plan
 import harness.registry as registry
 from harness.plan import Cell, Plan
 from harness.records import read
-from harness.report import Answer, build
+from harness.report import Answer, build, say
 from harness.report.compare import Comparison
 from harness.report.page import drawn, script_json
 from harness.report.sections import make_page
@@ -582,3 +582,11 @@ def test_the_main_table_is_grouped_by_the_top_set(shared: Shared) -> None:
     assert set(first[1:3]) == {"dpo ●", "ipo ●"}
     assert first[3] == "**Significantly below the best**"
     assert set(first[4:]) == {"kto", "sft", "cpo"}
+
+
+def test_the_section_on_training_says_whose_loss_rose(shared: Shared) -> None:
+    one = shared.compared(usual)[0]
+    assert "the loss ended no higher than it began for any contestant" in say.training(one)
+    falling = (one.curves["metric"] == "loss") & (one.curves["contestant"] == "ipo")
+    turned = one.curves.assign(value=one.curves["value"].where(~falling, -one.curves["value"]))
+    assert "the loss ended higher than it began for ipo," in say.training(replace(one, curves=turned))

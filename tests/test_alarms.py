@@ -143,6 +143,15 @@ def test_a_metric_that_equals_the_starts_to_all_digits(finished: Finished) -> No
     assert found == "dpo of seed 1 equals the start to all digits in entropy."
 
 
+def test_what_is_measured_before_training_equals_the_start_by_definition(finished: Finished) -> None:
+    table = pq.read_table(finished.scores(finished.cell("sft", 1)))
+    rows = table.filter(pa.compute.equal(table["role"], "gold")).to_pandas().assign(metric="chosen_logp", role="before")
+    for name in ("sft", "dpo", "ipo"):
+        path = finished.scores(finished.cell(name, 1))
+        pq.write_table(pa.concat_tables([pq.read_table(path), pa.Table.from_pandas(rows, table.schema)]), path)
+    assert not finished.found()
+
+
 def test_a_coarse_metric_may_equal_the_starts(finished: Finished) -> None:
     pairs = finished.values(finished.cell("sft"), "preference_accuracy")
     finished.rescore(finished.cell("dpo"), "preference_accuracy", pairs)

@@ -52,7 +52,7 @@ def test_without_scripts_the_figures_are_there_as_pictures(page: Path, tmp_path:
     assert f"<title>{drawn}</title>" in visit(frame, tmp_path).dom
 
 
-@pytest.mark.parametrize("width", [500, 1280])
+@pytest.mark.parametrize("width", [390, 1280])
 def test_the_page_fits_a_phone_and_a_desk(page: Path, tmp_path: Path, width: int) -> None:
     check = "onload = () => document.title = document.documentElement.scrollWidth + '/' + innerWidth"
     probe = with_body_end(page, tmp_path / "probe.html", f"<script>{check}</script>")

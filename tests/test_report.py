@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from html import unescape
 from html.parser import HTMLParser
@@ -19,7 +19,7 @@ from synthetic import World, fail, fill, make_cells, make_plan
 import harness.registry as registry
 from harness.plan import Cell, Plan
 from harness.records import read
-from harness.report import Answer, build
+from harness.report import Answer, build, say
 from harness.report.compare import Comparison
 from harness.report.page import drawn, script_json
 from harness.report.sections import make_page
@@ -496,7 +496,9 @@ def test_equal_records_give_an_equal_report(shared: Shared, tmp_path: Path) -> N
 def test_each_figure_answers_a_question_on_full_and_gappy_tables(name: str, shared: Shared) -> None:
     figure = registry.load("report/figures", name)()
     assert figure.question.endswith("?")
-    made = drawn(name, figure.question, figure.how_to_read, figure.draw(shared.compared(gappy)[0]))
+    chart = figure.draw(shared.compared(gappy)[0])
+    chart.to_dict(validate=True)  # against Vega-Lite's schema, which the page leaves out for its time
+    made = drawn(name, figure.question, figure.how_to_read, chart)
     assert made.spec is not None
     assert made.svg.startswith("<svg")
     for contestant in ("dpo", "kto"):
@@ -527,3 +529,64 @@ def test_the_page_and_its_files_name_the_same_tables(shared: Shared) -> None:
     page, sheets = make_page(plan, store, read(plan, store))
     linked = {sheet.name for section in page.sections for sheet in section.sheets if sheet.twins}
     assert linked <= {sheet.name for sheet in sheets}
+
+
+# ---- order and reading
+
+
+ORDER = [
+    *("Answer", "Alarms", "Contestants", "All pairs", "Reward and distance", "Over-optimisation", "Quality and cost"),
+    *("Cost of the study", "Stability of the order", "Length, diversity and degenerate outputs"),
+    *("Preferences on labelled pairs", "Benchmarks and alignment tax", "Beside published numbers"),
+    *("Which one for you?", "Reward-model trust", "Training", "Samples side by side", "All metrics"),
+    *("Ledger of all runs", "Gaps", "What was alike, what differed", "What each was given"),
+    *("Method, and how to reproduce this", "Data dictionary"),
+]
+
+
+def test_sections_stand_in_the_order_of_the_method_and_open_with_a_sentence(shared: Shared) -> None:
+    lines = shared.built(usual).path.with_suffix(".md").read_text().splitlines()
+    heads = [i for i, line in enumerate(lines) if line.startswith("## ")]
+    assert [title for title in ORDER if f"## {title}" in lines] == [lines[i].removeprefix("## ") for i in heads]
+    for i in heads:
+        assert re.fullmatch(r"\*\*.{10,}[.?]\*\*", lines[i + 2]), lines[i]
+
+
+def test_with_several_settings_each_kind_of_section_stays_together(tmp_path: Path) -> None:
+    cells = [cell for model in ("small", "large") for cell in make_cells(["dpo"], 3, model=model)]
+    fill(tmp_path, cells, WORLD)
+    text = build(make_plan(cells, 3), Store(tmp_path), tmp_path / "out").path.with_suffix(".md").read_text()
+    heads = [line.removeprefix("## ").split(" · ")[0] for line in text.splitlines() if line.startswith("## ")]
+    assert heads[:5] == ["Answer", "Answer", "Alarms", "Contestants", "Contestants"]
+
+
+def test_the_matrix_is_tinted_by_what_its_text_says(shared: Shared) -> None:
+    html = shared.built(usual).path.read_text()
+    body = html.split('id="table-matrix"')[1].split("</table>")[0]
+    cells = re.findall(r'<td class="number([^"]*)">([^<]*)</td>', body)
+    tints = {"up": 0, "down": 0}
+    for tint, text in cells:
+        for name, sign in (("up", "+"), ("down", "−")):
+            if name in tint:
+                assert text.startswith(sign)
+                assert text[-1] in "▲▼=?", "readable without the tint"
+                tints[name] += 1
+    assert tints["up"] == tints["down"] > 4
+
+
+def test_the_main_table_is_grouped_by_the_top_set(shared: Shared) -> None:
+    text = shared.built(usual).path.with_suffix(".md").read_text()
+    table = text.split("## Contestants")[1].split("\n## ")[0]
+    first = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("|")][2:]
+    assert first[0] == "**Top set: nothing here is significantly better**"
+    assert set(first[1:3]) == {"dpo ●", "ipo ●"}
+    assert first[3] == "**Significantly below the best**"
+    assert set(first[4:]) == {"kto", "sft", "cpo"}
+
+
+def test_the_section_on_training_says_whose_loss_rose(shared: Shared) -> None:
+    one = shared.compared(usual)[0]
+    assert "the loss ended no higher than it began for any contestant" in say.training(one)
+    falling = (one.curves["metric"] == "loss") & (one.curves["contestant"] == "ipo")
+    turned = one.curves.assign(value=one.curves["value"].where(~falling, -one.curves["value"]))
+    assert "the loss ended higher than it began for ipo," in say.training(replace(one, curves=turned))

@@ -7,8 +7,10 @@ sample tables alone, never a model.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
+from harness.records.scores import Scores
 from harness.records.shelf import FINAL, Shelf, setting_of
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ class Tables:
             optimiser steps of its own training over all rounds.
         gaps: one row per cell and step without scores: `..., step, status, stage, cause, error, hint`.
         measurements: numbers of the records: `..., step, kind, stage, metric, value, n, unit, better`.
-        scores: one value per sample or pair: `..., step, metric, role, level, prompt_id, k, value`.
+        blocks: one value per sample, prompt or pair, in blocks; `scores` has them as a frame.
         pool: rewards of many responses of each start, for its best-of-n curve: columns as `scores`.
         no_pool: one row per start without them: `setting, contestant, replicate, error`.
         curves: what training logged: `..., step, metric, value`.
@@ -55,7 +57,7 @@ class Tables:
     cells: pd.DataFrame
     gaps: pd.DataFrame
     measurements: pd.DataFrame
-    scores: pd.DataFrame
+    blocks: Scores
     pool: pd.DataFrame
     no_pool: pd.DataFrame
     curves: pd.DataFrame
@@ -67,6 +69,11 @@ class Tables:
     benchmarks: pd.DataFrame
     no_benchmarks: pd.DataFrame
     no_judgments: pd.DataFrame
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """Every value as a row, `..., step, metric, role, level, prompt_id, k, value`: large, not for the report."""
+        return self.blocks.frame()
 
 
 def read(plan: Plan, store: Store) -> Tables:
@@ -91,7 +98,7 @@ def read(plan: Plan, store: Store) -> Tables:
         cells=rows.frame(rows.cells(shelf), rows.CELLS),
         gaps=rows.frame(rows.gaps(shelf), rows.GAPS),
         measurements=rows.frame(rows.measurements(shelf), rows.MEASUREMENTS),
-        scores=scores,
+        blocks=scores,
         pool=pool,
         no_pool=no_pool,
         curves=curves,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, cast
 
-from harness.records.rows import CURVES, NO_BENCHMARKS, NO_POOL, SCORES, Row, frame
+from harness.records.rows import CURVES, NO_BENCHMARKS, NO_POOL, SCORES, frame
+from harness.records.scores import Scores, blocks_of
 from harness.records.shelf import FINAL, Shelf, cell_id, setting_of, steps, trainings
 from harness.records.votes import people_rows
 
@@ -20,49 +21,23 @@ BASE = "base"
 SCORE_TEXT = ("metric", "role", "level", "prompt_id")
 
 
-def read_scores(shelf: Shelf) -> pd.DataFrame:
-    """All score tables of finished grades."""
-    import pyarrow as pa
-
-    parts = []
+def read_scores(shelf: Shelf) -> Scores:
+    """All score tables of finished grades and judges, and people's votes."""
+    found = Scores()
     for cell in shelf.plan.cells:
         for step in steps(cell):
-            stage = cell.grades[step]
+            table = _parquet(cell.grades[step], "scores.parquet", SCORE_TEXT, shelf)
+            if table is not None:
+                found.add(table, cell_id(cell), FINAL if step is None else step)
+        for label, stage in cell.judges.items():  # a judge's label is its role
             table = _parquet(stage, "scores.parquet", SCORE_TEXT, shelf)
             if table is not None:
-                parts.append(_with(table, {**cell_id(cell), "step": FINAL if step is None else step}))
-        parts += _judged(shelf, cell)
+                found.add(table, cell_id(cell), FINAL, role=label)
     people = list(people_rows(shelf.plan, shelf.store))
     if people:
-        parts.append(_people(people))
-    if not parts:
-        return frame([], SCORES)
-    table = pa.concat_tables(parts).unify_dictionaries().select(list(SCORES))
-    return cast("pd.DataFrame", table.to_pandas())
-
-
-def _people(found: list[Row]) -> pa.Table:
-    """People's votes as the other score tables have them."""
-    import pyarrow as pa
-
-    table = pa.Table.from_pylist(found)
-    for name in ("setting", "contestant", *SCORE_TEXT):
-        table = table.set_column(table.column_names.index(name), name, table[name].dictionary_encode())
-    return table
-
-
-def _judged(shelf: Shelf, cell: Cell) -> list[pa.Table]:
-    """The score tables of a cell's judges; the judge's label is the role."""
-    import pyarrow as pa
-
-    found = []
-    for label, stage in cell.judges.items():
-        table = _parquet(stage, "scores.parquet", SCORE_TEXT, shelf)
-        if table is not None:
-            codes = pa.repeat(pa.scalar(0, pa.int32()), table.num_rows)
-            role = pa.DictionaryArray.from_arrays(codes, pa.array([label]))
-            table = table.set_column(table.column_names.index("role"), "role", role)
-            found.append(_with(table, {**cell_id(cell), "step": FINAL}))
+        votes = blocks_of(frame(people, SCORES))
+        for block in votes.blocks:
+            found.take(block, votes.prompts)
     return found
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from harness.records import FINAL
+from harness.records.scores import blocks_of
 from harness.report.page import Section
 from harness.report.sheet import Sheet, Shown, count, listed, make_frame, number
 from harness.report.tuning import edges, studies_of, unequal
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.records import Tables
+    from harness.records.scores import Block
     from harness.report.trust import Trust
 
 CELL = ["setting", "contestant", "replicate"]
@@ -80,6 +81,7 @@ def alarms_section(found: list[Alarm]) -> Section:
 
 
 Found = Iterator[tuple[str, str]]
+Cell = tuple[str, str, int]
 
 
 def _unchanged(tables: Tables) -> Found:
@@ -93,13 +95,17 @@ def _unchanged(tables: Tables) -> Found:
 
 def _no_effect(tables: Tables) -> Found:
     """Trained policies whose distribution is exactly the start's, for example since an adapter was not applied."""
-    final = tables.scores[(tables.scores["metric"] == "kl") & (tables.scores["step"] == FINAL)]
+    import numpy as np
+
     starts = tables.cells.loc[tables.cells["is_start"], [*SEED, "policy"]]
     trained = tables.cells.merge(starts, on=SEED, suffixes=("", "_of_start"))
     trained = trained[trained["policy"] != trained["policy_of_start"]]
-    largest = final.groupby(CELL, observed=True)["value"].max().reset_index()
-    zero = trained.merge(largest[largest["value"] == 0], on=CELL)
-    yield from _named(zero, "answers every prompt exactly as the start does (KL 0): was its adapter applied?")
+    still = {_cell(block) for block in tables.blocks.of(metric="kl") if not block.values.max() > 0}
+    where = [key in still for key in zip(*(trained[name] for name in CELL), strict=True)]
+    yield from _named(
+        trained[np.array(where, dtype=bool)],
+        "answers every prompt exactly as the start does (KL 0): was its adapter applied?",
+    )
 
 
 def _same_weights(tables: Tables) -> Found:
@@ -114,25 +120,34 @@ def _same_weights(tables: Tables) -> Found:
 
 def _no_spread(tables: Tables) -> Found:
     """Contestants with equal mean rewards in all seeds."""
-    rewards = _final_rewards(tables)
-    runs = rewards.groupby([*CELL, "role"], observed=True)["value"].mean()
-    spread = runs.groupby(["setting", "contestant", "role"], observed=True).agg(["nunique", "size"])
-    flat = spread[(spread["nunique"] == 1) & (spread["size"] > 1)].reset_index()
-    for (setting, contestant), rows in flat.groupby(["setting", "contestant"], sort=False, observed=True):
-        roles, seeds = listed(sorted(set(rows["role"]))), int(rows["size"].max())
-        yield str(setting), f"{contestant} has the same mean reward ({roles}) in all {seeds} seeds: σ = 0."
+    means: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for block in tables.blocks.of(metric="reward"):
+        means.setdefault((block.setting, block.contestant), {}).setdefault(block.role, []).append(block.mean)
+    for (setting, contestant), by_role in means.items():
+        flat = [role for role, own in by_role.items() if len(own) > 1 and len(set(own)) == 1]
+        if flat:
+            seeds = max(len(by_role[role]) for role in flat)
+            yield (
+                setting,
+                f"{contestant} has the same mean reward ({listed(sorted(flat))}) in all {seeds} seeds: σ = 0.",
+            )
 
 
 def _same_rows(tables: Tables) -> Found:
     """Contestants whose rewards are equal sample by sample in a seed: a copy, or a cache that answered for another."""
-    prints = _fingerprints(_final_rewards(tables))
-    policies = tables.cells.set_index(CELL)["policy"]
-    for (setting, replicate, _), group in prints.groupby(["setting", "replicate", "print"], observed=True, sort=False):
-        names = list(dict.fromkeys(group["contestant"]))
-        if len({policies.get((setting, name, replicate)) for name in names}) > 1:
-            roles = listed(sorted(set(group["role"])))
-            text = f"{listed(names)} have the same reward ({roles}) for every sample of seed {replicate}"
-            yield str(setting), f"{text}: one is a copy of another, or a cache answered for it."
+    policies = _policies(tables)
+    found: dict[tuple[str, int, tuple[str, ...]], list[str]] = {}
+    for role, own in _twins(tables.blocks.of(metric="reward")):
+        by_seed: dict[tuple[str, int], list[Block]] = {}
+        for block in own:
+            by_seed.setdefault((block.setting, block.replicate), []).append(block)
+        for (setting, seed), same in by_seed.items():
+            if len({policies.get(_cell(block)) for block in same}) > 1:
+                names = tuple(dict.fromkeys(block.contestant for block in same))
+                found.setdefault((setting, seed, names), []).append(role)
+    for (setting, seed, names), roles in found.items():
+        text = f"{listed(list(names))} have the same reward ({listed(sorted(roles))}) for every sample of seed {seed}"
+        yield setting, f"{text}: one is a copy of another, or a cache answered for it."
 
 
 def _wrong_cache(tables: Tables) -> Found:
@@ -140,28 +155,21 @@ def _wrong_cache(tables: Tables) -> Found:
 
     Those of one seed are `identical rows`.
     """
-    prints = [_fingerprints(_final_rewards(tables)), _fingerprints(_fine(tables.benchmarks))]
-    policies = tables.cells.set_index(CELL)["policy"]
-    for found, what in zip(prints, ("reward", "benchmark"), strict=True):
-        for _, group in found.groupby(["role", "print"], observed=True, sort=False):
-            keys = list(zip(*(group[name] for name in CELL), strict=True))
-            own = {policies[key]: key for key in keys if key in policies.index}
-            if len(own) > 1 and (
-                what == "benchmark" or len({(setting, seed) for setting, _, seed in own.values()}) > 1
-            ):
-                names = [f"{name} of seed {seed} ({setting})" for setting, name, seed in own.values()]
-                role = group["role"].iloc[0]
-                yield (
-                    "",
-                    f"{listed(names)} have equal values of {what} {role} everywhere: a cache took one for another.",
-                )
+    policies, benched = _policies(tables), blocks_of(tables.benchmarks)
+    fine = [block for block in benched.blocks if _is_fine(block)]
+    twins = [("reward", one) for one in _twins(tables.blocks.of(metric="reward"))]
+    twins += [("benchmark", one) for one in _twins(fine)]
+    for what, (role, own) in twins:
+        by_policy = {policies[_cell(block)]: block for block in own if _cell(block) in policies}
+        seeds = {(block.setting, block.replicate) for block in by_policy.values()}
+        if len(by_policy) > 1 and (what == "benchmark" or len(seeds) > 1):
+            names = [f"{one.contestant} of seed {one.replicate} ({one.setting})" for one in by_policy.values()]
+            yield "", f"{listed(names)} have equal values of {what} {role} everywhere: a cache took one for another."
 
 
-def _fine(scores: pd.DataFrame) -> pd.DataFrame:
-    """Those metrics that are too fine to be equal by chance."""
-    values = scores.groupby(["role", "metric"], observed=True)["value"].nunique()
-    fine = values[values >= FINE].index
-    return scores[scores.set_index(["role", "metric"]).index.isin(fine)]
+def _is_fine(block: Block) -> bool:
+    """Whether its values are too many to be equal by chance."""
+    return len(set(block.values.tolist())) >= FINE
 
 
 def _edge(tables: Tables) -> Found:
@@ -190,28 +198,41 @@ def _shared_prompts(tables: Tables, trusts: Mapping[tuple[str, str], Trust]) -> 
 
 
 def _like_the_start(tables: Tables) -> Found:
-    """Fine metrics whose mean equals the start's to all digits although the rows differ or the policy does."""
-    scores = tables.scores
-    final = scores[(scores["step"] == FINAL) & (scores["metric"] != "kl") & (scores["role"] != BEFORE)]
-    by = [*SEED, "metric", "role"]
-    runs = final.groupby([*CELL, "metric", "role"], observed=True)["value"].agg(["mean", "nunique"]).reset_index()
-    runs = runs.merge(tables.cells[[*CELL, "policy", "is_start"]], on=CELL)
-    base = runs.loc[runs["is_start"] & (runs["nunique"] >= FINE), [*by, "mean", "policy"]]
-    both = runs.merge(base, on=by, suffixes=("", "_of_start"))
-    same = both[(both["mean"] == both["mean_of_start"]) & (both["policy"] != both["policy_of_start"])]
-    for (setting, contestant), rows in same.groupby(CELL[:2], observed=True, sort=False):
-        names = dict.fromkeys(f"{m}/{r}" if r else str(m) for m, r in zip(rows["metric"], rows["role"], strict=True))
-        seeds = listed([str(seed) for seed in sorted(set(rows["replicate"]))])
-        yield str(setting), f"{contestant} of seed {seeds} equals the start to all digits in {listed(list(names))}."
+    """Fine metrics whose mean equals the start's to all digits although the policy differs."""
+    policies = _policies(tables)
+    starts = {(str(row.setting), int(str(row.replicate))): str(row.policy) for row in _starts(tables).itertuples()}
+    by_kind: dict[tuple[str, int, str, str], list[Block]] = {}
+    for block in tables.blocks.of():
+        if block.metric != "kl" and block.role != BEFORE:
+            by_kind.setdefault((block.setting, block.replicate, block.metric, block.role), []).append(block)
+    found: dict[tuple[str, str], tuple[dict[str, None], dict[int, None]]] = {}
+    for (setting, seed, metric, role), own in by_kind.items():
+        start = starts.get((setting, seed))
+        base = next((block for block in own if policies.get(_cell(block)) == start), None)
+        if base is None or not _is_fine(base):
+            continue
+        for block in own:
+            if policies.get(_cell(block)) != start and block.mean == base.mean:
+                names, seeds = found.setdefault((setting, block.contestant), ({}, {}))
+                names[f"{metric}/{role}" if role else metric], seeds[seed] = None, None
+    for (setting, contestant), (names, seeds) in found.items():
+        told = listed([str(seed) for seed in sorted(seeds)])
+        yield setting, f"{contestant} of seed {told} equals the start to all digits in {listed(list(names))}."
 
 
 def _too_many(tables: Tables) -> Found:
     """Contestants with more cut-off or empty responses than can be overlooked."""
-    final = tables.scores[(tables.scores["step"] == FINAL) & tables.scores["metric"].isin(list(MOST))]
-    means = final.groupby(["setting", "contestant", "metric"], observed=True)["value"].mean().reset_index()
-    for row in means[means["value"] > means["metric"].astype(str).map(MOST).astype(float)].itertuples():
-        text = f"{number(100 * float(str(row.value)), 0)} % of {row.contestant}'s responses are {row.metric}"
-        yield str(row.setting), f"{text} (limit: {MOST[str(row.metric)]:.0%}): its rewards are of something else."
+    import numpy as np
+
+    for metric, most in MOST.items():
+        values: dict[tuple[str, str], list[Any]] = {}
+        for block in tables.blocks.of(metric=metric):
+            values.setdefault((block.setting, block.contestant), []).append(block.values)
+        for (setting, contestant), own in values.items():
+            share = float(np.concatenate(own).mean())
+            if share > most:
+                text = f"{number(100 * share, 0)} % of {contestant}'s responses are {metric}"
+                yield setting, f"{text} (limit: {most:.0%}): its rewards are of something else."
 
 
 def _far(tables: Tables) -> Found:
@@ -258,15 +279,22 @@ def _named(cells: pd.DataFrame, what: str) -> Found:
         yield str(setting), f"{contestant} (seed {seeds}) {what}."
 
 
-def _final_rewards(tables: Tables) -> pd.DataFrame:
-    scores = tables.scores
-    return scores[(scores["step"] == FINAL) & (scores["metric"] == "reward")]
+def _starts(tables: Tables) -> pd.DataFrame:
+    return tables.cells[tables.cells["is_start"]]
 
 
-def _fingerprints(scores: pd.DataFrame) -> pd.DataFrame:
-    """One number per run and role, equal only where all values of all samples are."""
-    import pandas as pd
+def _cell(block: Block) -> Cell:
+    return block.setting, block.contestant, block.replicate
 
-    hashed = pd.util.hash_pandas_object(scores[["prompt_id", "k", "value"]], index=False)
-    prints = hashed.groupby([scores[name] for name in [*CELL, "role"]], observed=True).sum()
-    return prints.rename("print").reset_index()
+
+def _policies(tables: Tables) -> dict[Cell, str]:
+    """The policy of each cell."""
+    return dict(zip(zip(*(tables.cells[name] for name in CELL), strict=True), tables.cells["policy"], strict=True))
+
+
+def _twins(blocks: Iterable[Block]) -> Iterator[tuple[str, list[Block]]]:
+    """Blocks of one metric and role whose values are all equal, prompt by prompt and sample by sample."""
+    found: dict[tuple[str, str, bytes], list[Block]] = {}
+    for block in blocks:
+        found.setdefault((block.metric, block.role, block.fingerprint()), []).append(block)
+    yield from ((role, own) for (_, role, _), own in found.items() if len(own) > 1)

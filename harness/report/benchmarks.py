@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from harness.records.files import BASE
+from harness.records.scores import blocks_of
 from harness.report.compare import estimate
 from harness.report.cubes import Cubes, cubes
 from harness.report.page import Section
@@ -84,11 +85,12 @@ def _shown() -> list[Shown]:
 
 def _of_setting(one: Comparison, tables: Tables, margins: dict[str, float], usual: float) -> list[dict[str, Any]]:
     scores = tables.benchmarks[tables.benchmarks["setting"] == one.name]
+    blocks = blocks_of(scores)
     missing = tables.no_benchmarks[tables.no_benchmarks["setting"] == one.name]
     asked = scores[["role", "metric"]].drop_duplicates().astype(str).sort_values(["role", "metric"])
     made = []
     for task, metric in asked.itertuples(index=False):
-        found = cubes(scores, metric, task, "document")
+        found = cubes(blocks.of(one.name, metric, task, "document"), blocks.prompts)
         made += _of_task(one, found, {"task": task, "metric": metric}, margins.get(task, usual), _failed(one, tables))
     known = {(row["contestant"], row["task"]) for row in made}
     texts = missing["status"] + ": " + missing["error"]

@@ -11,8 +11,7 @@ from harness.report.sheet import Row, Sheet, Shown, interval, make_frame, number
 from harness.report.sheets import ID_MEANINGS
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from harness.records.scores import Scores
     from harness.report.compare import Comparison, Scale
 
 _FRAME = {
@@ -33,7 +32,7 @@ _MEANINGS = {
 }
 
 
-def best_of(scores: pd.DataFrame, scales: dict[str, Scale]) -> list[Best]:
+def best_of(scores: Scores, scales: dict[str, Scale]) -> list[Best]:
     """Every n up to the number of responses, by every reward that the start has a scale for.
 
     Args:
@@ -46,7 +45,7 @@ def best_of(scores: pd.DataFrame, scales: dict[str, Scale]) -> list[Best]:
     from harness.stats.best_of_n import best_of_n, most_divergence
     from harness.stats.contrast import summary
 
-    found = {role: cubes(scores, "reward", role) for role in ROLES}
+    found = {role: cubes(scores.of(None, "reward", role, "sample"), scores.prompts) for role in ROLES}
     values = {role: next(iter(one.by_contestant.values())).values for role, one in found.items() if one.by_contestant}
     if "proxy" not in values:
         return []

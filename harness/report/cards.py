@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from harness.report.figures import WIDTH
+from harness.report.figures import WIDTH, inline
 from harness.report.page import Drawn, drawn
 from harness.report.sheet import GAP, Sheet, Shown, interval, make_frame, number
 from harness.trust.calibration import BINS
@@ -162,12 +162,12 @@ def reliability(trust: Trust, suffix: str) -> Drawn:
         return drawn(f"reliability{suffix}", question, how, "no reward model has been audited on labelled pairs")
     import altair as alt
 
-    line = alt.Chart(alt.Data(values=[{"x": 0.5, "y": 0.5}, {"x": 1.0, "y": 1.0}]))
+    line = alt.Chart(inline([{"x": 0.5, "y": 0.5}, {"x": 1.0, "y": 1.0}]))
     ideal = line.mark_line(color="#555555", strokeDash=[4, 4]).encode(x="x:Q", y="y:Q")
     axis = alt.X("confidence:Q", title="confidence", scale=alt.Scale(domain=[0.5, 1.0]))
     tips = ["role:N", "pairs:Q", *(alt.Tooltip(f"{name}:Q", format=".3f") for name in ("confidence", "right"))]
     dots = (
-        alt.Chart(alt.Data(values=points))
+        alt.Chart(inline(points))
         .mark_line(point=True)
         .encode(
             x=axis,

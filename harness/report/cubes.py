@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-from harness.records import FINAL
-
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy as np
-    import pandas as pd
     from numpy.typing import NDArray
+
+    from harness.records.scores import Block
 
     Array = NDArray[np.float64]
 
@@ -58,38 +59,33 @@ class Cubes:
         return self.by_contestant[name].at(replicates)[:, [at[prompt] for prompt in prompts]]
 
 
-def cubes(scores: pd.DataFrame, metric: str, role: str = "", level: str = "sample", step: int = FINAL) -> Cubes:
-    """Scores of one setting by one metric, of the finished policies or of those at an earlier step.
+def cubes(blocks: Iterable[Block], names: list[str]) -> Cubes:
+    """Scores as arrays over the prompts for which every run has all K samples.
 
     Args:
-        scores: `Tables.scores`, of one setting.
-        metric: for example `reward`.
-        role: for example `gold`; empty for a metric without roles.
-        level: `sample`, or `prompt` for one value per prompt, and K is 1.
-        step: the optimiser step of the policies.
-
-    Returns:
-        Arrays over the prompts for which every run has all K samples.
+        blocks: of one setting, metric, role, level and step, one for each run; K is 1 where a value is of a prompt.
+        names: the prompts by their number in the blocks.
     """
     import numpy as np
-    import pandas as pd
 
-    wanted = (scores["metric"] == metric) & (scores["role"] == role)
-    found = scores[wanted & (scores["level"] == level) & (scores["step"] == step)]
-    if found.empty:
+    found = sorted(blocks, key=lambda block: (block.contestant, block.replicate))
+    if not found:
         return Cubes({}, (), 0)
-    groups = found.groupby(["contestant", "replicate"], observed=True, sort=True)
-    keys = [(str(contestant), int(replicate)) for contestant, replicate in groups.size().index]
-    columns, prompt_ids = pd.factorize(found["prompt_id"], sort=True)
-    samples = found["k"].to_numpy().clip(min=0)  # a value of a prompt has k = -1
-    values = np.full((len(keys), len(prompt_ids), int(samples.max()) + 1), np.nan)  # nan marks what is missing, below
-    values[groups.ngroup().to_numpy(), columns, samples] = found["value"].to_numpy()
+    layouts = {id(block.layout): block.layout for block in found}
+    seen = sorted(set().union(*(np.unique(one.prompts).tolist() for one in layouts.values())), key=names.__getitem__)
+    column = np.zeros(len(names), dtype=np.int64)
+    column[seen] = np.arange(len(seen))
+    at = {key: (column[one.prompts], one.k.clip(min=0)) for key, one in layouts.items()}  # a value of a prompt: k = -1
+    samples = max(int(k.max()) for _, k in at.values()) + 1
+    values = np.full((len(found), len(seen), samples), np.nan)  # nan marks what is missing, below
+    for row, block in enumerate(found):
+        values[row][at[id(block.layout)]] = block.values
     whole = np.isfinite(values).all(axis=(0, 2))
     left_out = int((~whole).sum())
     if not whole.any():
         return Cubes({}, (), left_out)
     by_contestant = {}
-    for name in dict.fromkeys(contestant for contestant, _ in keys):
-        own = [row for row, (contestant, _) in enumerate(keys) if contestant == name]
-        by_contestant[name] = Cube(tuple(keys[row][1] for row in own), values[own][:, whole])
-    return Cubes(by_contestant, tuple(str(prompt) for prompt in prompt_ids[whole]), left_out)
+    for name in dict.fromkeys(block.contestant for block in found):
+        own = [row for row, block in enumerate(found) if block.contestant == name]
+        by_contestant[name] = Cube(tuple(found[row].replicate for row in own), values[own][:, whole])
+    return Cubes(by_contestant, tuple(names[place] for place, kept in zip(seen, whole, strict=True) if kept), left_out)

@@ -79,10 +79,19 @@ def verdict_facts(
     )  # fmt: skip
 
 
-def weighed(plan: Plan, tables: Tables, found: Mapping[tuple[str, str], Trust]) -> list[Comparison]:
-    """Every comparison, with what is held against its verdicts and the facts of its grade."""
+def weighed(
+    plan: Plan, tables: Tables, found: Mapping[tuple[str, str], Trust], raised: list[Alarm] | None = None
+) -> list[Comparison]:
+    """Every comparison, with what is held against its verdicts and the facts of its grade.
+
+    Args:
+        plan: what was to be run.
+        tables: what the records say.
+        found: what the audits have shown.
+        raised: all alarms, where they are known already.
+    """
     where = {setting_of(cell): (cell.model, cell.dataset) for cell in plan.cells}
-    raised = alarms(tables, found)
+    raised = alarms(tables, found) if raised is None else raised
     return [
         replace(one, facts=facts(one, tables, found.get(where[one.name]), raised))
         for one in doubted(compare(plan, tables), plan, found)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from harness.plan import Plan
     from harness.records import Tables
+    from harness.records.scores import Block
     from harness.report.compare import Comparison
     from harness.store import Store
 
@@ -109,8 +110,8 @@ def _judged(one: Comparison, label: str, tables: Tables, gaps: dict[str, str]) -
     from harness.stats.contrast import summary
     from harness.stats.runs import Runs, with_failures
 
-    scores = tables.scores[(tables.scores["setting"] == one.name) & (tables.scores["role"] == label)]
-    wins = cubes(scores, WIN, label, "prompt")
+    own = tables.blocks.of(one.name, role=label)
+    wins = cubes(tables.blocks.of(one.name, WIN, label, "prompt"), tables.blocks.prompts)
     failed = tables.gaps[(tables.gaps["setting"] == one.name) & (tables.gaps["step"] == FINAL)]
     failed = failed[failed["status"] == "failed"]
     found = []
@@ -124,17 +125,22 @@ def _judged(one: Comparison, label: str, tables: Tables, gaps: dict[str, str]) -
             runs = Runs(cube.prompts, cube.replicates)
             result = estimate(summary(with_failures(runs, lost, runs, 0.5).scores), within=(0.0, 1.0))
             row |= {"win": result.value, "win_low": result.low, "win_high": result.high}
-            row |= _trust(scores[scores["contestant"] == name])
+            row |= _trust([block for block in own if block.contestant == name])
         found.append({"runs": len(cube.replicates) if cube else 0, "prompts": len(wins.prompts), **row,
                       "gap": gaps.get(name, "")})  # fmt: skip
     return found
 
 
-def _trust(scores: pd.DataFrame) -> dict[str, Any]:
+def _trust(blocks: list[Block]) -> dict[str, Any]:
     """How often the orders disagree and the response shown first is named, over all runs and prompts."""
-    means = scores.groupby("metric", observed=True)["value"].mean()
-    if INCONSISTENT not in means.index:  # people are asked in one order, which a hash draws
+    import numpy as np
+
+    values = {
+        metric: [block.values for block in blocks if block.metric == metric] for metric in (INCONSISTENT, SHOWN_FIRST)
+    }
+    means = {metric: float(np.concatenate(own).mean()) for metric, own in values.items() if own}
+    if INCONSISTENT not in means:  # people are asked in one order, which a hash draws
         return {}
-    inconsistent = float(means[INCONSISTENT])
-    first = {"shown_first": float(means[SHOWN_FIRST])} if SHOWN_FIRST in means.index else {}
+    inconsistent = means[INCONSISTENT]
+    first = {"shown_first": means[SHOWN_FIRST]} if SHOWN_FIRST in means else {}
     return {"inconsistent": inconsistent, **first, "flagged": inconsistent > MOST_INCONSISTENT}

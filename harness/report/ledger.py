@@ -54,11 +54,12 @@ def _metric_rows(comparison: Comparison) -> list[dict[str, Any]]:
     by = ["metric", "role", "level", "contestant"]
     grouped = means.groupby(by, observed=True)["value"].agg(["mean", "size"]).reset_index()
     order = {name: i for i, name in enumerate(comparison.contestants)}
+    signs = {str(metric): _sign(str(metric)) for metric in grouped["metric"].unique()}
     found = []
     for row in rows(grouped):
         names = {name: str(row[name]) for name in by}
         numbers = {"value": row["mean"], "runs": int(row["size"])}
-        found.append({"setting": comparison.name, **names, **numbers, **_sign(names["metric"])})
+        found.append({"setting": comparison.name, **names, **numbers, **signs[names["metric"]]})
     return sorted(found, key=lambda row: (row["metric"], row["role"], order.get(row["contestant"], len(order))))
 
 

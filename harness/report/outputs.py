@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import harness.registry as registry
-from harness.records import FINAL
 from harness.report.compare import Estimate, estimate
 from harness.report.cubes import Cube, Cubes, cubes
 from harness.report.length import length_note
@@ -16,9 +15,8 @@ from harness.report.sheet import Row, Sheet, Shown, interval, listed, make_frame
 from harness.report.sheets import ID_MEANINGS, IDS
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from harness.records import Tables
+    from harness.records.scores import Scores
     from harness.report.compare import Comparison
 
 
@@ -137,7 +135,7 @@ def outputs_sheet(comparisons: list[Comparison], tables: Tables, asked: tuple[st
         tables: for the scores.
         asked: the recipe's metrics.
     """
-    found = [row for one in comparisons for row in _rows(one, tables.scores, asked)]
+    found = [row for one in comparisons for row in _rows(one, tables.blocks, asked)]
     return Sheet("outputs", "What the responses are like.", make_frame(found, _FRAME), _meanings())
 
 
@@ -163,26 +161,26 @@ def _text(name: str, digits: int = 2, sign: bool = False) -> Callable[[Row], str
     return lambda row: interval(row[name], row[f"{name}_low"], row[f"{name}_high"], digits, sign)
 
 
-def _rows(comparison: Comparison, scores: pd.DataFrame, asked: tuple[str, ...]) -> list[dict[str, Any]]:
-    own = scores[(scores["setting"] == comparison.name) & (scores["step"] == FINAL)]
-    by_metric = {str(name): rows for name, rows in own.groupby("metric", observed=True)}
-    measured: dict[str, dict[str, Estimate]] = {}
-    for column in COLUMNS:
-        rows = by_metric.get(column.metric)
-        measured[column.name] = {} if rows is None else _measured(column, rows[rows["role"] == column.role])
-    rows = by_metric.get(GREEDY.metric)
-    measured[GREEDY.name] = {} if rows is None else _greedy_gain(comparison, cubes(rows, "greedy", "gold", "prompt"))
+def _rows(comparison: Comparison, scores: Scores, asked: tuple[str, ...]) -> list[dict[str, Any]]:
+    measured = {column.name: _measured(column, comparison.name, scores) for column in COLUMNS}
+    greedy = scores.of(comparison.name, "greedy", "gold", "prompt")
+    measured[GREEDY.name] = _greedy_gain(comparison, cubes(greedy, scores.prompts)) if greedy else {}
     return [_row(comparison, standing.name, measured, asked) for standing in comparison.standings]
 
 
-def _measured(column: Column, rows: pd.DataFrame) -> dict[str, Estimate]:
+def _measured(column: Column, setting: str, scores: Scores) -> dict[str, Estimate]:
     """Each contestant's estimate: an interval over seeds and prompts, or the range over seeds of a run's number."""
+    from statistics import fmean
+
     from harness.stats.contrast import summary
 
+    blocks = scores.of(setting, column.metric, column.role, column.kind.level)
     if column.kind.level == "corpus":
-        by_run = rows.groupby("contestant", observed=True)["value"]
-        return {str(name): Estimate(one.mean(), one.min(), one.max()) for name, one in by_run}
-    found = cubes(rows, column.metric, column.role, column.kind.level)
+        by_run: dict[str, list[float]] = {}
+        for block in blocks:
+            by_run.setdefault(block.contestant, []).append(block.mean)
+        return {name: Estimate(fmean(one), min(one), max(one)) for name, one in by_run.items()}
+    found = cubes(blocks, scores.prompts)
     if column.kind.unit == "share":
         return {name: _share(cube) for name, cube in found.by_contestant.items()}
     return {

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from harness.records import FINAL
 from harness.report.compare import ROLES, Comparison, Estimate, estimate
 from harness.report.page import Section
-from harness.report.sheet import GAP, Row, Sheet, Shown, count, interval, listed, make_frame, number
+from harness.report.sheet import GAP, Row, Sheet, Shown, count, interval, listed, make_frame, named, number
 from harness.report.sheets import ID_MEANINGS, IDS
 
 if TYPE_CHECKING:
@@ -134,7 +134,14 @@ def section(comparison: Comparison, part: str) -> Section:
     """The section; its figure comes from the folder of figures."""
     found = ways(comparison)
     sheets = [over_optimisation_sheet([comparison], part)] if found else []
-    return Section("over-optimisation", "Over-optimisation", sentence(found), sheets=sheets)
+    graded = {way.name for way in found}
+    others = [row.name for row in comparison.standings if row.name not in {*graded, comparison.start}]
+    points = (
+        [f"Graded at the end alone, so that nothing is known of their way: {named(others)}."]
+        if others and found
+        else []
+    )
+    return Section("over-optimisation", "Over-optimisation", sentence(found), points=points, sheets=sheets)
 
 
 def sentence(found: list[Way]) -> str:

@@ -127,6 +127,7 @@ def drawn(id: str, question: str, how_to_read: str, chart: Any) -> Drawn:
         return Drawn(id, question, how_to_read, reason=chart)
     import vl_convert
 
+    # not checked against the schema of Vega-Lite, which takes longer than all else: the tests check every figure
     spec: dict[str, Any] = json.loads(chart.to_json(indent=None, validate=False))
     spec["config"] = _CONFIG
     svg = vl_convert.vegalite_to_svg(spec, vl_version=_vegalite_version(), allowed_base_urls=[])

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.records import FINAL
-from harness.report.sheet import Sheet, count, listed, number
+from harness.report.sheet import Sheet, count, listed, named, number
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from harness.records import Tables
     from harness.report.compare import Comparison
     from harness.report.page import Samples
@@ -53,19 +55,40 @@ def reward_kl(one: Comparison) -> str:
 
 
 def training(one: Comparison) -> str:
-    """How much was logged."""
+    """How much was logged, and whose loss ended higher than it began."""
     if one.curves.empty:
         return "No run has logged training curves."
     runs = one.curves[["contestant", "replicate"]].drop_duplicates()
-    return f"{count(len(runs), 'run')} logged {count(int(one.curves['metric'].nunique()), 'quantity', 'quantities')}."
+    many = f"{count(len(runs), 'run')} logged {count(int(one.curves['metric'].nunique()), 'quantity', 'quantities')}"
+    losses = one.curves[one.curves["metric"] == "loss"]
+    if losses.empty:
+        return f"{many}."
+    rose = [str(name) for name, own in losses.groupby("contestant", observed=True, sort=False) if _rises(own)]
+    told = f"higher than it began for {named(rose)}" if rose else "no higher than it began for any contestant"
+    return f"{many}; the loss ended {told}, which means little where it is not minimised on fixed data."
+
+
+def _rises(losses: pd.DataFrame) -> bool:
+    """Whether the mean of the last fifth of the steps is above that of the first."""
+    fifth = int(losses["step"].max()) / 5
+    first, last = (losses[losses["step"] <= fifth], losses[losses["step"] > 4 * fifth])
+    return bool(last["value"].mean() > first["value"].mean())
 
 
 def preference(sheet: Sheet) -> str:
-    """What the table of labelled pairs holds."""
-    if sheet.frame.empty or len(sheet.frame.columns) < 2:
+    """Who ranks the labelled pairs as they are labelled most and least often."""
+    frame = sheet.frame
+    if frame.empty or len(frame.columns) < 2:
         return "No policy has been measured on labelled pairs."
-    metrics = listed(list(sheet.frame.columns[1:]))
-    return f"{count(len(sheet.frame), 'contestant')} on the same labelled pairs, by {metrics}."
+    if "preference_accuracy" not in frame:
+        return f"{count(len(frame), 'contestant')} on the same labelled pairs, by {listed(list(frame.columns[1:]))}."
+    known = frame.dropna(subset=["preference_accuracy"]).sort_values("preference_accuracy", kind="stable")
+    low, high = (
+        f"{row['contestant']} ({number(row['preference_accuracy'])})" for _, row in known.iloc[[0, -1]].iterrows()
+    )
+    return (
+        f"Of {count(len(known), 'contestant')} on the same labelled pairs, {high} ranks most as labelled, {low} fewest."
+    )
 
 
 def samples(groups: list[Samples]) -> str:

@@ -67,14 +67,15 @@ def make_page(plan: Plan, store: Store, tables: Tables) -> tuple[Page, list[Shee
         The page, and every table that belongs into files.
     """
     found = trusts(plan, store)
-    comparisons = weighed(plan, tables, found)
+    raised = alarms(tables, found)
+    comparisons = weighed(plan, tables, found, raised)
     advised = advise_all(comparisons, tables, Wishes())
     sections = [
         section
         for i, one in enumerate(comparisons)
         for section in _of_setting(i, one, comparisons, advised, plan, store, tables)
     ]
-    sections.append(alarms_section(alarms(tables, found)))
+    sections.append(alarms_section(raised))
     shared = [_metrics(comparisons), _given(tables), _gaps(tables), _cost(tables), _runs(tables, comparisons)]
     shared += [parity_section(plan), published_section(comparisons, plan)]
     held_out = bool(found) and all(one.held_out for one in found.values())
@@ -194,10 +195,14 @@ def _several(tables: Tables) -> bool:
 
 def _figures(one: Comparison, suffix: str) -> list[tuple[str, Drawn]]:
     """Every figure of the folder, each with the id of the section in which it stands."""
+    from altair.utils.schemapi import debug_mode
+
     found = []
     for name in registry.names("report/figures"):
         figure: Figure = registry.load("report/figures", name)()
-        found.append((figure.section, drawn(f"{name}{suffix}", figure.question, figure.how_to_read, figure.draw(one))))
+        with debug_mode(False):  # the tests check every figure
+            chart = figure.draw(one)
+            found.append((figure.section, drawn(f"{name}{suffix}", figure.question, figure.how_to_read, chart)))
     return found
 
 

@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import harness.records as records
+from harness.records.scores import blocks_of
+from harness.records.scores import runs as runs_of
 from harness.report.best_of import best_of
 from harness.report.compare import ROLES, Comparison, Estimate, Pair, Scale, Standing, estimate
 from harness.report.cubes import Cubes, cubes
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
     from harness.plan import Plan
     from harness.records import Tables
+    from harness.records.scores import Scores
     from harness.stats.runs import Runs
     from harness.stats.verdicts import Verdict, Verdicts
 
@@ -42,20 +45,24 @@ def compare(plan: Plan, tables: Tables) -> list[Comparison]:
 
 
 def _setting(name: str, tables: Tables, margin: float, paired: bool, looks: int) -> Comparison:
-    cells, scores = (frame[frame["setting"] == name] for frame in (tables.cells, tables.scores))
+    import pandas as pd
+
+    cells, blocks = tables.cells[tables.cells["setting"] == name], tables.blocks
     gaps = tables.gaps[(tables.gaps["setting"] == name) & (tables.gaps["step"] == records.FINAL)]
     no_pool = tables.no_pool[tables.no_pool["setting"] == name]
     start = next((str(one) for one in cells[cells["is_start"]]["contestant"]), "")
     contestants = sorted((str(one) for one in cells["contestant"].unique()), key=lambda one: one != start)
-    found = {role: cubes(scores, "reward", role) for role in ROLES} | {
-        metric: cubes(scores, metric) for metric in ("length", "kl")
+    pool = blocks_of(tables.pool[tables.pool["setting"] == name])
+    found = {role: _rewards(blocks, name, role) for role in ROLES} | {
+        metric: cubes(blocks.of(name, metric, "", "sample"), blocks.prompts) for metric in ("length", "kl")
     }
     scales = {role: scale for role in ROLES if (scale := _scale(found[role], start)) is not None}
     failed = {
         str(contestant): [int(seed) for seed in rows["replicate"]]
         for contestant, rows in gaps[gaps["status"] == "failed"].groupby("contestant")
     }
-    by = ["contestant", "replicate", "step", "metric", "role", "level"]
+    steps = sorted({block.step for block in blocks.of(name, step=None)} - {records.FINAL})
+    columns = ["contestant", "replicate", "step", "metric", "role", "level", "value"]
     empty = Comparison(
         name=name,
         start=start,
@@ -68,19 +75,16 @@ def _setting(name: str, tables: Tables, margin: float, paired: bool, looks: int)
         no_scale=_no_scale(found["gold"], start) if "gold" not in scales else "",
         standings=[],
         pairs=[],
-        run_means=scores.groupby(by, observed=True)["value"].mean().reset_index(),
+        run_means=pd.DataFrame(list(runs_of(blocks.of(name, step=None))), columns=columns),
         curves=tables.curves[tables.curves["setting"] == name],
         left_out=found["gold"].left_out,
         cubes=found,
         runs={},
         wins=_wins(found["gold"], start),
         controlled=control(found["gold"], found["length"], start, scales.get("gold")),
-        best_of=best_of(tables.pool[tables.pool["setting"] == name], scales),
+        best_of=best_of(pool, scales),
         no_best_of="; ".join(no_pool["error"].unique()),
-        stages={
-            int(step): {role: cubes(scores, "reward", role, step=int(step)) for role in scales}
-            for step in sorted(set(scores["step"].unique()) - {records.FINAL})
-        },
+        stages={step: {role: _rewards(blocks, name, role, step) for role in scales} for step in steps},
     )
     runs = _runs(empty, "gold", failed) if "gold" in scales else {}
     verdicts = _judge(runs, empty) if runs else None
@@ -88,6 +92,10 @@ def _setting(name: str, tables: Tables, margin: float, paired: bool, looks: int)
     standings = [_standing(one, judged, verdicts, cells, gaps, tables, failed) for one in contestants]
     standings.sort(key=lambda row: ("gold" not in row.estimates, not row.in_top_set, -_gain(row)))
     return replace(judged, standings=standings)
+
+
+def _rewards(blocks: Scores, setting: str, role: str, step: int = records.FINAL) -> Cubes:
+    return cubes(blocks.of(setting, "reward", role, "sample", step), blocks.prompts)
 
 
 def _gain(row: Standing) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from harness.report.figures import COLOURS, WIDTH
+from harness.report.figures import COLOURS, WIDTH, inline
 
 if TYPE_CHECKING:
     from harness.report.tuning import Study
@@ -31,7 +31,7 @@ def best_of_n(studies: list[Study]) -> Any:
     names = list(dict.fromkeys(row["contestant"] for row in rows))
     colour = alt.Color("contestant:N", scale=_colours(names), title=None)
     x = alt.X("n:Q", title="random trials", axis=alt.Axis(tickMinStep=1))
-    base = alt.Chart(alt.Data(values=rows))
+    base = alt.Chart(inline(rows))
     tips = ["contestant:N", "study:O", "n:Q", alt.Tooltip("best:Q", format="+.3f")]
     y = alt.Y("best:Q", title="expected best score over the start")
     line = base.mark_line(point=True).encode(x, y, colour, detail="study:O", tooltip=tips)
@@ -61,7 +61,7 @@ def score_by_knob(studies: list[Study]) -> Any:
     colour = alt.Color("contestant:N", scale=_colours(names), title=None)
     panels = []
     for knob in dict.fromkeys(row["knob"] for row in rows):
-        own = alt.Data(values=[row for row in rows if row["knob"] == knob])
+        own = inline([row for row in rows if row["knob"] == knob])
         x = alt.X("value:Q", title=knob, scale=alt.Scale(type="log" if logs[knob] else "linear", zero=False))
         y = alt.Y("score:Q", title=None, scale=alt.Scale(zero=False))
         tips = ["contestant:N", "trial:Q", "phase:N", "value:Q", "score:Q"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import numpy as np
 
@@ -33,16 +34,16 @@ def best_of_n(judged: Array, scores: Array, n: int) -> Array:
     weights = np.array([math.comb(i, n - 1) / math.comb(whole, n) for i in range(whole)])
     order = np.argsort(judged, axis=-1, kind="stable")
     ranked, judged = (np.take_along_axis(values, order, -1) for values in (scores, judged))
-    rows = zip(ranked.reshape(-1, whole), judged.reshape(-1, whole), strict=True)
-    found = [_shared(row, by) @ weights for row, by in rows]
-    return np.array(found).reshape(scores.shape[:-1])
+    return cast("Array", _shared(ranked, judged) @ weights)
 
 
 def _shared(ranked: Array, judged: Array) -> Array:
-    """Scores in which those that are judged equal are replaced by their mean."""
-    _, group = np.unique(judged, return_inverse=True)
-    shared: Array = (np.bincount(group, ranked) / np.bincount(group))[group]
-    return shared
+    """Scores in which those that are judged equal are replaced by their mean; both (..., N), `judged` rising."""
+    first = np.ones(judged.shape, dtype=bool)
+    first[..., 1:] = judged[..., 1:] != judged[..., :-1]
+    group = np.cumsum(first.ravel()) - 1
+    means = np.bincount(group, ranked.ravel()) / np.bincount(group)
+    return cast("Array", means[group].reshape(ranked.shape))
 
 
 def most_divergence(n: int) -> float:

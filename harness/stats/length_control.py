@@ -68,19 +68,29 @@ def length_controlled(scores: Array, longer: Array, difficulty: Array | None, *,
         return f"only {close:.1%} of the sample pairs are of like length, and a regression would extrapolate"
     if sd == 0:
         return Controlled(scores.mean((-1, -2)), 0.0, close)
-    columns = [np.ones_like(longer), np.tanh(longer / sd)]
+    # pairs of one prompt and one length difference have equal rows: fitting their means by their number is the same fit
+    levels, place = np.unique(longer, return_inverse=True)
+    own = place.reshape(longer.shape) + len(levels) * np.arange(longer.shape[1])[None, :, None, None]
+    counts = np.bincount(own.ravel(), minlength=len(levels) * longer.shape[1])
+    kept, row = np.flatnonzero(counts), np.cumsum(counts > 0) - 1
+    columns = [np.ones(len(kept)), np.tanh(levels[kept % len(levels)] / sd)]
     if difficulty is not None and difficulty.std() > 0:
-        columns.append(np.broadcast_to((difficulty - difficulty.mean())[None, :, None, None], longer.shape))
-    design = np.stack(columns, -1).reshape(-1, len(columns))
-    found = GLM(scores.ravel(), design, family=Binomial() if win else Gaussian()).fit(maxiter=50)
+        columns.append((difficulty - difficulty.mean())[kept // len(levels)])
+    design, counts, own = np.stack(columns, -1), counts[kept], row[own]
+    means = np.bincount(own.ravel(), weights=scores.ravel()) / counts
+    found = GLM(means, design, family=Binomial() if win else Gaussian(), freq_weights=counts).fit(maxiter=50)
     if not found.converged or not np.isfinite(found.params).all():
         return "the regression on length does not converge"
-    values = _influence(scores.ravel(), design, np.asarray(found.params), win).reshape(scores.shape).mean((-1, -2))
+    base, pull, fitted = _influence(design, counts.astype(np.float64), np.asarray(found.params), win)
+    values = (base[own] + pull[own] * (scores - fitted[own])).mean((-1, -2))
     return Controlled(values, float(found.params[1]), close)
 
 
-def _influence(scores: Array, design: Array, weights: Array, win: bool) -> Array:
-    """(N,) the prediction at equal length, mean over all rows, plus each row's influence on it; its mean is itself."""
+def _influence(design: Array, counts: Array, weights: Array, win: bool) -> tuple[Array, Array, Array]:
+    """For rows of so many pairs: the prediction at equal length, the pull of a residual on its mean, and the fit.
+
+    The prediction plus pull times residual is a pair's contribution; the mean of all contributions is the estimate.
+    """
     from scipy import special
 
     def mean_of(rows: Array) -> Array:
@@ -91,7 +101,8 @@ def _influence(scores: Array, design: Array, weights: Array, win: bool) -> Array
 
     equal = design.copy()
     equal[:, 1] = 0.0
-    gradient = (slope_of(equal)[:, None] * equal).mean(0)
-    information = (design * slope_of(design)[:, None]).T @ design / len(design)
-    own = design @ np.linalg.pinv(information) @ gradient * (scores - mean_of(design))
-    return cast("Array", mean_of(equal) + own)
+    share = (counts / counts.sum())[:, None]
+    gradient = (share * slope_of(equal)[:, None] * equal).sum(0)
+    information = (share * design * slope_of(design)[:, None]).T @ design
+    pull = design @ np.linalg.pinv(information) @ gradient
+    return mean_of(equal), cast("Array", pull), mean_of(design)

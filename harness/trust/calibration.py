@@ -86,7 +86,7 @@ def _logit(outcome: Array, design: Array) -> Any:
     """Coefficients, or None where the outcomes are separated or there is nothing to fit."""
     import warnings
 
-    import statsmodels.api as sm
+    from statsmodels.discrete.discrete_model import Logit
     from statsmodels.tools.sm_exceptions import PerfectSeparationError
 
     scale = float(np.abs(design[:, -1]).max())
@@ -97,7 +97,7 @@ def _logit(outcome: Array, design: Array) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # separation is told by what is returned
         try:
-            fitted = sm.Logit(outcome, scaled).fit(disp=0, maxiter=100)
+            fitted = Logit(outcome, scaled).fit(disp=0, maxiter=100)
         except (PerfectSeparationError, np.linalg.LinAlgError):
             return None
     if not fitted.mle_retvals["converged"] or np.abs(fitted.params).max() > STEEPEST:

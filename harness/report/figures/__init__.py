@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from harness.report.compare import Comparison
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F5F00", "#332288")
@@ -30,6 +32,13 @@ class Figure(ABC):
     @abstractmethod
     def draw(self, comparison: Comparison) -> Any:
         """An Altair chart, or a text that says why there is none."""
+
+
+def inline(rows: Sequence[Mapping[Any, Any]]) -> Any:
+    """A figure's data, as a tuple: Altair copies lists whenever a chart is built upon another, and they are long."""
+    import altair as alt
+
+    return alt.Data(values=tuple(rows))
 
 
 def colour_scale(comparison: Comparison) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.report.figures import REWARD_DASHES, WIDTH, Figure, colour_scale, shape_scale
+from harness.report.figures import REWARD_DASHES, WIDTH, Figure, colour_scale, inline, shape_scale
 
 if TYPE_CHECKING:
     from harness.report.compare import Comparison
@@ -35,7 +35,7 @@ class BestOfN(Figure):
         dashes = alt.Scale(domain=roles, range=[REWARD_DASHES[role] for role in roles])
         x = alt.X("root_kl:Q", title="√KL to the start (√nats per response)", scale=alt.Scale(zero=True))
         y = alt.Y("value:Q", title="gain over the start (sd of the start)")
-        data = alt.Chart(alt.Data(values=lines))
+        data = alt.Chart(inline(lines))
         drawn = data.mark_line(color="#222222").encode(
             x, y, strokeDash=alt.StrokeDash("reward:N", scale=dashes, title="best of n by"),
             tooltip=["reward:N", "n:Q", alt.Tooltip("value:Q", format="+.3f"), alt.Tooltip("root_kl:Q", format=".3f")],
@@ -53,7 +53,7 @@ class BestOfN(Figure):
         layers = [band, drawn]
         if marks:
             layers.append(
-                alt.Chart(alt.Data(values=marks))
+                alt.Chart(inline(marks))
                 .mark_point(size=70, filled=True)
                 .encode(
                     x, y, alt.Color("contestant:N", scale=colour_scale(comparison), title=None),

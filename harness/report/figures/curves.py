@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.report.figures import Figure, colour_scale
+from harness.report.figures import Figure, colour_scale, inline
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +78,6 @@ def _thinned(curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def _data(frame: pd.DataFrame) -> Any:
-    import altair as alt
 
     rounded = frame.assign(value=frame["value"].map(lambda value: float(f"{value:.5g}")))
-    return alt.Data(values=rounded.drop(columns="metric", errors="ignore").to_dict("records"))
+    return inline(rounded.drop(columns="metric", errors="ignore").to_dict("records"))

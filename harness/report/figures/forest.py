@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.report.figures import WIDTH, Figure, colour_scale
+from harness.report.figures import WIDTH, Figure, colour_scale, inline
 
 if TYPE_CHECKING:
     from harness.report.compare import Comparison
@@ -36,10 +36,10 @@ class Forest(Figure):
         ]
         y = alt.Y("contestant:N", sort=order, title=None)
         colour = alt.Color("contestant:N", scale=colour_scale(comparison), legend=None)
-        margin = alt.Data(values=[{"from": -comparison.margin, "to": comparison.margin}])
-        zero = alt.Chart(alt.Data(values=[{"zero": 0}])).mark_rule(color="#555555").encode(x="zero:Q")
+        margin = inline([{"from": -comparison.margin, "to": comparison.margin}])
+        zero = alt.Chart(inline([{"zero": 0}])).mark_rule(color="#555555").encode(x="zero:Q")
         band = alt.Chart(margin).mark_rect(color="#bbbbbb", opacity=0.35).encode(x="from:Q", x2="to:Q")
-        base = alt.Chart(alt.Data(values=bars))
+        base = alt.Chart(inline(bars))
         sure = [row["contestant"] for row in bars if row["low"] is not None]
         line = (
             base.transform_filter(alt.FieldOneOfPredicate(field="contestant", oneOf=sure))
@@ -55,7 +55,7 @@ class Forest(Figure):
         ]
         tick = base.mark_tick(thickness=3, size=22).encode(y=y, x="value:Q", color=colour, tooltip=tips)
         seeds = (
-            alt.Chart(alt.Data(values=dots))
+            alt.Chart(inline(dots))
             .mark_circle(size=45, opacity=0.75, stroke="white", strokeWidth=0.5)
             .encode(
                 y=y,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.report.figures import REWARD_COLOURS, REWARD_DASHES, REWARD_SHAPES, Figure
+from harness.report.figures import REWARD_COLOURS, REWARD_DASHES, REWARD_SHAPES, Figure, inline
 
 if TYPE_CHECKING:
     from harness.report.compare import Comparison
@@ -44,7 +44,7 @@ class OverOptimisation(Figure):
             x = alt.X("distance:Q", title="√KL to the start", scale=alt.Scale(zero=True))
             y = alt.Y("value:Q", title="gain (sd of the start)")
             colour = alt.Color("role:N", scale=colours, title=None)
-            base = alt.Chart(alt.Data(values=[*start, *own]))
+            base = alt.Chart(inline([*start, *own]))
             line = base.mark_line(strokeWidth=2).encode(
                 x, y, colour, alt.StrokeDash("role:N", scale=dashes, title=None), order="order:Q"
             )
@@ -55,6 +55,6 @@ class OverOptimisation(Figure):
             layers = [line, marks]
             if way.curve:
                 far = [{"distance": (d := way.farthest * i / 30), "value": way.curve.at(d)} for i in range(31)]
-                layers.insert(0, alt.Chart(alt.Data(values=far)).mark_line(color="#888888", strokeWidth=1).encode(x, y))
+                layers.insert(0, alt.Chart(inline(far)).mark_line(color="#888888", strokeWidth=1).encode(x, y))
             panels.append(alt.layer(*layers).properties(width=230, height=170, title=name))
         return alt.concat(*panels, columns=3)

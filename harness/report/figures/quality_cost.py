@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.report.figures import START_COLOUR, WIDTH, Figure, colour_scale, shape_scale
+from harness.report.figures import START_COLOUR, WIDTH, Figure, colour_scale, inline, shape_scale
 
 if TYPE_CHECKING:
     from harness.report.compare import Comparison
@@ -54,7 +54,7 @@ def _panel(comparison: Comparison, kind: str) -> Any:
         return None
     x = alt.X("cost:Q", title=TITLES[kind], scale=alt.Scale(type="log", nice=False, padding=20))
     y = alt.Y("value:Q", title="gold gain (sd of the start)", scale=alt.Scale(zero=False))
-    base = alt.Chart(alt.Data(values=rows))
+    base = alt.Chart(inline(rows))
     front = base.transform_filter("datum.front").mark_line(color=START_COLOUR, interpolate="step-after", strokeWidth=1)
     tips = ["contestant:N", alt.Tooltip("cost:Q", format=",.1f"), alt.Tooltip("value:Q", format="+.3f"), "front:N"]
     marks = base.mark_point(size=70, filled=True, opacity=1).encode(

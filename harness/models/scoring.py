@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from harness import keys
 from harness.errors import HarnessError
+from harness.models.opened import device as usual_device
 from harness.models.ready import check_head, check_tokenizer, is_ready, render_whole
 from harness.models.rendering import render_prompt, render_response
 
@@ -61,13 +62,13 @@ class RewardModel:
 
     Args:
         folder: `<results>/<stage>/reward`.
-        device: where it computes.
+        device: where it computes; the GPU where there is one, if it is not given.
 
     Raises:
         HarnessError: it is no scalar reward model, or cannot be asked as one.
     """
 
-    def __init__(self, folder: Path, device: Any = "cpu") -> None:
+    def __init__(self, folder: Path, device: Any = None) -> None:
         import torch
         from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
@@ -83,7 +84,7 @@ class RewardModel:
             raise HarnessError(f"{folder} is no reward model: it lacks {', '.join(sorted(loaded['missing_keys']))}")
         model.config.get_text_config().pad_token_id = self.tokenizer.pad_token_id
         model.config.use_cache = False  # an encoder's forward pass has no such argument
-        self.model = model.to(device).eval()
+        self.model = model.to(device or usual_device()).eval()
 
     @property
     def limit(self) -> int:

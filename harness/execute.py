@@ -19,6 +19,7 @@ from harness.causes import HINTS, classify
 from harness.errors import HarnessError
 from harness.lease import BEAT_SECONDS, Busy, Lease
 from harness.metrics import Measurement
+from harness.models.opened import close_policies
 from harness.provenance import Meter, made_by
 from harness.stages import Stage
 from harness.store import LOG, Store
@@ -107,6 +108,8 @@ def _attempt(store: Store, stage: Stage, lease: Lease, checkpoint_every: int) ->
     folder = store.root / stage.name
     store.clear(stage.name)
     inputs = {role: store.folder(needed.name) for role, needed in stage.inputs.items()}
+    if not stage.reads_policies:
+        close_policies()
     started, meter = datetime.now(UTC).isoformat(timespec="seconds"), Meter()
     with _log_to(folder / LOG):
         print(f"--- {stage.name} {started}", flush=True)
@@ -123,6 +126,7 @@ def _attempt(store: Store, stage: Stage, lease: Lease, checkpoint_every: int) ->
                 store.finish(stage.name, {**facts, "started": started, "seconds": seconds, "cost": cost})
                 return Outcome(stage.name, "done")
         except (Exception, SystemExit) as error:
+            close_policies()
             traceback.print_exc()
             seconds, cost = meter.read()
             if lease.held():

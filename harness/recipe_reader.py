@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from harness import data, models, registry
+from harness.algorithms import Algorithm
 from harness.errors import HarnessError, Problems, nearest
 from harness.job import Budget
 from harness.knobs import Between, Value, coerce
@@ -270,10 +271,9 @@ class Reader:
         found: list[Contestant] = []
         for place, given in enumerate(tables):
             found += self._expand(place, given, [table.get("name") for table in tables], starts)
-        seen: dict[tuple[str, str, str], str] = {}
+        seen: dict[tuple[str, Algorithm], str] = {}
         for contestant in found:
-            full = asdict(registry.load("algorithms", contestant.algorithm)(**contestant.knobs))
-            same = (contestant.algorithm, contestant.start, repr(full))
+            same = (contestant.start, registry.load("algorithms", contestant.algorithm)(**contestant.knobs))
             if same in seen:
                 self.problems.add(
                     contestant.where, f"{contestant.label} is the same cell as another one ({seen[same]})"

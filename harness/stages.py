@@ -37,6 +37,9 @@ class Stage(ABC):
 
     kind: ClassVar[str]
     version: ClassVar[int]
+    reads_policies: ClassVar[bool] = False
+    """It leaves the policies that it has read in memory, for the next stage of the process that reads them."""
+
     inputs: Mapping[str, Stage] = field(default_factory=dict)
 
     def settings(self) -> dict[str, Any]:
@@ -243,6 +246,7 @@ class Sample(Stage):
 
     kind: ClassVar[str] = "sample"
     version: ClassVar[int] = 1
+    reads_policies: ClassVar[bool] = True
     dataset: dict[str, Any] = field(kw_only=True)
     split: str = field(kw_only=True)
     prompts: int = field(kw_only=True)
@@ -307,6 +311,7 @@ class Collect(Stage):
 
     kind: ClassVar[str] = "collect"
     version: ClassVar[int] = 1
+    reads_policies: ClassVar[bool] = True
     dataset: dict[str, Any] = field(kw_only=True)
     split: str = field(kw_only=True)
     prompts: int = field(kw_only=True)
@@ -343,6 +348,7 @@ class Grade(Stage):
 
     kind: ClassVar[str] = "grade"
     version: ClassVar[int] = 1
+    reads_policies: ClassVar[bool] = True
     dataset: dict[str, Any] = field(kw_only=True)
     metrics: dict[str, int] = field(kw_only=True)
     """Metric names and their versions."""
@@ -404,7 +410,7 @@ class Audit(Stage):
     """
 
     kind: ClassVar[str] = "audit"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     dataset: dict[str, Any] = field(kw_only=True)
     pairs: int = field(kw_only=True)
     probed: int = field(kw_only=True)
@@ -502,6 +508,7 @@ class Bench(Stage):
 
     kind: ClassVar[str] = "bench"
     version: ClassVar[int] = 1
+    reads_policies: ClassVar[bool] = True
     lm_eval: str = field(kw_only=True)
     tasks: list[str] = field(kw_only=True)
     chat: bool = field(kw_only=True)

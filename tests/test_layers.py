@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "harness"
 
 # From the bottom up; a module may import its own layer and those below it.
 LAYERS = [
-    {"errors", "keys"},
+    {"errors", "keys", "causes"},
     {"registry", "knobs"},
     {"metrics", "data", "job", "models", "trust", "judges"},
     {"training"},
@@ -28,7 +28,7 @@ LAYERS = [
         "locate",
         "stages",
     },
-    {"plan", "layout", "held_out", "store", "lease", "execute", "executors", "causes", "provenance"},
+    {"plan", "layout", "held_out", "store", "lease", "execute", "executors", "provenance"},
     {"dispatch", "search"},
     {"report", "records", "stats"},
     {"cli", "commands"},

@@ -184,6 +184,17 @@ def test_probes_against_the_same_rows_original() -> None:
     assert {name: one.value for name, one in card.probes.items()} == {"empty": 1.5 / 3}
 
 
+def test_what_means_nothing_is_measured_against_the_spread() -> None:
+    rows = [*pair(0, 1.0, 0), *pair(1, 5.0, 0), *pair(2, None, 0)]
+    rows += [("same", f"pair-{i}", f"p{i}", "white space", score, 5, None) for i, score in enumerate((1.5, 4.0, 3.0))]
+    assert make_card(table(rows)).moved == {}, "without samples there is no spread to measure it in"
+    rows += [("samples", p, p, str(k), s, 5, None) for p in ("p0", "p1") for k, s in enumerate((1.0, 5.0))]
+    card = make_card(table(rows))
+    assert value(card, "spread") == pytest.approx(8**0.5)
+    assert card.moved["white space"].value == pytest.approx((0.5 + 1.0) / 2 / 8**0.5)
+    assert card.moved["white space"].n == 2, "one could not be read"
+
+
 def test_spread_and_agreement_with_the_oracle() -> None:
     rows = [("samples", "p0", "p0", str(k), s, 5, o) for k, (s, o) in enumerate([(1.0, 1.0), (2.0, 2.0), (4.0, 3.0)])]
     rows += [("samples", "p1", "p1", str(k), s, 5, o) for k, (s, o) in enumerate([(1.0, 3.0), (2.0, 2.0), (3.0, 1.0)])]

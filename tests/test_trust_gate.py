@@ -14,14 +14,14 @@ from harness.trust.gate import kappa, objections
 N = 12_000
 
 
-def world(shared: float, seed: int = 0, oracle: bool = True) -> dict[str, pd.DataFrame]:
+def world(shared: float, seed: int = 0, oracle: bool = True, n: int = N) -> dict[str, pd.DataFrame]:
     """Gold, proxy and a third model: truth plus errors of its variance, of which gold and proxy share a part.
 
     Labels follow the truth, which the oracle knows.
     """
     rng = np.random.default_rng(seed)
-    truth, common = rng.normal(0, 1, (2, N))
-    own = rng.normal(0, 1, (3, N))
+    truth, common = rng.normal(0, 1, (2, n))
+    own = rng.normal(0, 1, (3, n))
     sign = np.sign(truth)
     gaps = {
         "gold": truth + np.sqrt(shared) * common + np.sqrt(1 - shared) * own[0],

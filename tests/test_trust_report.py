@@ -18,6 +18,7 @@ from test_trust_gate import world
 from harness.held_out import Audits
 from harness.plan import Plan
 from harness.report import build
+from harness.report.drift import agreement
 from harness.stages import Audit, Ready, Separation, Stage, Train
 from harness.store import Store
 
@@ -96,7 +97,7 @@ def pages(sound: dict[str, pd.DataFrame], tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="module")
 def sound() -> dict[str, pd.DataFrame]:
-    return world(0)
+    return world(0, n=2400)
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +107,7 @@ def dependent() -> dict[str, pd.DataFrame]:
 
 def test_where_all_is_shown_gold_is_called_held_out_and_nothing_is_marked(pages: Pages) -> None:
     seen = pages("")
-    assert "Gold is held-out, orders 0.74" in seen.trust
+    assert "Gold is held-out, orders 0.75" in seen.trust
     assert "✗" not in seen.trust
     assert "| ✓ |" in seen.trust
     assert "†" not in seen.text.split("## Data dictionary")[0]
@@ -160,6 +161,23 @@ def test_before_the_audits_have_run_nothing_is_claimed(tmp_path: Path) -> None:
     assert "Whether gold can be trusted is not known yet: the audit of gold has not run yet" in seen.trust
     assert not re.search(r"held.out", seen.text, re.IGNORECASE)
     assert "That no training and no choice of knobs has seen gold or its data is not shown" in seen.text
+
+
+def test_gold_is_held_against_the_oracle_where_contestants_have_gone(pages: Pages) -> None:
+    drift = pd.read_csv(pages("").tables / "drift.csv").set_index("contestant")
+    assert set(drift.index) == {"sft", "dpo", "kto"}
+    assert (drift["oracle_agreement"] > 0.9).all(), "the synthetic oracle is gold with a little noise"
+    assert (drift["oracle_agreement_low"] <= drift["oracle_agreement"]).all()
+    assert drift.loc["dpo", "outside"] > drift.loc["sft", "outside"], "its scores are higher than those of the pairs"
+    assert "Where contestants have gone" in pages("").trust
+
+
+def test_agreement_with_the_oracle_by_hand() -> None:
+    own = np.array([[1.0, 2.0, 3.0], [5.0, 5.0, 1.0]])
+    told = np.array([[0.0, 1.0, 1.0], [2.0, 1.0, 1.0]])
+    # first prompt: 1-2 right, 1-3 right, 2-3 not told apart; second: 1-2 tied, 1-3 right, 2-3 not told apart
+    assert agreement(own, told) == pytest.approx((1 + 1 + 0.5 + 1) / 4)
+    assert agreement(own, np.zeros((2, 3))) is None
 
 
 def test_the_tables_hold_the_cards_and_the_guarantees(pages: Pages, sound: dict) -> None:

@@ -20,7 +20,7 @@ from harness.data import Row
 from harness.errors import HarnessError
 from harness.models.scoring import RewardModel
 from harness.stages import Audit, Separation, Stage
-from harness.trust.probes import PROBES, corrupted
+from harness.trust.probes import PROBES, SAME, corrupted, unchanged
 from harness.trust.weights import fingerprints, shared
 
 
@@ -73,6 +73,8 @@ def test_every_text_is_scored_as_the_model_scores_it(tmp_path: Path, samples: Pa
     assert counts["rankings"] == 4 * 4
     assert counts["samples"] == 4 * 3, "the first so many prompts"
     assert set(table[table["part"] == "probes"]["item"]) == set(PROBES)
+    assert set(table[table["part"] == "same"]["item"]) == set(SAME)
+    assert found["moved/white space"] == pytest.approx(0, abs=1e-4), "its tokenizer reads no white space"
     rows = SmallData().rows("pairs", "heldout")[:10]
     model = RewardModel(reward / "reward")
     for side in ("chosen", "rejected"):
@@ -121,6 +123,9 @@ def test_corruptions_by_hand() -> None:
     assert found["swapped prompt"] == (other, "a b c d e")
     assert found["copied prompt"] == (prompt, "w1 w2")
     assert found["refusal"] == (prompt, SmallData.refusal)
+    assert found["other language"] == (prompt, "gallia est omnis divisa in")
+    assert len(corrupted(SmallData(), (prompt, "a " * 90), other, "row")["other language"][1].split()) == 90
+    assert unchanged((prompt, "a b")) == {"white space": (prompt, " a b\n")}
     assert sorted(found["shuffled"][1].split()) == list("abcde")
     assert found["shuffled"][1] != "a b c d e"
     assert found == corrupted(SmallData(), (prompt, "a b c d e"), other, "row")

@@ -47,14 +47,13 @@ class Local(Judge):
         self, questions: list[Question], dataset: Dataset, asking: Asking, note: Callable[[Question, str], None]
     ) -> None:
         """Answer batch by batch, so that what was answered stays when the process ends."""
-        import torch
-
         from harness.models.loading import load_chat
+        from harness.models.opened import device
         from harness.models.rendering import end_token, render_prompt
         from harness.models.sampling import noise, sample
 
         model, tokenizer = load_chat(self.model, self.revision, "", False, self.precision)
-        model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        model = model.to(device()).eval()
         prompts = [render_prompt(tokenizer, [{"role": "user", "content": one.text}]) for one in questions]
         self._check_lengths([len(ids) for ids in prompts], getattr(model.config, "max_position_embeddings", None))
         order = sorted(range(len(questions)), key=lambda i: len(prompts[i]))

@@ -125,10 +125,10 @@ class GradeBench:
 
     @cached_property
     def _policy(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        from harness.models.policy import load_policy
+        from harness.models.opened import open_policy
         from harness.models.systems import policy_folder
 
-        return load_policy(policy_folder(self.inputs["policy"], self.stage.step))
+        return open_policy(policy_folder(self.inputs["policy"], self.stage.step))
 
     @property
     def policy(self) -> PreTrainedModel:
@@ -143,11 +143,11 @@ class GradeBench:
     @cached_property
     def start(self) -> PreTrainedModel:
         """The start of the cell, the frozen reference of all its contestants; the policy itself where it is that."""
-        from harness.models.policy import load_policy
+        from harness.models.opened import open_policy
 
         if self.inputs["start"] == self.inputs["policy"] and self.stage.step is None:
             return self.policy
-        return load_policy(self.inputs["start"] / "policy")[0]
+        return open_policy(self.inputs["start"] / "policy")[0]
 
     @property
     def procedure(self) -> dict[str, Any]:

@@ -52,11 +52,11 @@ def write_scores(
         )
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from harness.models._lm_policy import PolicyLM
-    from harness.models.policy import load_policy
+    from harness.models.opened import open_policy
     from harness.models.quiet import quiet
 
     quiet(stage.threads)
-    model, tokenizer = load_policy(policy / "policy")
+    model, tokenizer = open_policy(policy / "policy")
     lm = PolicyLM(model, tokenizer, stage.batch, stage.chat, training)
     with TemporaryDirectory() as made:
         if source is not None:

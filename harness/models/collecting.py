@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from harness import keys
 from harness.errors import HarnessError
 from harness.metrics import Measurement
-from harness.models.policy import load_policy
+from harness.models.opened import open_policy
 from harness.models.proxy import Proxy
 from harness.models.quiet import quiet
 from harness.models.rendering import end_token, render_prompt
@@ -84,7 +84,7 @@ def _draw(
     policy: Path, places: list[tuple[Row, int]], prompts: list[list[Message]] | None, stage: Collect
 ) -> list[str]:
     """A response to each row's prompt, or to another prompt in its place."""
-    model, tokenizer = load_policy(policy / "policy")
+    model, tokenizer = open_policy(policy / "policy")
     asked = prompts or [row["prompt"] for row, _ in places]
     drawn = sample(
         model,

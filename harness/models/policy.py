@@ -13,12 +13,18 @@ BASE = "base.json"
 """In an adapter's folder: `{"base": "<stage>/policy"}`, relative to the results folder, so that folders can move."""
 
 
+def folders_of(folder: Path) -> list[Path]:
+    """A policy's own folder, that of the base that it adapts, and so on to the full weights."""
+    found, pointer = [folder], folder / BASE
+    while pointer.exists():
+        found.append(found[-1].parents[1] / json.loads(pointer.read_text())["base"])
+        pointer = found[-1] / BASE
+    return found
+
+
 def base_folder(folder: Path) -> Path:
     """The folder that holds a policy's configuration and full weights: its own, or that of the base it adapts."""
-    pointer = folder / BASE
-    if not pointer.exists():
-        return folder
-    return base_folder(folder.parents[1] / json.loads(pointer.read_text())["base"])
+    return folders_of(folder)[-1]
 
 
 def load_policy(folder: Path, precision: str = "float32") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -22,13 +22,13 @@ class Proxy:
         dataset: has the rule.
         rule: a dimension of it; None for a reward model.
         folder: the stage of the reward model, where there is no rule.
-        device: where the model computes.
+        device: where the model computes; the GPU where there is one, if it is not given.
 
     Raises:
         HarnessError: there is neither.
     """
 
-    def __init__(self, dataset: Dataset, rule: str | None, folder: Path | None, device: Any = "cpu") -> None:
+    def __init__(self, dataset: Dataset, rule: str | None, folder: Path | None, device: Any = None) -> None:
         if rule is None and folder is None:
             raise HarnessError("there is no proxy reward: neither a reward model nor a rule of the dataset")
         self.dataset, self.rule, self.folder, self.device = dataset, rule, folder, device

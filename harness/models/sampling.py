@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness import keys
+from harness.models.batching import in_batches
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,17 +68,18 @@ def sample(
         end_id: ends a response.
         pad_id: pads on the left, masked.
         temperature: 0 takes the likeliest token.
-        batch: prompts at a time.
+        batch: prompts at a time; fewer where memory does not hold so many.
     """
     import torch
 
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), prompts[i]))  # equal prompts are neighbours
-    found: dict[int, Sampled] = {}
+
+    def drawn(chosen: list[int]) -> list[Sampled]:
+        part = _Batch(model, [prompts[i] for i in chosen], [uniforms[i] for i in chosen], pad_id)
+        return part.run(end_id, temperature)
+
     with torch.inference_mode():
-        for first in range(0, len(order), batch):
-            chosen = order[first : first + batch]
-            part = _Batch(model, [prompts[i] for i in chosen], [uniforms[i] for i in chosen], pad_id)
-            found.update(zip(chosen, part.run(end_id, temperature), strict=True))
+        found = in_batches(order, batch, drawn)
     return [found[i] for i in range(len(prompts))]
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from harness import keys
 from harness.errors import HarnessError
+from harness.models.batching import in_batches
+from harness.models.opened import device as usual_device
 from harness.models.ready import check_head, check_tokenizer, is_ready, render_whole
 from harness.models.rendering import render_prompt, render_response
 
@@ -47,10 +49,9 @@ def pad(
     return {"input_ids": tensor(ids), "attention_mask": tensor(mask), "labels": tensor(labels)}
 
 
-def batches(sequences: list[tuple[list[int], list[int]]], batch: int) -> list[list[int]]:
-    """Indices of sequences, sorted by length and cut into batches."""
-    order = sorted(range(len(sequences)), key=lambda i: sum(map(len, sequences[i])))
-    return [order[first : first + batch] for first in range(0, len(order), batch)]
+def by_length(sequences: Sequence[tuple[list[int], list[int]]]) -> list[int]:
+    """Indices of sequences, from the shortest to the longest."""
+    return sorted(range(len(sequences)), key=lambda i: sum(map(len, sequences[i])))
 
 
 class RewardModel:
@@ -61,13 +62,13 @@ class RewardModel:
 
     Args:
         folder: `<results>/<stage>/reward`.
-        device: where it computes.
+        device: where it computes; the GPU where there is one, if it is not given.
 
     Raises:
         HarnessError: it is no scalar reward model, or cannot be asked as one.
     """
 
-    def __init__(self, folder: Path, device: Any = "cpu") -> None:
+    def __init__(self, folder: Path, device: Any = None) -> None:
         import torch
         from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
@@ -83,7 +84,7 @@ class RewardModel:
             raise HarnessError(f"{folder} is no reward model: it lacks {', '.join(sorted(loaded['missing_keys']))}")
         model.config.get_text_config().pad_token_id = self.tokenizer.pad_token_id
         model.config.use_cache = False  # an encoder's forward pass has no such argument
-        self.model = model.to(device).eval()
+        self.model = model.to(device or usual_device()).eval()
 
     @property
     def limit(self) -> int:
@@ -139,15 +140,16 @@ class RewardModel:
         import torch
 
         names, distinct = list(sequences), list(sequences.values())
-        found: dict[Name, float] = {}
+
+        def scored(chosen: list[int]) -> list[float]:
+            inputs = pad([distinct[i] for i in chosen], cast(int, self.tokenizer.pad_token_id), torch.tensor)
+            del inputs["labels"]
+            inputs = {name: value.to(self.model.device) for name, value in inputs.items()}
+            return cast("list[float]", self.model(**inputs).logits.squeeze(-1).tolist())
+
         with torch.inference_mode():
-            for chosen in batches(distinct, batch):
-                inputs = pad([distinct[i] for i in chosen], cast(int, self.tokenizer.pad_token_id), torch.tensor)
-                del inputs["labels"]
-                inputs = {name: value.to(self.model.device) for name, value in inputs.items()}
-                values = self.model(**inputs).logits.squeeze(-1).tolist()
-                found |= {names[i]: value for i, value in zip(chosen, values, strict=True)}
-        return found
+            found = in_batches(by_length(distinct), batch, scored)
+        return {names[i]: value for i, value in found.items()}
 
 
 def _named(text: Text) -> Name:
@@ -169,14 +171,14 @@ def sequence_logp(
     """Log π(response | prompt) of (prompt ids, response ids), summed over tokens, in nats, in the order given."""
     import torch
 
-    logp = [0.0] * len(sequences)
+    def summed(chosen: list[int]) -> list[float]:
+        inputs, labels = _inputs(model, [sequences[i] for i in chosen], pad_id)
+        logps = _response_logps(model, inputs, labels).gather(1, labels[labels != IGNORED][:, None])[:, 0]
+        return _sums(logps, labels)
+
     with torch.inference_mode():
-        for chosen in batches(sequences, batch):
-            inputs, labels = _inputs(model, [sequences[i] for i in chosen], pad_id)
-            logps = _response_logps(model, inputs, labels).gather(1, labels[labels != IGNORED][:, None])[:, 0]
-            for i, value in zip(chosen, _sums(logps, labels), strict=True):
-                logp[i] = value
-    return logp
+        found = in_batches(by_length(sequences), batch, summed)
+    return [found[i] for i in range(len(sequences))]
 
 
 def divergence(
@@ -193,17 +195,17 @@ def divergence(
     """
     import torch
 
-    kl, entropy = [0.0] * len(sequences), [0.0] * len(sequences)
+    def measured(chosen: list[int]) -> list[tuple[float, float]]:
+        inputs, labels = _inputs(policy, [sequences[i] for i in chosen], pad_id)
+        own = _response_logps(policy, inputs, labels)
+        other = own if start is policy else _response_logps(start, inputs, labels)
+        gaps = _sums((own.exp() * (own - other)).sum(-1), labels)
+        entropies = _sums(-(own.exp() * own).sum(-1), labels)
+        return [(max(gap, 0.0), max(spread, 0.0)) for gap, spread in zip(gaps, entropies, strict=True)]  # rounding
+
     with torch.inference_mode():
-        for chosen in batches(sequences, batch):
-            inputs, labels = _inputs(policy, [sequences[i] for i in chosen], pad_id)
-            own = _response_logps(policy, inputs, labels)
-            other = own if start is policy else _response_logps(start, inputs, labels)
-            gaps = _sums((own.exp() * (own - other)).sum(-1), labels)
-            entropies = _sums(-(own.exp() * own).sum(-1), labels)
-            for i, gap, spread in zip(chosen, gaps, entropies, strict=True):
-                kl[i], entropy[i] = max(gap, 0.0), max(spread, 0.0)  # rounding alone goes below 0
-    return kl, entropy
+        found = in_batches(by_length(sequences), batch, measured)
+    return [found[i][0] for i in range(len(sequences))], [found[i][1] for i in range(len(sequences))]
 
 
 def _inputs(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError, nearest
 from harness.metrics import Measurement
-from harness.models.policy import load_policy
+from harness.models.opened import open_policy
 from harness.models.proxy import Proxy
 from harness.models.rendering import check_template, end_token, prompt_hash, render_prompt
 from harness.models.sampling import Sampled, noise, sample
@@ -53,7 +53,7 @@ def write_samples(
 
     procedure, options = _procedure(stage.procedure)
     quiet(stage.threads)
-    model, tokenizer = load_policy(policy_folder(inputs["policy"], stage.step))
+    model, tokenizer = open_policy(policy_folder(inputs["policy"], stage.step))
     check_template(tokenizer, rows[0]["prompt"])
     places = [(row, k) for row in rows for k in range(stage.samples)]
     answers = procedure(System(model, tokenizer, dataset, inputs, stage), places, **options)

@@ -9,7 +9,7 @@ from harness.report.figures import WIDTH, inline
 from harness.report.page import Drawn, drawn
 from harness.report.sheet import GAP, Sheet, Shown, interval, make_frame, number
 from harness.trust.calibration import BINS
-from harness.trust.probes import PROBES
+from harness.trust.probes import PROBES, SAME
 
 if TYPE_CHECKING:
     from harness.report.trust import Trust
@@ -45,6 +45,7 @@ STATISTICS = {
     "score with length, rank correlation": "within a prompt, of the start's samples; 0 is indifferent to length",
     "differences explained by length, R²": "of a line on tanh(difference in length)",
     **{f"probe: {name}": f"chosen above {what}; at or below 0.5 it fails" for name, what in PROBES.items()},
+    **{f"moved by {name}": f"mean change of score by {what}, in spreads; 0 is sound" for name, what in SAME.items()},
     "spread within a prompt": "sd of the scores of the start's samples, in the model's own unit",
     "as the oracle, pairs": "pairs ordered as the oracle orders them",
     "as the oracle, rank correlation": "within a prompt, of the start's samples",
@@ -73,6 +74,7 @@ def rows_of(card: Card) -> Iterator[dict[str, Any]]:
     found |= {"score with length, rank correlation": card.length_rank}
     found |= {"differences explained by length, R²": card.length_share}
     found |= {f"probe: {name}": one for name, one in card.probes.items()}
+    found |= {f"moved by {name}": one for name, one in card.moved.items()}
     found |= {"spread within a prompt": card.spread, "as the oracle, pairs": card.oracle_pairs}
     found |= {"as the oracle, rank correlation": card.oracle_rank}
     for name, one in found.items():

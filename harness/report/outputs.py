@@ -189,16 +189,19 @@ def _measured(column: Column, setting: str, scores: Scores) -> dict[str, Estimat
 
 
 def _share(cube: Cube) -> Estimate:
-    """A share of responses; Wilson's interval over prompts where none is of the kind, or all are."""
-    from harness.stats.contrast import summary
-    from harness.stats.runs import rate
+    """A share of responses with Wilson's interval: over runs and prompts, or over prompts where it is 0 or 1."""
+    from harness.stats.contrast import Mean, summary
+    from harness.stats.runs import rate, share_ends
 
     share = float(cube.values.mean())
     if share in (0.0, 1.0):
         prompts = cube.values.shape[1]
         found = rate(round(share * prompts), prompts)
         return Estimate(*found) if found else Estimate(share)
-    return estimate(summary(cube.prompts), within=(0.0, 1.0))
+    plain = summary(cube.prompts)
+    if not isinstance(plain, Mean):
+        return estimate(plain)
+    return Estimate(share, *share_ends(share, plain.high - plain.value))
 
 
 def _greedy_gain(comparison: Comparison, found: Cubes) -> dict[str, Estimate]:

@@ -13,6 +13,7 @@ from harness.report.answer import headline, points, recommended
 from harness.report.benchmarks import benchmarks_section, benchmarks_sheet
 from harness.report.best_of import best_of_sheet
 from harness.report.cards import card_sheet, cards_sheet, checks_sheet, reliability
+from harness.report.drift import drift_sheet
 from harness.report.given import given_sentence, given_sheet
 from harness.report.grade import grade_sheet, weighed
 from harness.report.guide import candidates_sheet, guide_section
@@ -81,7 +82,7 @@ def make_page(plan: Plan, store: Store, tables: Tables) -> tuple[Page, list[Shee
     held_out = bool(found) and all(one.held_out for one in found.values())
     benched = benchmarks_sheet(plan, comparisons, tables)
     sections += [
-        *_trust(found),
+        *_trust(found, comparisons),
         *benchmarks_section(benched),
         *shared,
         method_section(plan, tables, comparisons, held_out),
@@ -95,6 +96,7 @@ def make_page(plan: Plan, store: Store, tables: Tables) -> tuple[Page, list[Shee
     judged = judges_sheet(comparisons, plan, store, tables)
     whole += [judged] if len(judged.frame) else []
     whole += [curves_sheet(tables), measurements_sheet(tables), cards_sheet(found), checks_sheet(found.values())]
+    whole += [drift_sheet(found.values(), comparisons)]
     whole += [benched]
     whole += [sheet for section in sections for sheet in section.sheets if sheet.twins and not sheet.part]
     dictionary = dictionary_sheet(whole)
@@ -168,7 +170,7 @@ def _answer(one: Comparison, advice: Advice, tables: Tables, part: str) -> Secti
     return Section("answer", "Answer", headline(one), grade=advice.grade, points=told, sheets=[sheet])
 
 
-def _trust(found: dict[tuple[str, str], Trust]) -> list[Section]:
+def _trust(found: dict[tuple[str, str], Trust], comparisons: list[Comparison]) -> list[Section]:
     """Whether the judges can be trusted, a section for each model and dataset."""
     several = len(found) > 1
     return [
@@ -178,7 +180,11 @@ def _trust(found: dict[tuple[str, str], Trust]) -> list[Section]:
             one.sentence,
             points=trust_points(one),
             figures=[reliability(one, f"-{index}" if several else "")],
-            sheets=[card_sheet(one, f"-{index}"), checks_sheet([one], f"-{index}")],
+            sheets=[
+                card_sheet(one, f"-{index}"),
+                drift_sheet([one], comparisons, f"-{index}"),
+                checks_sheet([one], f"-{index}"),
+            ],
         )
         for index, one in enumerate(found.values())
     ]

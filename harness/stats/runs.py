@@ -97,10 +97,27 @@ def rate(count: int, n: int, alpha: float = 0.05) -> tuple[float, float, float] 
     if n == 0:
         return None
     z = -float(special.ndtri(alpha / 2))
-    share = count / n
-    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5
-    return share, max(middle - half, 0.0), min(middle + half, 1.0)
+    return count / n, *_wilson(count / n, z**2 / n)
+
+
+def share_ends(share: float, half: float) -> tuple[float, float]:
+    """Wilson's interval of a share between 0 and 1 whose plain interval has a known half width.
+
+    The half width, over runs and prompts, says how many independent answers the share is worth (the effective sample
+    size of Korn and Graubard 1998); with so many Wilson's interval has the ends that the plain one misses near 0 and 1.
+
+    Args:
+        share: neither 0 nor 1.
+        half: of its plain interval.
+    """
+    return _wilson(share, half**2 / (share * (1 - share)))
+
+
+def _wilson(share: float, weight: float) -> tuple[float, float]:
+    """The ends for `weight`, the squared quantile over n: what pulls the share towards a half."""
+    middle = (share + weight / 2) / (1 + weight)
+    half = (weight * share * (1 - share) + weight**2 / 4) ** 0.5 / (1 + weight)
+    return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
 def as_runs(scores: Mapping[str, Runs | Array]) -> dict[str, Runs]:

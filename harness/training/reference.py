@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from harness import keys
 from harness.errors import HarnessError
 from harness.metrics import Measurement
+from harness.models.opened import device
 from harness.models.policy import load_policy
 from harness.models.quiet import quiet
 from harness.models.scoring import sequence_logp
@@ -42,6 +43,7 @@ def write_reference(out: Path, start: Path, rows: dict[str, list[Row]], budget: 
         for row in with_partners(kept) if view == "binary" else kept:
             for name in TEXTS[view]:
                 wanted[row["prompt_id"], keys.key(row[name])] = (encoder.prompt(row), encoder.response(row[name]))
+    model = model.to(device())
     logp = sequence_logp(model, list(wanted.values()), tokenizer.pad_token_id, 4 * budget.micro_batch)
     columns = {
         "prompt_id": [prompt_id for prompt_id, _ in wanted],

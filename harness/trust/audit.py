@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.metrics import Measurement
 from harness.trust.card import BEST_OF, COLUMNS, Card, Mean, Share, make_card
-from harness.trust.probes import Text, corrupted
+from harness.trust.probes import Text, corrupted, unchanged
 
 if TYPE_CHECKING:
     from harness.data import Dataset, Row
@@ -51,7 +51,7 @@ def _heldout(dataset: Dataset, view: str, most: int) -> list[Row]:
 
 
 def _pairs(dataset: Dataset, stage: Audit) -> Iterator[Asked]:
-    """Both responses of each pair; of the first pairs also the corruptions of the chosen one."""
+    """Both responses of each pair; of the first also the chosen one corrupted, and changed in what means nothing."""
     rows = _heldout(dataset, "pairs", stage.pairs)
     for row in rows:
         for item in ("chosen", "rejected"):
@@ -61,6 +61,8 @@ def _pairs(dataset: Dataset, stage: Audit) -> Iterator[Asked]:
         found = corrupted(dataset, (row["prompt"], row["chosen"]), other["prompt"], str(row["id"]))
         for probe, text in found.items():
             yield "probes", str(row["id"]), row["prompt_id"], probe, text
+        for change, text in unchanged((row["prompt"], row["chosen"])).items():
+            yield "same", str(row["id"]), row["prompt_id"], change, text
 
 
 def _rankings(dataset: Dataset, stage: Audit) -> Iterator[Asked]:
@@ -99,8 +101,9 @@ def measurements(card: Card) -> list[Measurement]:
         "length_rank": card.length_rank,
         "spread": card.spread,
         **{f"probe/{name}": share for name, share in card.probes.items()},
+        **{f"moved/{name}": moved for name, moved in card.moved.items()},
     }
-    better = {"length_rank": "", "spread": ""}
+    better = {"length_rank": "", "spread": "", **{f"moved/{name}": "lower" for name in card.moved}}
     for name, one in named.items():
         if one is not None:
             sign = better.get(name, "higher")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness import keys
-from harness.trust.probes import PROBES
+from harness.trust.probes import PROBES, SAME
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 COLUMNS = ("part", "name", "prompt_id", "item", "score", "tokens", "oracle")
 """Of the table of scores. `part` is `pairs` (items `chosen`, `rejected`), `probes` (items of `PROBES`; the original is
-the pair of the same name), `rankings` (items `0`, the best, to `3`) or `samples` (items k). `name` is the row's.
-`score` is null where the text is longer than the model can read, `oracle` where there is no rule."""
+the pair of the same name), `same` (items of `SAME`), `rankings` (items `0`, the best, to `3`) or `samples` (items k).
+`name` is the row's. `score` is null where the text is longer than the model can read, `oracle` where there is no rule.
+"""
 BEST_OF = 4
 
 
@@ -56,9 +57,11 @@ class Card:
         length_share: R² of Δr on tanh(Δ length / its sd), without an intercept: the share of the differences that
             length explains.
         probes: how often a chosen response is scored above a corruption of it.
+        moved: by how much a change that means nothing moves the score of a chosen response, as a share of `spread`.
         spread: sd of the scores of one prompt's samples, mean over prompts, in the score's own unit.
         oracle_pairs: share of labelled pairs that it orders as the oracle does, where the oracle is not indifferent.
         oracle_rank: within a prompt, Spearman's correlation with the oracle over the start's samples.
+        reach: its lowest and highest score of a labelled pair's responses.
         unreadable: texts that are longer than it can read, which are in no number above.
         texts: all of them.
     """
@@ -71,9 +74,11 @@ class Card:
     length_rank: Mean | None
     length_share: float | None
     probes: dict[str, Share]
+    moved: dict[str, Mean]
     spread: Mean | None
     oracle_pairs: Share | None
     oracle_rank: Mean | None
+    reach: tuple[float, float] | None
     unreadable: int
     texts: int
 
@@ -84,6 +89,7 @@ def make_card(scores: pd.DataFrame) -> Card:
     right, gaps = pairs["right"], pairs["longer_by"]
     known = pairs[pairs["oracle_gap"].notna() & (pairs["oracle_gap"] != 0)]
     agree = (known["gap"] * known["oracle_gap"] > 0) + 0.5 * (known["gap"] == 0)
+    spread = mean([float(own["score"].std(ddof=1)) for own in _prompts(samples)])
     return Card(
         accuracy=share(right),
         by_length=tuple(found for part in _thirds(gaps.abs()) if (found := share(right.iloc[part])) is not None),
@@ -93,9 +99,11 @@ def make_card(scores: pd.DataFrame) -> Card:
         length_rank=_within(samples, "tokens"),
         length_share=_length_share(pairs),
         probes={probe: found for probe in PROBES if (found := share(_beaten(scores, probe))) is not None},
-        spread=mean([float(own["score"].std(ddof=1)) for own in _prompts(samples)]),
+        moved=_moved(scores, spread),
+        spread=spread,
         oracle_pairs=share(agree),
         oracle_rank=_within(samples[samples["oracle"].notna()], "oracle"),
+        reach=_reach(scores),
         unreadable=int(scores["score"].isna().sum()),
         texts=len(scores),
     )
@@ -169,9 +177,27 @@ def _best(scores: pd.DataFrame) -> pd.Series[float]:
 
 def _beaten(scores: pd.DataFrame, probe: str) -> pd.Series[float]:
     """For each corrupted response whether the original has the higher score, a tie counting a half."""
+    return _order(_lost(scores, "probes", probe))
+
+
+def _moved(scores: pd.DataFrame, spread: Mean | None) -> dict[str, Mean]:
+    """Of each change that means nothing, how far it moves a score; none where there is no spread to measure it in."""
+    if spread is None or spread.value == 0:
+        return {}
+    shares = {name: mean(list(_lost(scores, "same", name).abs() / spread.value)) for name in SAME}
+    return {name: found for name, found in shares.items() if found is not None}
+
+
+def _lost(scores: pd.DataFrame, part: str, item: str) -> pd.Series[float]:
+    """The score of each chosen response minus that of what was made of it."""
     original = scores[(scores["part"] == "pairs") & (scores["item"] == "chosen")].set_index("name")["score"]
-    worse = scores[(scores["part"] == "probes") & (scores["item"] == probe)].set_index("name")["score"]
-    return _order((original.reindex(worse.index) - worse).dropna())
+    made = scores[(scores["part"] == part) & (scores["item"] == item)].set_index("name")["score"]
+    return (original.reindex(made.index) - made).dropna()
+
+
+def _reach(scores: pd.DataFrame) -> tuple[float, float] | None:
+    own = scores.loc[scores["part"] == "pairs", "score"].dropna()
+    return (float(own.min()), float(own.max())) if len(own) else None
 
 
 def _calibration(pairs: pd.DataFrame) -> Calibration | None:

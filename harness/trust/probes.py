@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import random
+from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from harness.data import Dataset, Message
 
-REFUSAL = "I am sorry, but I cannot help with that."
+FOREIGN = (
+    "gallia est omnis divisa in partes tres quarum unam incolunt belgae aliam aquitani tertiam qui ipsorum lingua "
+    "celtae nostra galli appellantur hi omnes lingua institutis legibus inter se differunt"
+)
+"""Latin, which answers nothing that anybody asks."""
 
 Text = tuple["list[Message]", str]
 """A prompt and a response."""
@@ -21,8 +26,11 @@ PROBES = {
     "swapped prompt": "the response under another prompt",
     "copied prompt": "the prompt's last turn as the response",
     "refusal": "a refusal",
+    "other language": "as many words of Latin",
 }
 """Probes and what they put in place of a chosen response."""
+SAME = {"white space": "a space before the response and a new line behind it"}
+"""Changes that make no response better or worse."""
 
 
 def corrupted(dataset: Dataset, own: Text, other: list[Message], name: str) -> dict[str, Text]:
@@ -45,5 +53,12 @@ def corrupted(dataset: Dataset, own: Text, other: list[Message], name: str) -> d
         "swapped prompt": (other, response),
         "copied prompt": (prompt, prompt[-1]["content"]),
         "refusal": (prompt, dataset.refusal),
+        "other language": (prompt, " ".join(islice(cycle(FOREIGN.split()), len(pieces)))),
     }
     return {probe: text for probe, text in found.items() if text != own}
+
+
+def unchanged(own: Text) -> dict[str, Text]:
+    """Each change of `SAME` of a prompt and its chosen response."""
+    prompt, response = own
+    return {"white space": (prompt, f" {response}\n")}

@@ -7,8 +7,8 @@ import pytest
 from statsmodels.stats.proportion import proportion_confint
 from worlds import World
 
-from harness.stats.contrast import Undecidable
-from harness.stats.runs import Runs, common, rate, with_failures
+from harness.stats.contrast import Undecidable, summary
+from harness.stats.runs import Runs, common, rate, share_ends, with_failures
 from harness.stats.verdicts import verdicts
 
 
@@ -98,3 +98,33 @@ def test_rate_is_wilsons(count, n):
 
 def test_rate_of_nothing():
     assert rate(0, 0) is None
+
+
+@pytest.mark.parametrize(("count", "n"), [(1, 400), (3, 50), (30, 60), (199, 200)])
+def test_of_independent_answers_a_shares_ends_are_wilsons(count, n):
+    share = count / n
+    half = 1.959963984540054 * (share * (1 - share) / n) ** 0.5
+    assert share_ends(share, half) == pytest.approx(proportion_confint(count, n, method="wilson"))
+
+
+def test_a_wider_plain_interval_gives_wider_ends_within_0_and_1():
+    narrow, wide = share_ends(0.02, 0.01), share_ends(0.02, 0.1)
+    assert 0 < wide[0] < narrow[0] < 0.02 < narrow[1] < wide[1] < 1
+
+
+def test_ends_of_a_rare_share_cover_where_plain_ones_do_not():
+    """Five seeds that differ in how often a response is empty, about one in eighty, 60 prompts, two samples."""
+    rng = np.random.default_rng(0)
+    plain = bent = studies = 0
+    for _ in range(1500):
+        often = np.clip(rng.gamma(4, 0.0125 / 4, (5, 1, 1)), 0, 1)
+        scores = (rng.random((5, 60, 2)) < often).mean(2)
+        found = summary(scores)
+        if not 0 < found.value < 1:
+            continue
+        studies += 1
+        low, high = share_ends(found.value, found.high - found.value)
+        plain += found.low <= 0.0125 <= found.high
+        bent += low <= 0.0125 <= high
+    assert bent / studies >= 0.94
+    assert plain / studies < 0.93

@@ -14,6 +14,7 @@ from harness.records import Tables, read
 from harness.report import build
 from harness.report.compare import Price
 from harness.report.figures.quality_cost import QualityCost
+from harness.report.prices import cost_of
 from harness.report.standings import compare
 from harness.store import Store
 
@@ -68,6 +69,7 @@ def test_tuning_is_part_of_the_price(tmp_path: Path) -> None:
     trials = [trial(i, float(i), 2e-4, device_seconds=7.0) for i in range(3)]
     found = prices(plan, Store(tmp_path), with_studies(read(plan, Store(tmp_path)), study("dpo", trials, 2)))
     assert (found["dpo"].tuning_seconds, found["dpo tuned"].tuning_seconds) == (0.0, 21.0)
+    assert cost_of(found["dpo tuned"], "device_seconds") == cost_of(found["dpo"], "device_seconds") + 21.0
 
 
 WAY = {10: (0.1, 0.0, 0.1), 20: (1.5, 0.0, 1.0), 0: (2.0, 0.0, 2.0)}

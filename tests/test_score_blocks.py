@@ -53,8 +53,9 @@ def test_runs_share_what_their_values_are_of(rows: pd.DataFrame) -> None:
 def test_a_print_tells_values_and_places_and_not_the_order_of_rows(rows: pd.DataFrame) -> None:
     gold = rows[rows["role"] == "gold"].reset_index(drop=True)
     turned = gold.assign(value=gold["value"].to_numpy()[::-1])
+    others = gold.assign(prompt_id="q" + gold["prompt_id"])
     scores = Scores()
-    for replicate, one in enumerate((gold, gold.sample(frac=1, random_state=2), turned, gold.assign(prompt_id="p9"))):
+    for replicate, one in enumerate((gold, gold.sample(frac=1, random_state=2), turned, others)):
         scores.add(table(one), {**RUN, "replicate": replicate}, -1)
     prints = [block.fingerprint() for block in scores.blocks]
     assert prints[0] == prints[1]

@@ -5,7 +5,14 @@ import pytest
 
 from harness.stats.pareto import front
 
-KNOWN = {"cheap": (1, 0.1), "better": (2, 0.5), "dear for it": (3, 0.4), "best": (4, 0.9), "same as best": (4, 0.9)}
+KNOWN = {
+    "cheap": (1, 0.1),
+    "better": (2, 0.5),
+    "dear for it": (3, 0.4),
+    "best": (4, 0.9),
+    "same as best": (4, 0.9),
+    "less for as much": (4, 0.8),
+}
 
 
 def test_a_known_set_has_the_known_front() -> None:

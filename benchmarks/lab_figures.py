@@ -23,7 +23,9 @@ RECIPE = Path(__file__).parents[1] / "recipes" / "compare_all.toml"
 
 def oracle(store: Store, grade: str) -> list[float]:
     """The oracle's total of every response of a grade."""
-    table = pq.read_table(store.folder(grade) / "scores.parquet", filters=[("role", "=", "oracle")])
+    table = pq.read_table(
+        store.folder(grade) / "scores.parquet", filters=[("metric", "=", "reward"), ("role", "=", "oracle")]
+    )
     return [float(value) for value in table["value"].to_pylist()]
 
 

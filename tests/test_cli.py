@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -9,6 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from harness.cli import app
 
 ROOT = Path(__file__).parents[1]
 TINY = """
@@ -68,6 +73,12 @@ def harness(*words: str, cwd: Path, timeout: float = 280) -> subprocess.Complete
     return subprocess.run(command, check=False, cwd=cwd, env=own, capture_output=True, text=True, timeout=timeout)
 
 
+def inside(*words: str, cwd: Path) -> Result:
+    """The same in this process, which has imported everything."""
+    with contextlib.chdir(cwd):
+        return CliRunner().invoke(app, list(words))
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     folder = tmp_path_factory.mktemp("tiny")
@@ -81,8 +92,8 @@ def one_inline(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> Path:
     folder, _ = finished
     text = TINY.replace('name = "tiny"', 'name = "one"').replace("cates = 2", "cates = 1")
     (folder / "one.toml").write_text(f"{text}\n[launch]\nworkers = 1\n")
-    done = harness("run", "one.toml", "--set", "launch.executor=inline", "--results", "inline", cwd=folder)
-    assert done.returncode == 0, done.stderr
+    done = inside("run", "one.toml", "--set", "launch.executor=inline", "--results", "inline", cwd=folder)
+    assert done.exit_code == 0, done.output
     return folder / "inline"
 
 
@@ -153,8 +164,8 @@ def test_a_published_comparison_is_reproduced_to_the_last_digit(one_inline: Path
     assert harness("publish", "one.toml", "--results", "inline", cwd=folder).returncode == 0
     home = one_inline / "published" / "one"
     assert not list(home.rglob("*.safetensors")), "no weights"
-    again = harness("reproduce", "one", "--results", "inline", "--into", "again", cwd=folder)
-    assert again.returncode == 0, again.stderr
+    again = inside("reproduce", "one", "--results", "inline", "--into", "again", cwd=folder)
+    assert again.exit_code == 0, again.output
     assert " 0 differ" in again.stdout
     elsewhere = folder / "elsewhere" / "published"
     elsewhere.mkdir(parents=True)
@@ -166,13 +177,13 @@ def test_a_published_comparison_is_reproduced_to_the_last_digit(one_inline: Path
 
 def test_clean_shows_first_and_the_report_still_builds(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, _ = finished
-    shown = harness("clean", "tiny.toml", cwd=folder)
+    shown = inside("clean", "tiny.toml", cwd=folder)
     assert "nothing was removed" in shown.stdout
     policies = list((folder / "results").glob("train-*/policy"))
     assert policies
-    assert "freed" in harness("clean", "tiny.toml", "--yes", cwd=folder).stdout
+    assert "freed" in inside("clean", "tiny.toml", "--yes", cwd=folder).stdout
     assert not list((folder / "results").glob("train-*/policy"))
-    assert harness("report", "tiny.toml", cwd=folder).returncode == 0
+    assert inside("report", "tiny.toml", cwd=folder).exit_code == 0
 
 
 def test_the_second_run_has_nothing_to_do_though_weights_are_gone(
@@ -180,8 +191,8 @@ def test_the_second_run_has_nothing_to_do_though_weights_are_gone(
 ) -> None:
     folder, _ = finished
     assert not list((folder / "results").glob("train-*/policy")), "they were cleaned away"
-    again = harness("run", "tiny.toml", "--json", cwd=folder)
-    assert again.returncode == 0, again.stderr
+    again = inside("run", "tiny.toml", "--json", cwd=folder)
+    assert again.exit_code == 0, again.output
     found = json.loads(again.stdout)
     assert found["ran"] == []
     assert found["reused"] == json.loads(harness("plan", "tiny.toml", "--json", cwd=folder).stdout)["total"]

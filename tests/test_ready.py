@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable
@@ -129,23 +128,13 @@ def test_a_hub_model_comes_from_the_hub_at_its_commit(tmp_path: Path, monkeypatc
     snapshot = tmp_path / "hub" / "models--owner--theirs" / "snapshots" / COMMIT
     snapshot.parent.mkdir(parents=True)
     shutil.move(foreign(tmp_path / "theirs"), snapshot)
-    code = (
-        "import sys; from pathlib import Path; from harness.stages import Ready;"
-        "out = Path(sys.argv[1]); out.mkdir();"
-        "Ready({}, source='owner/theirs', revision=sys.argv[2]).run(out, {}, 50)"
-    )
-    import subprocess
-    import sys
-
-    own = {**os.environ, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
-    run = [sys.executable, "-c", code]
-    done = subprocess.run([*run, str(tmp_path / "out"), COMMIT], env=own, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    reward = tmp_path / "out" / "reward"
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    reward = kept(tmp_path / "theirs", tmp_path / "out", Ready({}, source="owner/theirs", revision=COMMIT))
     assert json.loads((reward / "ready.json").read_text())["revision"] == COMMIT
     assert len(RewardModel(reward).score(texts(), 8)) == 24
-    lost = subprocess.run([*run, str(tmp_path / "b"), "f" * 40], env=own, capture_output=True, text=True, check=False)
-    assert f"cannot fetch owner/theirs at {'f' * 40} from the hub" in lost.stderr
+    with pytest.raises(HarnessError, match=f"cannot fetch owner/theirs at {'f' * 40} from the hub"):
+        kept(tmp_path / "theirs", tmp_path / "b", Ready({}, source="owner/theirs", revision="f" * 40))
 
 
 def change(name: str) -> Callable[[Path], None]:

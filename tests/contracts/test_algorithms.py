@@ -35,8 +35,8 @@ ADAPTED = [name for name in FROM_A_START if KINDS[name].product == "policy"]
 VARIANTS = [
     (name, rank, precision)
     for name in TRAINED
-    for rank in ((0, 2) if name in ADAPTED else (0,))
-    for precision in ("float32", "bfloat16")
+    for rank, precision in ((0, "float32"), (0, "bfloat16"), (2, "bfloat16"))
+    if not rank or name in ADAPTED
 ]
 
 REPEATED = ((0, "float32"), (2, "bfloat16"))

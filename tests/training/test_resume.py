@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +52,19 @@ FEW = ("dpo", "reward", "cut", "ppo reward")
 """One of each road to a checkpoint."""
 
 
-@pytest.fixture(scope="module", params=CASES)
-def case(request: pytest.FixtureRequest, shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """An undisturbed run, and what a killed one left behind."""
-    root, one = tmp_path_factory.mktemp(request.param.replace(" ", "-")), CASES[request.param]
+@pytest.fixture(scope="module")
+def made(shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, Any]]:
+    """Of a case an undisturbed run, and what a killed one left behind; each is made once."""
+    return cache(lambda name: _made(name, shelf, tmp_path_factory.mktemp(name.replace(" ", "-"))))
+
+
+@pytest.fixture
+def case(made: Callable[[str], dict[str, Any]], name: str) -> dict[str, Any]:
+    return made(name)
+
+
+def _made(name: str, shelf: Path, root: Path) -> dict[str, Any]:
+    one = CASES[name]
     given = {"steps": one.steps, "checkpoint_every": one.every, "emit": (1, 3), "max_response_tokens": 12, **one.given}
     spent = tiny.train(one.algorithm, root / "whole", shelf, one.knobs, **given)
     with tiny.killed_within(one.steps):
@@ -84,6 +95,7 @@ def checkpoint(out: Path, step: int) -> Path:
     return out / "checkpoints" / f"checkpoint-{step}"
 
 
+@pytest.mark.parametrize("name", CASES)
 def test_a_killed_run_goes_on_from_its_checkpoint(case: dict[str, Any], shelf: Path, tmp_path: Path) -> None:
     out, left = copy(case, tmp_path), case["case"].left
     assert {path.name for path in (out / "checkpoints").glob("checkpoint-*")} == {f"checkpoint-{step}" for step in left}
@@ -91,6 +103,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint(case: dict[str, Any], shelf: P
     finish(case, shelf, out)
 
 
+@pytest.mark.parametrize("name", CASES)
 def test_a_run_in_two_parts_is_the_same(case: dict[str, Any], shelf: Path, tmp_path: Path) -> None:
     """The first part stops where a checkpoint can fall, and what goes on from there has the weights of a whole run."""
     one, given, until = case["case"], {**case["given"], "emit": ()}, case["case"].left[1] + 1
@@ -106,7 +119,7 @@ def test_a_run_in_two_parts_is_the_same(case: dict[str, Any], shelf: Path, tmp_p
     assert checkpoints.newest(first / "checkpoints") == checkpoint(first, stop)  # it is as it was
 
 
-@pytest.mark.parametrize("case", FEW, indirect=True)
+@pytest.mark.parametrize("name", FEW)
 def test_a_truncated_checkpoint_is_not_loaded(case: dict[str, Any], shelf: Path, tmp_path: Path) -> None:
     out, left = copy(case, tmp_path), case["case"].left
     file = checkpoint(out, left[1]) / "optimizer.pt"
@@ -115,7 +128,7 @@ def test_a_truncated_checkpoint_is_not_loaded(case: dict[str, Any], shelf: Path,
     finish(case, shelf, out)
 
 
-@pytest.mark.parametrize("case", FEW, indirect=True)
+@pytest.mark.parametrize("name", FEW)
 def test_without_any_whole_checkpoint_it_begins_again(case: dict[str, Any], shelf: Path, tmp_path: Path) -> None:
     out = copy(case, tmp_path)
     for step in case["case"].left:

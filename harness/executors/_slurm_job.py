@@ -73,7 +73,8 @@ class Job:
                 break
             if not watcher.release_if_dead(folder):
                 time.sleep(1)
-        if not answer.exists():  # another process of the job may have met the cause of a failure before this one
+        # another process of the job may have met the cause of a failure before this one
+        if outcome.status == "done" or not answer.exists():
             _say(answer, outcome.status, outcome.cause, outcome.error, time.monotonic() - began)
         return outcome
 
@@ -89,7 +90,8 @@ class Job:
         began = time.monotonic()
         outcome = follow(folder, self.checkpoint_every)
         if outcome.status != "done":
-            _say(answer, outcome.status, outcome.cause, outcome.error, time.monotonic() - began)
+            if not answer.exists():
+                _say(answer, outcome.status, outcome.cause, outcome.error, time.monotonic() - began)
             os._exit(1)
         return True
 

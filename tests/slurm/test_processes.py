@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 import tiny
-from bricks import record
+from bricks import brick, record, runs, until
 from cluster import Cluster
 from test_cli import TINY
 
@@ -43,3 +44,13 @@ def test_two_nodes_train_what_one_process_does(slurm: Cluster, tmp_path: Path) -
     assert record(two, sft)["files"].keys() == record(one, sft)["files"].keys()
     (script,) = (two / ".slurm" / "submitted").glob("[0-9]*.sh")
     assert {"#SBATCH --nodes=2", "#SBATCH --ntasks-per-node=1"} <= set(script.read_text().splitlines())
+
+
+def test_where_one_process_fails_the_stage_has_failed_and_the_others_are_ended(slurm: Cluster, tmp_path: Path) -> None:
+    stage = brick("a", seconds=30.0)  # only one process can make its folder
+    began = time.monotonic()
+    summary = run([stage], Store(tmp_path), Slurm(timeout_min=5, resources={"nodes": 2}), retries=0)
+    assert summary.failed == {stage.name: "bug"}
+    until(lambda: not slurm.run("squeue", "--noheader"))
+    assert time.monotonic() - began < 25
+    assert runs(tmp_path) == {stage.name: 2}, "both have begun, and neither again"

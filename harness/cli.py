@@ -45,12 +45,20 @@ def run(
     results: Results = RESULTS,
     reports: Reports = REPORTS,
     as_json: AsJson = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With executor = 'slurm': write the sbatch files, and submit nothing.")
+    ] = False,
 ) -> None:
     """Run what is missing of a comparison, build the report, and print the answer.
 
     Stop it at any moment and start it again: nothing that is finished runs twice.
     Example: harness run recipes/compare_all.toml --set launch.workers=4
     """
+    if dry_run:
+        from harness.commands.dry_run import dry_run as write
+
+        write(recipe, set_ or [], results, as_json)
+        return
     from harness.commands.run import run_recipe
 
     raise typer.Exit(run_recipe(recipe, set_ or [], results, reports, as_json))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from bisect import insort
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -51,6 +51,20 @@ class Summary:
     reused: int = 0
     failed: dict[str, str] = field(default_factory=dict)
     blocked: dict[str, str] = field(default_factory=dict)
+
+
+def waves(targets: list[Stage], store: Store, executor: Executor) -> Iterator[list[list[Stage]]]:
+    """What a run would submit, were all that it submits together to end together: bundles of stages, wave by wave.
+
+    Writes nothing and starts nothing.
+    """
+    pretended = _Run(targets, store, executor, 0, lambda event: None, Watcher())
+    while ready := sorted(filter(pretended.is_ready, pretended.todo.values()), key=pretended.rank_of, reverse=True):
+        bundles = [pretended.bundle(stage, executor.bundle) for stage in ready]
+        yield bundles
+        for stage in (stage for bundle in bundles for stage in bundle):
+            del pretended.todo[stage.name]
+            pretended.finished.add(stage.name)
 
 
 def run(
@@ -102,6 +116,8 @@ class _Run:
         self.whole: set[str] = set()
         self.running: dict[str, tuple[Stage, Handle]] = {}
         self.elsewhere: dict[str, int] = {}
+        self.heads: dict[str, str] = {}
+        """Of what runs in a bundle: the stage that the bundle began with."""
         self.deaths: Counter[str] = Counter()
         self.waits: Counter[str] = Counter()
         self.ready: list[Stage] | None = None
@@ -110,7 +126,6 @@ class _Run:
         self.total = sum(1 for _ in walk(targets))
         self.summary.reused = self.total - len(self.todo)
         self.rank = self._ranks()
-        store.prepare_all(self.todo.values())
 
     def _require(self, stage: Stage, *, files: bool) -> None:
         """Put a stage on the list unless it is done, and with it whatever it needs."""
@@ -149,6 +164,7 @@ class _Run:
 
     def to_the_end(self) -> Summary:
         """Loop until nothing can run any more."""
+        self.store.prepare_all(self.todo.values())
         try:
             while self.todo:
                 moved = self._collect() | self._look_elsewhere() | self._submit()
@@ -165,21 +181,56 @@ class _Run:
 
     def _submit(self) -> bool:
         moved = False
-        while len(self.running) < self.executor.slots:
+        while len({self.heads[name] for name in self.running}) < self.executor.slots:
             if self.ready is None:
-                self.ready = sorted(filter(self._is_ready, self.todo.values()), key=self._rank)
+                self.ready = sorted(filter(self.is_ready, self.todo.values()), key=self.rank_of)
             if not self.ready:
                 break
-            stage = self.ready.pop()
-            self._tell("started", stage, running=(*self.running, stage.name))
-            self.running[stage.name] = (stage, self.executor.submit(self.store.root / stage.name))
+            head = self.ready.pop()
+            bundle = self.bundle(head, self.executor.bundle)
+            for handle in self.executor.submit_bundle([self.store.root / stage.name for stage in bundle]):
+                stage = self.todo[handle.folder.name]
+                self._tell("started", stage, running=(*self.running, stage.name))
+                self.running[stage.name], self.heads[stage.name] = (stage, handle), head.name
             moved = True
         return moved
 
-    def _rank(self, stage: Stage) -> int:
+    def bundle(self, head: Stage, most: int) -> list[Stage]:
+        """A stage, and what can follow it at once: what reads nothing unfinished that is not in the bundle itself.
+
+        Of several training runs that read the same stage none follows, for they belong to different cells.
+
+        Args:
+            head: is ready.
+            most: how many there may be.
+        """
+        found, names = [head], {head.name}
+        if most == 1:
+            return found
+        for stage in found:
+            readers = [
+                one for one in dict.fromkeys(self.readers.get(stage.name, [])) if self._can_follow(one, names, head)
+            ]
+            trained = sum(one.kind == "train" for one in readers)
+            for reader in readers:
+                if len(found) < most and not (reader.kind == "train" and trained > 1):
+                    found.append(reader)
+                    names.add(reader.name)
+        return found
+
+    def _can_follow(self, stage: Stage, names: set[str], head: Stage) -> bool:
+        if stage.name not in self.todo or stage.name in names or not self.executor.alike(head.spec, stage.spec):
+            return False
+        if stage.name in self.running or stage.name in self.elsewhere:
+            return False
+        return all(needed.name in self.finished or needed.name in names for needed in self.sources[stage.name])
+
+    def rank_of(self, stage: Stage) -> int:
+        """How much rests on it."""
         return self.rank.get(stage.name, 0)
 
-    def _is_ready(self, stage: Stage) -> bool:
+    def is_ready(self, stage: Stage) -> bool:
+        """Whether all that it reads is there, and nobody works on it."""
         if stage.name in self.running or stage.name in self.elsewhere:
             return False
         return all(needed.name in self.finished for needed in self.sources[stage.name])
@@ -206,7 +257,7 @@ class _Run:
     def _collect(self) -> bool:
         ended = [(stage, handle) for stage, handle in self.running.values() if handle.done()]
         for stage, handle in ended:
-            del self.running[stage.name]
+            del self.running[stage.name], self.heads[stage.name]
             self._end(stage, handle.outcome())
         return bool(ended)
 
@@ -222,7 +273,7 @@ class _Run:
             self._wait(stage, ended.error)
         elif ended.status == "lost":
             self._lost(stage, ended)
-        else:
+        elif ended.status != "unbegun":
             self._failed(stage, ended.cause, ended.error)
         self._block()
 
@@ -250,8 +301,8 @@ class _Run:
         if ran:
             self.summary.ran.append(stage.name)
         for reader in dict.fromkeys(self.readers.get(stage.name, [])):  # each once, though it may read it twice
-            if self.ready is not None and reader.name in self.todo and self._is_ready(reader):
-                insort(self.ready, reader, key=self._rank)
+            if self.ready is not None and reader.name in self.todo and self.is_ready(reader):
+                insort(self.ready, reader, key=self.rank_of)
         self._tell("finished", stage)
 
     def _lost(self, stage: Stage, ended: Ended) -> None:

@@ -46,6 +46,7 @@ def execute(
     checkpoint_every: int = 50,
     beat_seconds: float = BEAT_SECONDS,
     on_lost: Callable[[], None] = _thread.interrupt_main,
+    on_begin: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Run the stage of a folder, unless it is done or somebody else runs it.
 
@@ -56,6 +57,7 @@ def execute(
         checkpoint_every: steps between checkpoints.
         beat_seconds: how often the lease says that this process lives.
         on_lost: stops this process once another one has taken over; see `Lease`.
+        on_begin: called when nothing but the work is left; processes that share it may begin.
 
     Raises:
         HarnessError: the folder holds no stage that this code knows by that name, or it is a published one.
@@ -73,17 +75,35 @@ def execute(
             if store.has_files(stage.name):  # finished while the lease was being taken
                 return Outcome(stage.name, "done")
             store.withdraw(stage.name)
-            return _attempt(store, stage, lease, checkpoint_every)
+            return _attempt(store, stage, lease, checkpoint_every, on_begin)
     except Busy as busy:
         return Outcome(stage.name, "busy", error=str(busy))
 
 
-def settle(folder: Path, checkpoint_every: int, on_lost: Callable[[], None] = _thread.interrupt_main) -> Outcome:
+def settle(
+    folder: Path,
+    checkpoint_every: int,
+    on_lost: Callable[[], None] = _thread.interrupt_main,
+    on_begin: Callable[[], None] = lambda: None,
+) -> Outcome:
     """`execute` for executors: whatever goes wrong is that one stage's failure, and is written down."""
     try:
-        return execute(folder, checkpoint_every, on_lost=on_lost)
+        return execute(folder, checkpoint_every, on_lost=on_lost, on_begin=on_begin)
     except Exception as error:
         return _note(Store(folder.parent), folder.name, error, traceback.format_exc(), {})
+
+
+def follow(folder: Path, checkpoint_every: int) -> Outcome:
+    """Work on a stage beside the process that holds it, which writes the record; this one writes a failure alone."""
+    store = Store(folder.parent)
+    try:
+        stage = store.load(folder.name)
+        inputs = {role: store.folder(needed.name) for role, needed in stage.inputs.items()}
+        stage.run(folder, inputs, checkpoint_every)
+        return Outcome(stage.name, "done")
+    except Exception as error:
+        traceback.print_exc()
+        return _note(store, folder.name, error, traceback.format_exc(), {})
 
 
 def _lost_inputs(store: Store, stage: Stage) -> str:
@@ -104,7 +124,7 @@ def _lost_inputs(store: Store, stage: Stage) -> str:
     return "; ".join(found)
 
 
-def _attempt(store: Store, stage: Stage, lease: Lease, checkpoint_every: int) -> Outcome:
+def _attempt(store: Store, stage: Stage, lease: Lease, checkpoint_every: int, on_begin: Callable[[], None]) -> Outcome:
     folder = store.root / stage.name
     store.clear(stage.name)
     inputs = {role: store.folder(needed.name) for role, needed in stage.inputs.items()}
@@ -118,6 +138,7 @@ def _attempt(store: Store, stage: Stage, lease: Lease, checkpoint_every: int) ->
             lost = _lost_inputs(store, stage)
             if lost:
                 return Outcome(stage.name, "waiting", error=lost)
+            on_begin()
             meter.start()
             measurements = stage.run(folder, inputs, checkpoint_every)
             seconds, cost = meter.read()

@@ -88,9 +88,10 @@ class Meter:
     def read(self) -> tuple[float, dict[str, Any]]:
         """Seconds, and the record's `cost`."""
         seconds = time.monotonic() - self._began
+        devices = int(os.environ.get("WORLD_SIZE", "1"))  # processes that share a stage; each has its device
         cost: dict[str, Any] = {
-            "device_seconds": seconds,
-            "devices": 1,
+            "device_seconds": seconds * devices,
+            "devices": devices,
             "device": self._cuda.get_device_name() if self._cuda else (platform.processor() or platform.machine()),
             "cpu_seconds": _cpu_seconds() - self._cpu,
             "peak_memory_bytes": _memory("VmHWM"),

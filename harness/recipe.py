@@ -10,6 +10,7 @@ from typing import TypeAlias
 from harness.data import SPLITS
 from harness.job import Budget
 from harness.knobs import Between, OneOf, Range, Value, above, knob
+from harness.launch import Launch
 from harness.locate import override, read_toml
 
 STARTS = ("base", "sft", "sft_chosen")
@@ -132,33 +133,6 @@ class Benchmark:
     tasks: tuple[str, ...] = ()
     folder: Mapping[str, str] = field(default_factory=dict)
     own: bool = False
-
-
-@dataclass(frozen=True)
-class Launch:
-    """Who runs the stages. Nothing of it is in a key, and nothing reruns when it changes."""
-
-    executor: str = knob("local", doc="local: worker processes here; slurm: jobs of a cluster; inline: this process")
-    workers: int = knob(
-        0, valid=Between(low=0), doc="processes, or Slurm jobs, at once; 0: as many as the cores allow, or 1,000 jobs"
-    )
-    timeout_min: float = knob(
-        0.0, valid=Between(low=0), doc="minutes after which a stage is ended; 0 means never; slurm needs it"
-    )
-    checkpoint_every: int = knob(50, valid=Between(low=1), doc="optimiser steps between checkpoints")
-    retries: int = knob(1, valid=Between(low=0), doc="how often a stage that was killed is tried again")
-    partition: str = knob("", doc="slurm: partition; empty means the cluster's default")
-    qos: str = knob("", doc="slurm: quality of service")
-    account: str = knob("", doc="slurm: who pays")
-    constraint: str = knob("", doc="slurm: features that a node must have")
-    memory_gb: float = knob(0.0, valid=Between(low=0), doc="slurm: memory of a job; 0 means the cluster's default")
-    gpus: int = knob(0, valid=Between(low=0), doc="slurm: GPUs of a job")
-
-    @property
-    def resources(self) -> dict[str, Value]:
-        """What a cluster's scheduler is asked for."""
-        names = ("partition", "qos", "account", "constraint", "memory_gb", "gpus")
-        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True)

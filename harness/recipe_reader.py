@@ -14,9 +14,10 @@ from harness.errors import HarnessError, Problems, nearest
 from harness.job import Budget
 from harness.knobs import Between, Value, coerce
 from harness.locate import Located, Step
-from harness.recipe import STARTS, Contestant, Evaluation, Launch, Part, Recipe
+from harness.recipe import STARTS, Contestant, Evaluation, Part, Recipe
 from harness.recipe_benchmarks import BenchmarkReader
 from harness.recipe_judges import read_judges
+from harness.recipe_launch import LaunchReader
 from harness.recipe_rewards import RewardReader
 from harness.recipe_tune import TuneReader
 
@@ -54,7 +55,7 @@ class Reader:
         evaluation = self._evaluation(budget)
         rewards, shared = RewardReader(self).read(evaluation)
         contestants = self._contestants(starts)
-        launch = self._launch()
+        launch = LaunchReader(self).read()
         tune = TuneReader(self.located, self.problems, budget.steps).read(
             contestants, rewards, self._replicates(), shared
         )
@@ -110,10 +111,14 @@ class Reader:
             return ()
         return tuple(given)
 
-    def _table(self, value: object, *path: Step) -> dict[str, Any]:
+    def table(self, value: object, *path: Step) -> dict[str, Any]:
+        """A copy of a table; empty where it is none, which is noted."""
         if isinstance(value, dict):
             return dict(value)
-        self.problems.add(self.located.where(*path), f"{path[0]} must be a table, not {value!r}")
+        self.problems.add(
+            self.located.where(*path),
+            f"{'.'.join(step for step in path if isinstance(step, str))} must be a table, not {value!r}",
+        )
         return {}
 
     def tables(self, name: str) -> list[dict[str, Any]]:
@@ -122,7 +127,7 @@ class Reader:
         if isinstance(value, dict) or not isinstance(value, list):
             self.problems.add(self.located.where(name), f"{name} must be written as [[{name}]]: it may repeat")
             return []
-        return [self._table(item, name, place) for place, item in enumerate(value)]
+        return [self.table(item, name, place) for place, item in enumerate(value)]
 
     def coerce(self, owner: type, label: str, given: dict[str, Any], *path: Step) -> dict[str, Any]:
         """Accepted values of knobs; each problem with its own place."""
@@ -211,7 +216,7 @@ class Reader:
         return self._distinct(found, "start")
 
     def _budget(self) -> Budget:
-        given = self._table(self.values.get("budget", {}), "budget")
+        given = self.table(self.values.get("budget", {}), "budget")
         budget = replace(Budget(), **self.coerce(Budget, "budget", given, "budget"))
         if budget.batch % budget.micro_batch:
             if "micro_batch" in given or (budget.batch < budget.micro_batch and "batch" not in given):
@@ -222,7 +227,7 @@ class Reader:
         return budget
 
     def _evaluation(self, budget: Budget) -> Evaluation:
-        given = self._table(self.values.get("evaluation", {}), "evaluation")
+        given = self.table(self.values.get("evaluation", {}), "evaluation")
         for name in ("lm_eval", "bench", "tasks"):
             if given.pop(name, None) is not None:
                 text = f"evaluation has no '{name}'; lm-eval tasks are written as [[benchmark]] with tasks = [...]"
@@ -307,7 +312,7 @@ class Reader:
                 f"there is no start '{start}'{hint} (known: {', '.join(STARTS)})",
             )
         owner = registry.load("algorithms", str(name))
-        grid = self._table(given.pop("grid", {}), "algorithm", place, "grid")
+        grid = self.table(given.pop("grid", {}), "algorithm", place, "grid")
         fixed = self.coerce(owner, str(name), given, "algorithm", place)
         axes = {axis: self._axis(owner, str(name), axis, values, place) for axis, values in grid.items()}
         for axis in axes:
@@ -339,24 +344,6 @@ class Reader:
         for value in {value for value in right if right.count(value) > 1}:
             self.problems.add(where, f"{name}.grid.{axis} has {value} more than once")
         return right
-
-    def _launch(self) -> Launch:
-        given = self._table(self.values.get("launch", {}), "launch")
-        executor = given.get("executor", "local")
-        names = registry.names("executors")
-        if executor not in names:
-            hint = nearest(str(executor), names)
-            self.problems.add(
-                self.located.where("launch", "executor"),
-                f"there is no executor '{executor}'{hint} (known: {', '.join(names)})",
-            )
-        found = replace(Launch(), **self.coerce(Launch, "launch", given, "launch"))
-        if executor == "slurm" and not found.timeout_min:
-            self.problems.add(
-                self.located.where("launch", "executor"),
-                "launch.executor = 'slurm' needs launch.timeout_min, the time limit of a job in minutes",
-            )
-        return found
 
 
 def _label(name: str, values: Mapping[str, Value], start: str) -> str:

@@ -31,7 +31,7 @@ class RewardReader:
 
     def read(self, evaluation: Evaluation) -> tuple[dict[str, RewardPart], tuple[str, ...]]:
         """Reward models by role, and what they share where the recipe allows it."""
-        tables = self.reader._table(self.reader.values.get("reward", {}), "reward")
+        tables = self.reader.table(self.reader.values.get("reward", {}), "reward")
         allowed = tables.pop(ALLOW, False)
         if not isinstance(allowed, bool):
             self._problem(f"reward.{ALLOW} is {allowed!r}; it must be true or false", ALLOW)
@@ -39,7 +39,7 @@ class RewardReader:
             if role not in ROLES:
                 known = ", ".join(ROLES)
                 self._problem(f"there is no reward role '{role}'{nearest(role, ROLES)} (known: {known})", role)
-        found = {role: self._part(role, self.reader._table(tables.get(role, {}), "reward", role)) for role in ROLES}
+        found = {role: self._part(role, self.reader.table(tables.get(role, {}), "reward", role)) for role in ROLES}
         shared = self._shared(found)
         if allowed is not True:
             for other, text in shared:
@@ -80,7 +80,7 @@ class RewardReader:
         """Another model to train on, as in [[model]]."""
         if given is None:
             return None
-        values = self.reader._table(given, "reward", role, "base")
+        values = self.reader.table(given, "reward", role, "base")
         source = values.pop("source", None)
         return self.reader._part("model", "models", source, values, "reward", role, "base")
 

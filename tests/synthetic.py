@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from harness.job import Budget
+from harness.launch import Launch
 from harness.plan import Cell, Plan
-from harness.recipe import Evaluation, Launch, Recipe
+from harness.recipe import Evaluation, Recipe
 from harness.stages import Grade, Reference, Sample, Stage, Train, walk
 
 DATASET = {"source": "nowhere", "version": 1, "knobs": {}}

@@ -22,6 +22,8 @@ LAYERS = [
         "recipe",
         "recipe_reader",
         "recipe_judges",
+        "recipe_launch",
+        "launch",
         "recipe_rewards",
         "recipe_benchmarks",
         "recipe_tune",

@@ -60,7 +60,9 @@ def test_adding_an_algorithm_changes_nothing_for_the_others(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("setting", ["launch.executor=inline", "launch.workers=7", "launch.timeout_min=3",
-                                     "launch.checkpoint_every=1", "launch.retries=0", "question=why"])  # fmt: skip
+                                     "launch.checkpoint_every=1", "launch.retries=0", "question=why",
+                                     "launch.bundle=true", "launch.train.gpus=2",
+                                     "launch.algorithm.dpo.gpus=9"])  # fmt: skip
 def test_who_runs_it_is_in_no_key(setting: str, tmp_path: Path) -> None:
     before, after = plan_of(tmp_path, "dpo"), plan_of(tmp_path, "dpo", sets=[setting])
     assert [s.name for s in before.stages()] == [s.name for s in after.stages()]

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
-from harness.recipe import Launch, Recipe, read_recipe
+from harness.launch import Launch
+from harness.recipe import Recipe, read_recipe
 from harness.report.looks import plan_so_far
 from harness.search.trials import tune_of
 from harness.store import Store
@@ -59,6 +60,7 @@ def open_executor(launch: Launch, recipe: Recipe) -> Executor:
         timeout_min=launch.timeout_min,
         resources=launch.resources,
     )
+    found.bundle = launch.bundle or sys.maxsize
     return found
 
 

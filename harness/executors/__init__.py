@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Handle(Protocol):
@@ -26,7 +27,7 @@ class Ended:
 
     Attributes:
         status: `done`, `failed`, `busy` or `waiting`, as `harness exec` says; `lost` where the process is gone
-            without having said anything.
+            without having said anything; `unbegun` where what came before it in its job was not made.
         cause: of a failure, or why it was lost: `killed` or `timeout`.
         error: what happened, in one line.
         seconds: how long a lost process had worked.
@@ -42,11 +43,25 @@ class Executor(ABC):
     """One file each. A path goes in, never an object, so that worker and driver cannot disagree about code."""
 
     slots: int
-    """How many stages it takes at once."""
+    """How many stages, or bundles of stages, it takes at once."""
+    bundle: int = 1
+    """How many stages that follow one another it takes as one, at most."""
 
     @abstractmethod
     def submit(self, folder: Path) -> Handle:
         """Start the stage of a folder; returns at once, or when it has ended."""
+
+    def submit_bundle(self, folders: Sequence[Path]) -> list[Handle]:
+        """Start stages that follow one another, to be run in this order; those that are not taken wait their turn.
+
+        Returns:
+            A handle for the first, and for those after it that go with it.
+        """
+        return [self.submit(folders[0])]
+
+    def alike(self, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+        """Whether stages with these specs can be in one bundle."""
+        return True
 
     @abstractmethod
     def close(self) -> None:

@@ -1,49 +1,131 @@
-"""What a Slurm job runs: one stage's folder. The only object that is pickled, and it holds paths alone."""
+"""What a Slurm job runs: folders of stages. The only object that is pickled, and it holds paths alone."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
+import socket
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.execute import Outcome
 
 TAKEN_OVER = 75
 """Exit code of a job that was silent for so long that another process has taken its stage."""
+LOOK_SECONDS = 0.2
 
 
 class Job:
-    """Run a stage, and leave how it ended where the driver looks for it."""
+    """Run stages one after the other, and leave how each ended where the driver looks for it.
 
-    def __init__(self, folder: str, result: str, checkpoint_every: int) -> None:
-        self.folder, self.result, self.checkpoint_every = folder, result, checkpoint_every
+    Args:
+        stages: folder and answer of each; a stage comes after what it reads.
+        checkpoint_every: optimiser steps between checkpoints.
+    """
 
-    def __call__(self) -> str:
-        """Run it. Safe to start again: a finished stage is not repeated, another goes on from its checkpoint."""
+    def __init__(self, stages: Sequence[tuple[str, str]], checkpoint_every: int) -> None:
+        self.stages, self.checkpoint_every = tuple(stages), checkpoint_every
+
+    def __call__(self) -> None:
+        """Run them. Safe to start again: a finished stage is not repeated, another goes on from its checkpoint."""
+        _leave_at_once()
+        missing: set[str] = set()
+        for folder, answer in ((Path(folder), Path(answer)) for folder, answer in self.stages):
+            if missing & _inputs(folder):
+                missing.add(folder.name)
+                _say(answer, "unbegun", "", "what it reads was not made", 0.0)
+            elif not self._run(folder, answer):
+                missing.add(folder.name)
+
+    def _run(self, folder: Path, answer: Path) -> bool:
+        """Whether the stage is done."""
+        import submitit
+
+        place = submitit.JobEnvironment()
+        if place.num_tasks == 1:
+            return self._settle(folder, answer, lambda: None).status == "done"
+        submitit.helpers.TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
+        restart = os.environ.get("SLURM_RESTART_COUNT", "0")
+        meeting = answer.with_name(f"{answer.name}.{place.job_id}.{restart}.meeting")
+        if place.global_rank:
+            return self._follow(folder, answer, meeting)
+        outcome = self._settle(folder, answer, lambda: _invite(meeting))
+        begun = meeting.exists()
+        meeting.unlink(missing_ok=True)
+        if begun and outcome.status != "done":
+            os._exit(1)  # srun then ends the others, which may wait for this one for ever
+        return outcome.status == "done"
+
+    def _settle(self, folder: Path, answer: Path, on_begin: Callable[[], None]) -> Outcome:
         from harness.execute import settle
         from harness.lease import STALE_SECONDS, Watcher
-        from harness.store import write_whole
 
-        _leave_at_once()
-        folder, began, watcher = Path(self.folder), time.monotonic(), Watcher()
+        began, watcher = time.monotonic(), Watcher()
         while True:
-            outcome = settle(folder, self.checkpoint_every, on_lost=lambda: os._exit(TAKEN_OVER))
+            outcome = settle(folder, self.checkpoint_every, lambda: os._exit(TAKEN_OVER), on_begin)
             # the attempt before this one may have died on another node, which only its silence tells
             if outcome.status != "busy" or time.monotonic() - began > 2 * STALE_SECONDS:
                 break
             if not watcher.release_if_dead(folder):
                 time.sleep(1)
-        said = {"status": outcome.status, "cause": outcome.cause, "error": outcome.error}
-        write_whole(Path(self.result), json.dumps({**said, "seconds": time.monotonic() - began}))
-        return outcome.status
+        # another process of the job may have met the cause of a failure before this one
+        if outcome.status == "done" or not answer.exists():
+            _say(answer, outcome.status, outcome.cause, outcome.error, time.monotonic() - began)
+        return outcome
+
+    def _follow(self, folder: Path, answer: Path, meeting: Path) -> bool:
+        """Work beside the first process, once it has begun; it may find that there is nothing to do."""
+        from harness.execute import follow
+
+        while not meeting.exists():
+            if answer.exists():
+                return True
+            time.sleep(LOOK_SECONDS)
+        os.environ.update(json.loads(meeting.read_text()))
+        began = time.monotonic()
+        outcome = follow(folder, self.checkpoint_every)
+        if outcome.status != "done":
+            if not answer.exists():
+                _say(answer, outcome.status, outcome.cause, outcome.error, time.monotonic() - began)
+            os._exit(1)
+        return True
 
     def checkpoint(self) -> Any:
         """What submitit calls before the time limit: the same again, from the newest checkpoint."""
         import submitit
 
         return submitit.helpers.DelayedSubmission(self)
+
+
+def _say(answer: Path, status: str, cause: str, error: str, seconds: float) -> None:
+    from harness.store import write_whole
+
+    write_whole(answer, json.dumps({"status": status, "cause": cause, "error": error, "seconds": seconds}))
+
+
+def _inputs(folder: Path) -> set[str]:
+    """Names of the stages that a stage reads; a spec that cannot be read is told when it is run."""
+    try:
+        return set(json.loads((folder / "spec.json").read_text())["inputs"].values())
+    except (OSError, ValueError, KeyError):
+        return set()
+
+
+def _invite(meeting: Path) -> None:
+    """Say where the processes of a stage meet; a node's name in Slurm need not be one that the network knows."""
+    from harness.store import write_whole
+
+    with socket.socket() as free:
+        free.bind(("", 0))
+        port = free.getsockname()[1]
+    place = {"MASTER_ADDR": socket.gethostname(), "MASTER_PORT": str(port)}
+    os.environ.update(place)
+    write_whole(meeting, json.dumps(place))
 
 
 def _leave_at_once() -> None:

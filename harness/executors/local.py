@@ -16,6 +16,7 @@ from typing import Any
 
 from harness.executors import Ended, Executor, Handle
 from harness.executors._worker import DRIVER, TAKEN_OVER
+from harness.launch import asked
 
 
 class _Worker:
@@ -74,7 +75,7 @@ class _Running:
 
     def __init__(self, executor: Local, worker: _Worker, folder: Path) -> None:
         self.executor, self.worker, self.folder = executor, worker, folder
-        self.began = time.monotonic()
+        self.began, self.limit = time.monotonic(), executor.limit(folder)
         self.ended: Ended | None = None
 
     def done(self) -> bool:
@@ -99,9 +100,9 @@ class _Running:
             if self.worker.process.wait() == TAKEN_OVER:
                 return Ended("busy", "", "another process took over: this one was silent for too long", seconds)
             return Ended("lost", "killed", self.worker.last_words(), seconds)
-        limit = self.executor.timeout_min
-        if limit and seconds > 60 * limit:
-            return Ended("lost", "timeout", f"it ran for more than launch.timeout_min = {limit:g} minutes", seconds)
+        if self.limit and seconds > 60 * self.limit:
+            words = f"it ran for more than launch.timeout_min = {self.limit:g} minutes"
+            return Ended("lost", "timeout", words, seconds)
         return None
 
 
@@ -126,11 +127,12 @@ class Local(Executor):
             checkpoint_every: steps between checkpoints.
             timeout_min: a stage that takes longer is killed; 0 means never.
             cold: do not import torch and its kin before the first stage asks.
-            resources: for a cluster's scheduler; they mean nothing here.
+            resources: as in `harness.launch`; the time limits of kinds of stages and of algorithms are kept here.
         """
         cores = len(os.sched_getaffinity(0))
         self.slots = workers or max(1, cores // threads)
         self.threads, self.checkpoint_every, self.timeout_min, self.cold = threads, checkpoint_every, timeout_min, cold
+        self.resources = dict(resources or {})
         self._idle: list[_Worker] = []
         self._all: list[_Worker] = []
 
@@ -141,6 +143,13 @@ class Local(Executor):
         worker = self._idle.pop() if self._idle else self._start()
         worker.send(folder, self.checkpoint_every)
         return _Running(self, worker, folder)
+
+    def limit(self, folder: Path) -> float:
+        """Minutes that a stage may take; 0 means no limit."""
+        if not self.resources:
+            return self.timeout_min
+        spec = json.loads((folder / "spec.json").read_text())
+        return asked({"timeout_min": self.timeout_min, **self.resources}, spec).timeout_min
 
     def _start(self) -> _Worker:
         worker = _Worker(self.threads, self.cold)

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,11 @@ from harness.execute import note_death
 from harness.executors import Ended, Executor, Handle
 from harness.executors._slurm_job import Job
 from harness.executors._slurm_queue import Queue, cancel
+from harness.executors._slurm_script import FOLDER, Preview, opened, sbatch_file
+from harness.launch import Resources, asked
 from harness.store import Store, write_whole
 
-FOLDER = ".slurm"
-"""In the results folder: sbatch files, pickles, logs of jobs, and which job has which stage."""
 SLOTS = 1000
-SIGNAL_SECONDS = 90
-"""So long before the time limit a job is told, and is requeued."""
 LOOK_SECONDS = 0.5
 SETTLE_SECONDS = 10.0
 """A job that has ended may be ahead of its files, which a shared file system shows late."""
@@ -49,12 +46,13 @@ _NO_MEMORY = ("exceeded memory limit", "oom_kill event", "oom-kill event")
 class _Submitted:
     """A stage that is in the queue, or about to be."""
 
-    def __init__(self, executor: Slurm, folder: Path) -> None:
-        self.executor, self.folder = executor, folder
+    def __init__(self, executor: Slurm, folder: Path, before: Sequence[_Submitted] = ()) -> None:
+        self.executor, self.folder, self.before = executor, folder, tuple(before)
         self.job, self.result = "", Path()
         self.began, self.looked = time.monotonic(), 0.0
         self.gone_since: float | None = None
         self.ended: Ended | None = None
+        self.died = False
 
     def holds(self, job: str, result: Path) -> None:
         """It is in the queue now."""
@@ -75,6 +73,14 @@ class _Submitted:
         assert self.ended is not None, "asked before it was done"
         return self.ended
 
+    def said(self) -> bool:
+        """Whether the job has said how the stage ended."""
+        if self.ended is None:
+            self.ended = self._answer()
+            if self.ended is not None:
+                self.executor.forget(self)
+        return self.ended is not None and not self.died
+
     def _answer(self) -> Ended | None:
         try:
             said = json.loads(self.result.read_text())
@@ -92,12 +98,14 @@ class _Submitted:
             return None
         if Store(self.folder.parent).has_files(self.folder.name):
             return Ended("done")
+        if state != "CANCELLED" and not all(one.said() for one in self.before):
+            return Ended("unbegun", error="its job ended at a stage before it")
         cancel([self.job])  # should Slurm requeue it after all, it must not meet its successor
         if self._over_memory():
             state = "OUT_OF_MEMORY"
         gone = ("lost", "killed", f"it ended as {state}" if state else "Slurm does not know it any more")
         status, cause, words = _ENDS.get(state, gone)
-        seconds, error = time.monotonic() - self.began, f"Slurm job {self.job}: {words}"
+        seconds, error, self.died = time.monotonic() - self.began, f"Slurm job {self.job}: {words}", True
         if status == "failed":
             note_death(Store(self.folder.parent), self.folder.name, cause, error, seconds)
         return Ended(status, cause, error, seconds)
@@ -130,75 +138,97 @@ class Slurm(Executor):
             threads: CPU threads of each, and so the CPUs that it asks for.
             checkpoint_every: steps between checkpoints.
             timeout_min: time limit of a job, rounded up; at least one minute.
-            resources: `partition`, `qos`, `account`, `constraint`, `memory_gb` and `gpus`, where they are set.
+            resources: for all, and by kind of stage and algorithm, as in `harness.launch`.
         """
         self.slots = workers or SLOTS
-        self.threads, self.checkpoint_every, self.timeout_min = threads, checkpoint_every, timeout_min
-        self.resources = dict(resources or {})
+        self.threads, self.checkpoint_every = threads, checkpoint_every
+        self.resources = {"timeout_min": timeout_min, **(resources or {})}
         self.queue = Queue()
-        self._waiting: list[_Submitted] = []
+        self._waiting: list[list[_Submitted]] = []
         self._open: dict[Path, _Submitted] = {}
 
     def submit(self, folder: Path) -> Handle:
         """Put the folder into the next array, unless an earlier run has it in the queue."""
-        folder = folder.resolve()
-        handle = _Submitted(self, folder)
-        known = self._note(folder)
-        self._open[folder] = handle
+        return self.submit_bundle([folder])[0]
+
+    def submit_bundle(self, folders: Sequence[Path]) -> list[Handle]:
+        """The same for stages that share a job; of a bundle in the queue, what is in the job of its first stage."""
+        held = [self._held(folder.resolve()) for folder in folders]
+        together = [folder.resolve() for folder, job in zip(folders, held, strict=True) if job[0] == held[0][0]]
+        if len(together) < len(folders):  # what came after may read what is left out
+            together = together[: next(i for i, job in enumerate(held) if job[0] != held[0][0])]
+        bundle: list[_Submitted] = []
+        for folder, (job, result) in zip(together, held, strict=False):
+            handle = _Submitted(self, folder, bundle)
+            self._open[folder] = handle
+            bundle.append(handle)
+            if job:
+                handle.holds(job, result)
+        if not held[0][0]:
+            self._waiting.append(bundle)
+        return list(bundle)
+
+    def alike(self, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+        """Whether two stages ask for the same, and are each the work of one process."""
+        wishes = asked(self.resources, one)
+        return wishes.processes == 1 and wishes == asked(self.resources, other)
+
+    def _held(self, folder: Path) -> tuple[str, Path]:
+        """The job that an earlier run has in the queue for a stage, and where it answers; none: an empty string."""
         with contextlib.suppress(OSError, ValueError, KeyError):
-            held = json.loads(known.read_text())
+            held = json.loads(self._note(folder).read_text())
             if not self.queue.over(self.queue.state(held["job"])):
-                handle.holds(held["job"], Path(held["result"]))
-                return handle
-        self._waiting.append(handle)
-        return handle
+                return held["job"], Path(held["result"])
+        return "", Path()
 
     def flush(self) -> None:
-        """Submit what waits, as one array.
+        """Submit what waits: jobs that ask for the same are one array.
 
         Raises:
             HarnessError: sbatch refuses.
         """
-        if not self._waiting:
-            return
-        import submitit
+        waiting, self._waiting = self._waiting, []
+        groups: dict[Resources, list[list[_Submitted]]] = {}
+        for bundle in waiting:
+            spec = json.loads((bundle[0].folder / "spec.json").read_text())
+            groups.setdefault(asked(self.resources, spec), []).append(bundle)
+        for wishes, bundles in groups.items():
+            self._submit(wishes, bundles)
+
+    def _submit(self, wishes: Resources, bundles: list[list[_Submitted]]) -> None:
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-        handles, self._waiting = self._waiting, []
-        jobs = handles[0].folder.parent / FOLDER
-        results = [self._note(handle.folder).with_suffix(f".{time.time_ns()}.answer") for handle in handles]
+        root = bundles[0][0].folder.parent
+        answers = {
+            one: self._note(one.folder).with_suffix(f".{time.time_ns()}.answer") for bundle in bundles for one in bundle
+        }
         try:
-            executor = submitit.SlurmExecutor(jobs / "submitted")
-            executor.update_parameters(**self._parameters(handles[0].folder.parent.name))
+            executor = opened(root, wishes, self.threads, self.slots)
             with _outside_of_jobs(), executor.batch():
-                found = [
-                    executor.submit(Job(str(handle.folder), str(result), self.checkpoint_every))
-                    for handle, result in zip(handles, results, strict=True)
-                ]
+                stages = [[(str(one.folder), str(answers[one])) for one in bundle] for bundle in bundles]
+                found = [executor.submit(Job(one, self.checkpoint_every)) for one in stages]
         except (FailedJobError, FailedSubmissionError, RuntimeError, OSError) as error:
             raise HarnessError(f"Slurm took no job: {_last_line(error)}; look at [launch] in the recipe") from error
-        for handle, result, job in zip(handles, results, found, strict=True):
-            handle.holds(job.job_id, result)
-            write_whole(self._note(handle.folder), json.dumps({"job": job.job_id, "result": str(result)}))
+        for bundle, job in zip(bundles, found, strict=True):
+            for one in bundle:
+                one.holds(job.job_id, answers[one])
+                text = json.dumps({"job": job.job_id, "result": str(answers[one])})
+                write_whole(self._note(one.folder), text)
 
-    def _parameters(self, results: str) -> dict[str, Any]:
-        wishes, more = self.resources, {"requeue": True}
-        found: dict[str, Any] = {
-            "job_name": "harness",
-            "comment": f"harness {''.join(c for c in results if c.isalnum() or c in '-_.')}",
-            "cpus_per_task": self.threads,
-            "time": max(1, math.ceil(self.timeout_min)),
-            "signal_delay_s": SIGNAL_SECONDS,
-            "array_parallelism": self.slots,
-            "setup": [f"export {name}={self.threads}" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")],
-            "stderr_to_stdout": True,
-        }
-        found |= {name: wishes[name] for name in ("partition", "qos", "account", "constraint") if wishes.get(name)}
-        if wishes.get("memory_gb"):
-            found["mem"] = f"{round(1024 * wishes['memory_gb'])}M"
-        if wishes.get("gpus"):
-            found["gpus_per_node"] = wishes["gpus"]
-        return found | {"additional_parameters": more}
+    def preview(self, root: Path, specs: Sequence[Mapping[str, Any]]) -> list[Preview]:
+        """The sbatch files for jobs that would be submitted together; nothing is submitted.
+
+        Args:
+            root: the results folder.
+            specs: of each job's first stage.
+        """
+        groups: dict[Resources, list[int]] = {}
+        for place, spec in enumerate(specs):
+            groups.setdefault(asked(self.resources, spec), []).append(place)
+        return [
+            Preview(sbatch_file(root.resolve(), wishes, self.threads, self.slots, len(places)), places)
+            for wishes, places in groups.items()
+        ]
 
     def _note(self, folder: Path) -> Path:
         notes = folder.parent / FOLDER / "jobs"
@@ -213,7 +243,7 @@ class Slurm(Executor):
 
     def close(self) -> None:
         """Cancel the jobs that have not ended; the next run resumes their stages."""
-        cancel([handle.job for handle in self._open.values() if handle.job])
+        cancel(sorted({handle.job for handle in self._open.values() if handle.job}))
         for handle in list(self._open.values()):
             self.forget(handle)
 

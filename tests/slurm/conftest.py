@@ -9,6 +9,9 @@ import cluster
 import pytest
 from bricks import PLUGINS
 
+SETTLE_SECONDS = 2.0
+"""Files of jobs are not late on a disk of this machine."""
+
 
 @pytest.fixture(scope="session")
 def started() -> Iterator[cluster.Cluster]:
@@ -26,6 +29,7 @@ def slurm(started: cluster.Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator
     """The cluster, with nothing in its queue, in the environment of this process."""
     for name, value in {**started.environment, "HARNESS_PLUGINS": PLUGINS}.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setattr("harness.executors.slurm.SETTLE_SECONDS", SETTLE_SECONDS)
     yield started
     started.run("scancel", "--user=root")
     started.wait_ready()

@@ -1,0 +1,113 @@
+"""The `[launch]` table of a recipe, with its tables for kinds of stages and for algorithms."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness import registry
+from harness.errors import nearest
+from harness.knobs import knobs
+from harness.launch import Launch, Resources
+from harness.stages import KINDS
+
+if TYPE_CHECKING:
+    from harness.locate import Step
+    from harness.recipe_reader import Reader
+
+OWN_OPTIONS = (
+    "array", "output", "error", "open-mode", "signal", "requeue", "no-requeue", "job-name", "comment",
+    "dependency", "wrap",
+)  # fmt: skip
+"""Options of sbatch that harness decides."""
+KNOBS_OF_OPTIONS = {
+    "partition": "partition", "qos": "qos", "account": "account", "constraint": "constraint", "time": "timeout_min",
+    "mem": "memory_gb", "gpus": "gpus", "gpus-per-node": "gpus", "nodes": "nodes", "ntasks": "gpus and nodes",
+    "ntasks-per-node": "gpus", "cpus-per-task": "cpus",
+}  # fmt: skip
+"""Options of sbatch that have a knob of their own."""
+LISTS = {"sbatch": '["--exclusive"]', "setup": '["module load cuda"]'}
+
+
+class LaunchReader:
+    """Reads `[launch]`, `[launch.<kind of stage>]` and `[launch.algorithm.<name>]`."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader, self.located, self.problems = reader, reader.located, reader.problems
+
+    def read(self) -> Launch:
+        """What it says; its problems are noted."""
+        given = self.reader.table(self.reader.values.get("launch", {}), "launch")
+        kinds = {kind: given.pop(kind) for kind in KINDS if kind in given}
+        algorithms = self.reader.table(given.pop("algorithm", {}), "launch", "algorithm")
+        self._tables(given)
+        if isinstance(given.get("bundle"), bool):
+            given["bundle"] = int(not given["bundle"])
+        found = Launch(
+            **self._resources("launch", given, Launch, "launch"),
+            stages={kind: self._of_kind(kind, values) for kind, values in kinds.items()},
+            algorithms={name: self._of_algorithm(name, values) for name, values in algorithms.items()},
+        )
+        self._executor(found)
+        return found
+
+    def _tables(self, given: dict[str, Any]) -> None:
+        """Refuse tables that are for nothing."""
+        for name in [name for name, value in given.items() if isinstance(value, dict)]:
+            known = (*KINDS, "algorithm.<name>")
+            text = f"[launch.{name}] is for nothing{nearest(name, (*KINDS, 'algorithm'))} (known: {', '.join(known)})"
+            self.problems.add(self.located.where("launch", name), text)
+            del given[name]
+
+    def _of_kind(self, kind: str, values: object) -> dict[str, Any]:
+        found = self._resources(f"launch.{kind}", self.reader.table(values, "launch", kind), Resources, "launch", kind)
+        if kind != "train" and (found.get("nodes", 1) > 1 or found.get("gpus", 0) > 1):
+            wrong = "nodes" if found.get("nodes", 1) > 1 else "gpus"
+            text = f"launch.{kind}.{wrong} is {found[wrong]}; only training works in several processes, so at most 1"
+            self.problems.add(self.located.where("launch", kind, wrong), text)
+        return found
+
+    def _of_algorithm(self, name: str, values: object) -> dict[str, Any]:
+        where, known = ("launch", "algorithm", name), registry.names("algorithms")
+        if name not in known:
+            text = f"there is no algorithm '{name}'{nearest(name, known)} (known: {', '.join(known)})"
+            self.problems.add(self.located.where(*where), text)
+        return self._resources(f"launch.algorithm.{name}", self.reader.table(values, *where), Resources, *where)
+
+    def _resources(self, label: str, given: dict[str, Any], owner: type[Resources], *path: Step) -> dict[str, Any]:
+        lists = {name: self._lines(name, given.pop(name), *path) for name in LISTS if name in given}
+        if owner is Resources:  # a table for some stages says nothing about who runs all of them
+            for name in [name for name in given if name in knobs(Launch) and name not in knobs(Resources)]:
+                text = f"{label}.{name}: it is alike for all stages; write it in [launch]"
+                self.problems.add(self.located.where(*path, name), text)
+                del given[name]
+        return {**self.reader.coerce(owner, label, given, *path), **lists}
+
+    def _lines(self, name: str, value: object, *path: Step) -> tuple[str, ...]:
+        """Lines for the sbatch file; a newline would begin another one."""
+        where = self.located.where(*path, name)
+        if not isinstance(value, list) or not all(isinstance(line, str) and "\n" not in line for line in value):
+            text = f"{'.'.join(map(str, path))}.{name} is {value!r}; it must be a list of lines, such as {LISTS[name]}"
+            self.problems.add(where, text)
+            return ()
+        if name == "sbatch":
+            for line in value:
+                self._option(line, where)
+        return tuple(value)
+
+    def _option(self, line: str, where: str) -> None:
+        option = line.removeprefix("--").partition("=")[0]
+        if not line.startswith("--") or not option or " " in option:
+            self.problems.add(where, f"sbatch has {line!r}; write options as --name or --name=value")
+        elif option in OWN_OPTIONS:
+            self.problems.add(where, f"sbatch has {line!r}; harness decides --{option} itself")
+        elif option in KNOBS_OF_OPTIONS:
+            self.problems.add(where, f"sbatch has {line!r}; it is set with {KNOBS_OF_OPTIONS[option]}")
+
+    def _executor(self, launch: Launch) -> None:
+        names, where = registry.names("executors"), self.located.where("launch", "executor")
+        if launch.executor not in names:
+            hint = nearest(launch.executor, names)
+            self.problems.add(where, f"there is no executor '{launch.executor}'{hint} (known: {', '.join(names)})")
+        if launch.executor == "slurm" and not launch.timeout_min:
+            text = "launch.executor = 'slurm' needs launch.timeout_min, the time limit of a job in minutes"
+            self.problems.add(where, text)

@@ -153,8 +153,8 @@ def test_a_stage_runs_by_hand(finished: tuple[Path, subprocess.CompletedProcess[
     stage = next((folder / "results").glob("sample-*"))
     before = (stage / "samples.parquet").read_bytes()
     (stage / "record.json").unlink()
-    done = harness("exec", f"results/{stage.name}", cwd=folder)
-    assert (done.returncode, done.stdout.split()[1]) == (0, "done"), done.stderr
+    done = inside("exec", f"results/{stage.name}", cwd=folder)
+    assert (done.exit_code, done.stdout.split()[1]) == (0, "done"), done.output
     assert (stage / "samples.parquet").read_bytes() == before
 
 

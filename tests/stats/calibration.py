@@ -5,6 +5,7 @@ Run it from the project's folder: `python tests/stats/calibration.py`. It takes 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
@@ -37,9 +38,15 @@ WORLDS = {
 FAMILY = World(seed=0.2, shared=0.1, cross=0.1)
 
 
+@lru_cache(maxsize=1)
+def two_equal(world, reps, runs):
+    """Studies of two contestants, which are asked for twice in a row: paired, and not."""
+    return world.studies(np.random.default_rng(SEED), 2, reps, runs, PROMPTS)
+
+
 def coverage(world, runs, paired, reps=REPS):
     """Share of 95 % intervals that hold the true difference of 0; `runs`: S of both or one for each."""
-    a, b = world.studies(np.random.default_rng(SEED), 2, reps, runs, PROMPTS)
+    a, b = two_equal(world, reps, runs)
     parts = parts_of_difference(a, b, paired=paired)
     return float((np.abs(parts.difference) <= parts.half_width()).mean())
 

@@ -9,8 +9,8 @@ import cluster
 import pytest
 from bricks import PLUGINS
 
-SETTLE_SECONDS = 2.0
-"""Files of jobs are not late on a disk of this machine."""
+SETTLE_SECONDS = 4.0
+"""Files of jobs are not late on a disk of this machine; longer than the states of jobs may be old."""
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from harness.claims import Hypothesis
 from harness.data import SPLITS
 from harness.job import Budget
 from harness.knobs import Between, OneOf, Range, Value, above, knob
@@ -206,6 +207,8 @@ class Recipe:
     benchmarks: tuple[Benchmark, ...] = ()
     looks: tuple[int, ...] = ()
     """Numbers of seeds after which decided contestants get no more; empty: all contestants have all seeds."""
+    hypotheses: tuple[Hypothesis, ...] = ()
+    """Claims of its own, judged with the articles'; in no stage's key."""
 
 
 def read_recipe(path: Path, assignments: list[str] | None = None) -> Recipe:

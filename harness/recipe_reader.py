@@ -16,6 +16,7 @@ from harness.knobs import Between, Value, coerce
 from harness.locate import Located, Step
 from harness.recipe import STARTS, Contestant, Evaluation, Part, Recipe
 from harness.recipe_benchmarks import BenchmarkReader
+from harness.recipe_hypotheses import read_hypotheses
 from harness.recipe_judges import read_judges
 from harness.recipe_launch import LaunchReader
 from harness.recipe_rewards import RewardReader
@@ -33,7 +34,7 @@ class Reader:
 
     TABLES = (
         *("model", "dataset", "start", "budget", "evaluation", "reward", "algorithm", "tune", "judge", "benchmark"),
-        "launch",
+        *("hypothesis", "launch"),
     )
     PLAIN = ("name", "question", "replicates", "looks")
 
@@ -62,12 +63,13 @@ class Reader:
         judges = read_judges(self)
         benchmarks = BenchmarkReader(self).read()
         looks = self._looks()
+        hypotheses = read_hypotheses(self)
         self.problems.check()
         return Recipe(
             str(self.values["name"]), str(self.values.get("question", "")), int(self.values.get("replicates", 5)),
             models, datasets,
             starts, budget, evaluation, rewards, contestants, launch, self.path, self.located.text,
-            shared, tune, judges, benchmarks, looks,
+            shared, tune, judges, benchmarks, looks, hypotheses,
         )  # fmt: skip
 
     def _top_level(self) -> None:

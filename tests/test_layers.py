@@ -27,6 +27,8 @@ LAYERS = [
         "recipe_rewards",
         "recipe_benchmarks",
         "recipe_tune",
+        "recipe_hypotheses",
+        "claims",
         "locate",
         "stages",
     },

@@ -10,15 +10,22 @@ from harness import registry
 from harness.errors import HarnessError
 from harness.knobs import knobs
 
-KINDS = ("algorithms", "data", "models", "metrics")
+KINDS = ("algorithms", "data", "models", "metrics", "hypotheses")
 
 
 def show_list(kind: str, as_json: bool) -> None:
     """Print all plug-ins of a kind."""
     if kind not in KINDS:
         raise HarnessError(f"there is no kind '{kind}' to list (known: {', '.join(KINDS)})")
-    found = [describe(kind, name) for name in registry.names(kind)]
+    found = _hypotheses() if kind == "hypotheses" else [describe(kind, name) for name in registry.names(kind)]
     print(json.dumps(found, indent=1) if as_json else "\n\n".join(_text(item) for item in found))
+
+
+def _hypotheses() -> list[dict[str, Any]]:
+    """The claims of the source articles."""
+    from harness.report.claims import built_in
+
+    return [{"name": one.id, "summary": one.claim, **vars(one)} for one in built_in()]
 
 
 def describe(kind: str, name: str) -> dict[str, Any]:
@@ -57,7 +64,7 @@ def _text(item: dict[str, Any]) -> str:
     for word in ("needs", "views", "rewards"):
         if item.get(word):
             lines.append(f"  {word}: {', '.join(item[word])}")
-    for word in ("paper", "unit", "better", "level"):
+    for word in ("source", "paper", "unit", "better", "level", "metric", "runs", "note", "not_run"):
         if item.get(word):
             lines.append(f"  {word}: {item[word]}")
     for knob in item.get("knobs", []):

@@ -17,6 +17,7 @@ from harness.report.drift import drift_sheet
 from harness.report.given import given_sentence, given_sheet
 from harness.report.grade import grade_sheet, weighed
 from harness.report.guide import candidates_sheet, guide_section
+from harness.report.hypotheses import hypotheses_section
 from harness.report.judges import judges_sections, judges_sheet
 from harness.report.ledger import (
     costs_sheet,
@@ -79,6 +80,7 @@ def make_page(plan: Plan, store: Store, tables: Tables) -> tuple[Page, list[Shee
     sections.append(alarms_section(raised))
     shared = [_metrics(comparisons), _given(tables), _gaps(tables), _cost(tables), _runs(tables, comparisons)]
     shared += [parity_section(plan), published_section(comparisons, plan)]
+    shared += [hypotheses_section(plan, tables, comparisons)]
     held_out = bool(found) and all(one.held_out for one in found.values())
     benched = benchmarks_sheet(plan, comparisons, tables)
     sections += [

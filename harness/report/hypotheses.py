@@ -1,0 +1,120 @@
+"""The section of hypotheses: what the articles and the recipe claim, each with this study's verdict."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from harness.report.claims import CONTRADICTED, EQUIVALENT, MIXED, NOT_RUN, SUPPORTED, UNDECIDED, judge
+from harness.report.page import Section
+from harness.report.sheet import Sheet, Shown, chance, count, interval, listed, make_frame
+
+if TYPE_CHECKING:
+    from harness.plan import Plan
+    from harness.records import Tables
+    from harness.report.claims import Found, Judged
+    from harness.report.compare import Comparison
+
+WORDS = (SUPPORTED, CONTRADICTED, EQUIVALENT, MIXED, UNDECIDED, NOT_RUN)
+_COLUMNS = {
+    **dict.fromkeys(("id", "claim", "source", "tier", "note", "verdict", "why", "setting", "comparison"), "string"),
+    **dict.fromkeys(("metric", "direction"), "string"),
+    **{"delta": "Float64", "own_verdict": "string"},
+    **dict.fromkeys(("estimate", "low", "high", "p_holm"), "Float64"),
+    **dict.fromkeys(("seeds", "prompts", "more_seeds", "more_prompts"), "Int64"),
+}
+_MEANINGS = {
+    "id": "its letter is the article; p-values are adjusted over an article's tested claims, or a recipe's own",
+    "claim": "in words",
+    "source": "who says so",
+    "tier": "T0 by-product of any comparison, T1 main comparison, T2 recipe of its own, own: of this recipe",
+    "note": "what speaks against the claim elsewhere",
+    "verdict": "of the claim, over all its comparisons",
+    "why": "why the verdict is not of one comparison, or why there is none",
+    "setting": "model · dataset · start",
+    "comparison": "what minus what, or the change along a knob",
+    "metric": "what is compared; gold in sd of the start, seconds and memory as natural log ratios",
+    "direction": "on which side of 0 the claim says that the estimate lies",
+    "delta": "the difference that matters, in the metric's unit",
+    "own_verdict": "of this comparison alone",
+    "estimate": "in the metric's unit",
+    "low": "lower end of its 95 % interval, not adjusted",
+    "high": "upper end",
+    "p_holm": "two-sided, of no difference, Holm over the family",
+    "seeds": "runs of the first side",
+    "prompts": "prompts or pairs; absent where each run has one number",
+    "more_seeds": "that would find delta with power .8, prompts unchanged; absent where seeds cannot help",
+    "more_prompts": "the same, seeds unchanged",
+}
+
+
+def hypotheses_section(plan: Plan, tables: Tables, comparisons: list[Comparison]) -> Section:
+    """Verdicts, one row for each comparison of a claim."""
+    judged = judge(plan, tables, comparisons)
+    ordered = sorted(judged, key=lambda one: one.word == NOT_RUN)
+    sheet = hypotheses_sheet(ordered)
+    title = "Hypotheses of the articles" + (" and of this recipe" if plan.recipe.hypotheses else "")
+    return Section("hypotheses", title, sentence(judged), sheets=[sheet])
+
+
+def sentence(judged: list[Judged]) -> str:
+    """How many claims there are of each verdict, and which are contradicted."""
+    counts = {word: [one.claim.id for one in judged if one.word == word] for word in WORDS}
+    told = [f"{len(ids)} {word}" for word, ids in counts.items() if ids]
+    against = f" Contradicted: {listed(counts[CONTRADICTED])}." if counts[CONTRADICTED] else ""
+    return f"{count(len(judged), 'claim')}: {listed(told)}.{against}"
+
+
+def hypotheses_sheet(judged: list[Judged]) -> Sheet:
+    """The verdicts as a table."""
+    found = [row for one in judged for row in _rows(one)]
+    shown = [
+        Shown("claim", lambda row: f"{row['id']}: {row['claim']}", kind="prose"),
+        Shown("source", lambda row: row["source"] or "this recipe", kind="prose"),
+        Shown("verdict", lambda row: row["verdict"], kind="word"),
+        Shown("comparison", lambda row: row["comparison"] or "—", kind="word"),
+        Shown("metric", lambda row: row["metric"] or "—", kind="word"),
+        Shown("estimate [95 %]", lambda row: interval(row["estimate"], row["low"], row["high"], 3, sign=True)),
+        Shown("p, Holm", lambda row: chance(row["p_holm"])),
+        Shown("why", _why, kind="prose"),
+    ]
+    caption = "Claims and verdicts; the estimate is of the comparison, the verdict of the claim."
+    return Sheet("hypotheses", caption, make_frame(found, _COLUMNS), _MEANINGS, shown, folded=True)
+
+
+def _why(row: Any) -> str:
+    parts = [row["why"]]
+    if row["own_verdict"] not in (None, row["verdict"]):
+        parts.append(f"this one: {row['own_verdict']}")
+    if row["own_verdict"] == UNDECIDED:
+        parts.append(_more(row["more_seeds"], row["more_prompts"], row["delta"]))
+    return "; ".join(part for part in (*parts, row["note"]) if part)
+
+
+def _more(seeds: int | None, prompts: int | None, delta: float) -> str:
+    if seeds == 0:
+        return f"a difference of {delta:g} would probably have been found"
+    wanted = [f"+{count(seeds, 'seed')}"] if seeds else []
+    wanted += [f"+{count(prompts, 'prompt')}"] if prompts else []
+    return f"{' or '.join(wanted)} would decide at {delta:g}" if wanted else "neither seeds nor prompts alone decide it"
+
+
+def _rows(one: Judged) -> list[dict[str, Any]]:
+    claim = one.claim
+    same = {
+        **{"id": claim.id, "claim": claim.claim, "source": claim.source or None, "tier": claim.tier or None},
+        **{"note": claim.note or None, "verdict": one.word, "why": one.why or None, "metric": claim.metric or None},
+        **({"direction": claim.direction, "delta": claim.delta} if claim.metric else {}),
+    }
+    return [{**same, **_comparison(found)} for found in one.found] or [same]
+
+
+def _comparison(found: Found) -> dict[str, Any]:
+    row: dict[str, Any] = {"setting": found.scored.setting, "comparison": found.scored.label, "own_verdict": found.word}
+    result = found.result
+    if result is None:
+        return row
+    return row | {
+        **{"estimate": result.difference, "low": result.low, "high": result.high, "p_holm": found.p},
+        **{"seeds": result.n_runs[0], "prompts": None if found.scored.by_run else result.n_prompts},
+        **{"more_seeds": found.more_seeds, "more_prompts": found.more_prompts},
+    }

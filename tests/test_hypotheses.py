@@ -1,0 +1,197 @@
+"""Verdicts on hypotheses: every verdict on scores of known truth, and how often a true null is called another."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from synthetic import World, fail, fill, make_cells, make_plan
+
+from harness.claims import Hypothesis
+from harness.errors import HarnessError
+from harness.plan import Plan
+from harness.plan import make_plan as plan_of
+from harness.recipe import read_recipe
+from harness.records import read
+from harness.report.claims import Judged, built_in, judge
+from harness.report.hypotheses import hypotheses_section
+from harness.report.sheet import rows
+from harness.report.standings import compare
+from harness.store import Store
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+GAINS = {"dpo": 3.0, "ipo": -3.0, "cpo": 0.0, "kto": 3.0}
+WORLD = World(GAINS, prompts=30, samples=2)
+
+
+def own(name: str = "Z1", **more: Any) -> Hypothesis:
+    given = {"metric": "gold", "a": ("dpo",), "b": ("start",), "delta": 0.1, **more}
+    return Hypothesis(name, "a claim", **given)
+
+
+def judged(
+    root: Path, claims: list[Hypothesis], world: World = WORLD, seeds: int = 5, skip: Any = frozenset()
+) -> tuple[list[Judged], Plan, Any, Any]:
+    cells = make_cells(list(world.gains), seeds)
+    plan = make_plan(cells, seeds)
+    plan = replace(plan, recipe=replace(plan.recipe, hypotheses=tuple(claims)))
+    fill(root, cells, world, skip=skip)
+    store = Store(root)
+    tables = read(plan, store)
+    comparisons = compare(plan, tables)
+    found = [one for one in judge(plan, tables, comparisons) if one.claim.tier == "own"]
+    return found, plan, tables, comparisons
+
+
+@pytest.mark.parametrize(
+    ("claim", "word"),
+    [
+        (own(), "SUPPORTED"),
+        (own(direction="below"), "CONTRADICTED"),
+        (own(a=("ipo",)), "CONTRADICTED"),
+        (own(a=("ipo",), direction="below"), "SUPPORTED"),
+        (own(a=("cpo",), delta=3.0), "EQUIVALENT"),
+        (own(a=("cpo",), delta=0.01), "UNDECIDED"),
+        (own(a=("dpo", "ipo")), "MIXED"),
+        (own(a=("dpo", "kto")), "SUPPORTED"),
+        (own(a=("dpo", "cpo"), delta=0.01), "UNDECIDED"),
+        (own(a=("ppo",)), "NOT RUN"),
+        (own(not_run="no data"), "NOT RUN"),
+        (own(metric="chosen_logp"), "NOT RUN"),
+        (own(metric="kl", b=(), against=0.0), "SUPPORTED"),
+        (own(metric="curve:loss", b=(), against=0.0, direction="below"), "NOT RUN"),
+    ],
+)
+def test_each_verdict_is_that_of_the_truth(tmp_path: Path, claim: Hypothesis, word: str) -> None:
+    (found,), *_ = judged(tmp_path, [claim])
+    assert found.word == word
+    assert bool(found.why) == (word in ("MIXED", "NOT RUN") or len(found.found) > 1)
+
+
+def test_undecided_says_what_would_decide_it(tmp_path: Path) -> None:
+    (found,), *_ = judged(tmp_path, [own(a=("cpo",), delta=1.0)], World(GAINS, prompts=60, sd_seed=2.0), seeds=3)
+    assert found.word == "UNDECIDED"
+    assert (found.found[0].more_seeds or 0) > 3
+
+
+def test_the_estimate_is_the_mean_difference_by_hand(tmp_path: Path) -> None:
+    (found,), _, tables, _ = judged(tmp_path, [own(metric="length")])
+    scores = tables.scores[(tables.scores["metric"] == "length")]
+    means = scores.groupby("contestant", observed=True)["value"].mean()
+    result = found.found[0].result
+    assert result is not None
+    assert result.difference == pytest.approx(means["dpo"] - means["sft"])
+
+
+def test_a_missing_side_is_not_decided_by_the_rest(tmp_path: Path) -> None:
+    nobody = {("kto", seed) for seed in range(5)}
+    (found,), *_ = judged(tmp_path, [own(a=("dpo", "kto"))], skip=nobody)
+    assert found.word == "UNDECIDED"
+    assert "NOT RUN" in found.why
+
+
+def test_a_failed_run_cannot_make_equivalence(tmp_path: Path) -> None:
+    cells = make_cells(["cpo"], 5)
+    fill(tmp_path, cells, World({"cpo": 0.0}, prompts=30), skip={("cpo", 0)})
+    broken = next(cell for cell in cells if cell.contestant == "cpo" and cell.replicate == 0)
+    fail(tmp_path, broken.policy, "diverged")
+    plan = make_plan(cells, 5)
+    plan = replace(plan, recipe=replace(plan.recipe, hypotheses=(own(a=("cpo",), delta=3.0),)))
+    tables = read(plan, Store(tmp_path))
+    found = [one for one in judge(plan, tables, compare(plan, tables)) if one.claim.tier == "own"]
+    assert [one.word for one in found] == ["UNDECIDED"]
+
+
+def test_a_trend_along_a_knob_is_the_fitted_change(tmp_path: Path) -> None:
+    values = (0.1, 0.2, 0.4)
+    cells = []
+    for cell in make_cells([f"dpo beta={value}" for value in values], 5):
+        known = {} if cell.is_start else {"beta": float(cell.contestant.split("=")[1])}
+        cells.append(replace(cell, knobs=known))
+    fill(tmp_path, cells, World({f"dpo beta={value}": 4.0 * i for i, value in enumerate(values)}, prompts=30))
+    plan = make_plan(cells, 5)
+    claim = own(a=(), b=(), along="dpo.beta")
+    plan = replace(plan, recipe=replace(plan.recipe, hypotheses=(claim, replace(claim, id="Z2", direction="below"))))
+    tables = read(plan, Store(tmp_path))
+    (comparison,) = compare(plan, tables)
+    up, down = (one for one in judge(plan, tables, [comparison]) if one.claim.tier == "own")
+    assert (up.word, down.word) == ("SUPPORTED", "CONTRADICTED")
+    means = [comparison.runs[f"dpo beta={value}"].scores.mean() for value in values]
+    result = up.found[0].result
+    assert result is not None
+    assert result.difference == pytest.approx(means[2] - means[0])  # with three values the middle one has no weight
+
+
+def test_a_true_null_is_seldom_called_anything(tmp_path: Path) -> None:
+    """Four claims of a family, all null: any of them decided in at most 5 % of studies, Holm being conservative."""
+    claims = [own(f"Z{i}", a=(name,), delta=1e-6) for i, name in enumerate(GAINS)]
+    wrong, studies = 0, 200
+    _, plan, tables, (comparison,) = judged(tmp_path, claims)
+    noise = np.random.default_rng(1)
+    for _ in range(studies):
+        shared = noise.normal(size=(5, 1)) + noise.normal(size=(1, 30))
+        runs = {
+            name: replace(one, scores=shared + 0.3 * noise.normal(size=(5, 1)) + noise.normal(size=(5, 30)))
+            for name, one in comparison.runs.items()
+        }
+        found = judge(plan, tables, [replace(comparison, runs=runs)])
+        words = {one.word for one in found if one.claim.tier == "own"}
+        wrong += bool(words - {"UNDECIDED"})
+    assert wrong <= 18  # the 99.5 % point of a binomial of 200 at .05
+
+
+def test_the_section_holds_every_claim_with_its_source(tmp_path: Path) -> None:
+    _, plan, tables, comparisons = judged(tmp_path, [own(a=("cpo",), delta=3.0)])
+    section = hypotheses_section(plan, tables, comparisons)
+    (sheet,) = section.sheets
+    found = rows(sheet.frame)
+    assert {row["id"] for row in found} == {one.id for one in built_in()} | {"Z1"}
+    assert "EQUIVALENT" in section.sentence
+    assert "NOT RUN" in section.sentence
+    for row in found:
+        assert (row["estimate"] is None) == (row["own_verdict"] in (None, "NOT RUN"))
+        assert row["verdict"] != "NOT RUN" or row["why"]
+
+
+def test_the_articles_claims_are_whole() -> None:
+    claims = built_in()
+    assert len({one.id for one in claims}) == len(claims)
+    for article, count in (("A", 52), ("B", 13), ("C", 14), ("D", 25)):
+        numbers = {one.id.split("-")[0] for one in claims if one.family == article}
+        assert numbers == {f"{article}{number:02d}" for number in range(1, count + 1)}
+    for one in claims:
+        assert one.not_run or (RECIPES.parent / one.runs).exists(), one.id
+
+
+@pytest.mark.parametrize("path", sorted((RECIPES / "hypotheses").glob("*.toml")), ids=lambda path: path.stem)
+def test_each_pack_plans_and_decides_a_claim(path: Path) -> None:
+    """No cell is cut, and each contestant trains from the start that compare_all has."""
+    plan = plan_of(read_recipe(path))
+    main = plan_of(read_recipe(RECIPES / "compare_all.toml"))
+    assert not [cell.reason for cell in plan.cells if cell.reason]
+    starts = {cell.policy.name for cell in main.cells if cell.is_start}
+    assert {cell.policy.name for cell in plan.cells if cell.is_start} == starts
+    assert [one for one in built_in() if one.runs.endswith(f"/{path.name}")]
+
+
+def test_hypotheses_of_a_recipe_are_checked_and_change_no_key(tmp_path: Path) -> None:
+    text = f'extends = "{RECIPES / "compare_quick.toml"}"\n'
+    good = '[[hypothesis]]\nid = "mine"\nclaim = "dpo beats kto"\nmetric = "gold"\na = ["dpo"]\nb = ["kto"]\n'
+    good += 'direction = "above"\ndelta = 0.1\n'
+    (tmp_path / "a.toml").write_text(text)
+    (tmp_path / "b.toml").write_text(text + good)
+    (tmp_path / "c.toml").write_text(
+        text + good.replace('direction = "above"', 'direction = "up"').replace("claim", "clame") + "along = 'dpo'\n"
+    )
+    plain, more = (plan_of(read_recipe(tmp_path / name)) for name in ("a.toml", "b.toml"))
+    assert more.recipe.hypotheses[0].a == ("dpo",)
+    assert [one.grades for one in plain.cells] == [one.grades for one in more.cells]
+    with pytest.raises(HarnessError) as error:
+        read_recipe(tmp_path / "c.toml")
+    said = str(error.value)
+    for part in ("c.toml:8: hypothesis.direction is 'up'", "no 'clame'; did you mean 'claim'?", "needs claim",
+                 "hypothesis.along is 'dpo'", "came b and along"):  # fmt: skip
+        assert part in said, said

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import harness.registry as registry
-from harness.records import FINAL
 from harness.report.cubes import cubes
 
 if TYPE_CHECKING:
@@ -171,16 +170,19 @@ def _runs(metric: str, names: list[str], tables: Tables, setting: Comparison) ->
 
 
 def _measured(metric: str, names: list[str], tables: Tables, setting: Comparison) -> dict[str, Runs]:
+    import pandas as pd
+
     from harness.stats.runs import Runs
 
     name, _, role = metric.partition("/")
-    scores = tables.scores[(tables.scores["setting"] == setting.name) & tables.scores["contestant"].isin(names)]
     for level in LEVELS:
-        found = cubes(scores, name, role, level)
+        blocks = [one for one in tables.blocks.of(setting.name, name, role, level) if one.contestant in names]
+        found = cubes(blocks, tables.blocks.prompts)
         if found.by_contestant:
             return {who: Runs(cube.prompts, cube.replicates) for who, cube in found.by_contestant.items()}
-    corpus = scores[(scores["metric"] == name) & (scores["role"] == role) & (scores["step"] == FINAL)]
-    return _of_runs(corpus.rename(columns={"value": "number"})) if (corpus["level"] == "corpus").any() else {}
+    corpus = [one for one in tables.blocks.of(setting.name, name, role, "corpus") if one.contestant in names]
+    numbers = [{"contestant": one.contestant, "replicate": one.replicate, "number": one.mean} for one in corpus]
+    return _of_runs(pd.DataFrame(numbers)) if numbers else {}
 
 
 def _trained(metric: str, names: list[str], tables: Tables, setting: str) -> dict[str, Runs]:

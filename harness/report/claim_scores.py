@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import harness.registry as registry
-from harness.records import FINAL
 from harness.report.cubes import cubes
 
 if TYPE_CHECKING:
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
 START = "start"
 LEVELS = ("sample", "prompt", "pair")
+CORPUS = "corpus"
 TRAINED = {"seconds": "device_seconds", "memory": "peak_memory_bytes"}
 CURVE = "curve:"
 FEWEST = 3
@@ -171,16 +171,21 @@ def _runs(metric: str, names: list[str], tables: Tables, setting: Comparison) ->
 
 
 def _measured(metric: str, names: list[str], tables: Tables, setting: Comparison) -> dict[str, Runs]:
+    import pandas as pd
+
     from harness.stats.runs import Runs
 
     name, _, role = metric.partition("/")
-    scores = tables.scores[(tables.scores["setting"] == setting.name) & tables.scores["contestant"].isin(names)]
+    own = {
+        level: [block for block in tables.blocks.of(setting.name, name, role, level) if block.contestant in names]
+        for level in (*LEVELS, CORPUS)
+    }
     for level in LEVELS:
-        found = cubes(scores, name, role, level)
+        found = cubes(own[level], tables.blocks.prompts)
         if found.by_contestant:
             return {who: Runs(cube.prompts, cube.replicates) for who, cube in found.by_contestant.items()}
-    corpus = scores[(scores["metric"] == name) & (scores["role"] == role) & (scores["step"] == FINAL)]
-    return _of_runs(corpus.rename(columns={"value": "number"})) if (corpus["level"] == "corpus").any() else {}
+    whole = [(block.contestant, block.replicate, block.mean) for block in own[CORPUS]]
+    return _of_runs(pd.DataFrame(whole, columns=["contestant", "replicate", "number"]))
 
 
 def _trained(metric: str, names: list[str], tables: Tables, setting: str) -> dict[str, Runs]:

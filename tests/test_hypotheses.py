@@ -128,7 +128,7 @@ def test_a_trend_along_a_knob_is_the_fitted_change(tmp_path: Path) -> None:
 def test_a_true_null_is_seldom_called_anything(tmp_path: Path) -> None:
     """Four claims of a family, all null: any of them decided in at most 5 % of studies, Holm being conservative."""
     claims = [own(f"Z{i}", a=(name,), delta=1e-6) for i, name in enumerate(GAINS)]
-    wrong, studies = 0, 200
+    wrong, studies = 0, 100
     _, plan, tables, (comparison,) = judged(tmp_path, claims)
     noise = np.random.default_rng(1)
     for _ in range(studies):
@@ -140,7 +140,7 @@ def test_a_true_null_is_seldom_called_anything(tmp_path: Path) -> None:
         found = judge(plan, tables, [replace(comparison, runs=runs)])
         words = {one.word for one in found if one.claim.tier == "own"}
         wrong += bool(words - {"UNDECIDED"})
-    assert wrong <= 18  # the 99.5 % point of a binomial of 200 at .05
+    assert wrong <= 11  # the 99.5 % point of a binomial of 100 at .05
 
 
 def test_the_section_holds_every_claim_with_its_source(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 START = "start"
 LEVELS = ("sample", "prompt", "pair")
+CORPUS = "corpus"
 TRAINED = {"seconds": "device_seconds", "memory": "peak_memory_bytes"}
 CURVE = "curve:"
 FEWEST = 3
@@ -175,14 +176,16 @@ def _measured(metric: str, names: list[str], tables: Tables, setting: Comparison
     from harness.stats.runs import Runs
 
     name, _, role = metric.partition("/")
+    own = {
+        level: [block for block in tables.blocks.of(setting.name, name, role, level) if block.contestant in names]
+        for level in (*LEVELS, CORPUS)
+    }
     for level in LEVELS:
-        blocks = [one for one in tables.blocks.of(setting.name, name, role, level) if one.contestant in names]
-        found = cubes(blocks, tables.blocks.prompts)
+        found = cubes(own[level], tables.blocks.prompts)
         if found.by_contestant:
             return {who: Runs(cube.prompts, cube.replicates) for who, cube in found.by_contestant.items()}
-    corpus = [one for one in tables.blocks.of(setting.name, name, role, "corpus") if one.contestant in names]
-    numbers = [{"contestant": one.contestant, "replicate": one.replicate, "number": one.mean} for one in corpus]
-    return _of_runs(pd.DataFrame(numbers)) if numbers else {}
+    whole = [(block.contestant, block.replicate, block.mean) for block in own[CORPUS]]
+    return _of_runs(pd.DataFrame(whole, columns=["contestant", "replicate", "number"]))
 
 
 def _trained(metric: str, names: list[str], tables: Tables, setting: str) -> dict[str, Runs]:

@@ -87,6 +87,8 @@ def _why(row: Any) -> str:
         parts.append(f"this one: {row['own_verdict']}")
     if row["own_verdict"] == UNDECIDED:
         parts.append(_more(row["more_seeds"], row["more_prompts"], row["delta"]))
+    if row["own_verdict"] in (SUPPORTED, CONTRADICTED) and max(-row["low"], row["high"]) < row["delta"]:
+        parts.append(f"real but smaller than {row['delta']:g}")
     return "; ".join(part for part in (*parts, row["note"]) if part)
 
 

@@ -124,6 +124,14 @@ def test_a_cache_that_answered_for_another_model(finished: Finished) -> None:
     assert "dpo and ipo have the same reward (gold) for every sample of seed 0" in finished.texts("identical rows")
 
 
+def test_two_policies_without_a_fault_of_one_kind_are_no_copies(finished: Finished) -> None:
+    """Their scores in that dimension are equal in every sample, of all seeds."""
+    for name in ("dpo", "ipo"):
+        for replicate in range(2):
+            finished.rescore(finished.cell(name, replicate), "reward", 1.0, "oracle")
+    assert not {"identical rows", "cache hit across models"} & {alarm.check for alarm in finished.found()}
+
+
 def test_the_same_values_in_another_order_are_not_identical_rows(finished: Finished) -> None:
     gold = finished.values(finished.cell("dpo"), "reward", "gold")
     finished.rescore(finished.cell("ipo"), "reward", gold[::-1], "gold")

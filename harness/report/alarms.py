@@ -156,9 +156,8 @@ def _wrong_cache(tables: Tables) -> Found:
     Those of one seed are `identical rows`.
     """
     policies, benched = _policies(tables), blocks_of(tables.benchmarks)
-    fine = [block for block in benched.blocks if _is_fine(block)]
     twins = [("reward", one) for one in _twins(tables.blocks.of(metric="reward"))]
-    twins += [("benchmark", one) for one in _twins(fine)]
+    twins += [("benchmark", one) for one in _twins(benched.blocks)]
     for what, (role, own) in twins:
         by_policy = {policies[_cell(block)]: block for block in own if _cell(block) in policies}
         seeds = {(block.setting, block.replicate) for block in by_policy.values()}
@@ -293,8 +292,11 @@ def _policies(tables: Tables) -> dict[Cell, str]:
 
 
 def _twins(blocks: Iterable[Block]) -> Iterator[tuple[str, list[Block]]]:
-    """Blocks of one metric and role whose values are all equal, prompt by prompt and sample by sample."""
+    """Blocks of one metric and role whose values are all equal, prompt by prompt and sample by sample.
+
+    Those with few different values are left out: good policies may all be free of one kind of fault.
+    """
     found: dict[tuple[str, str, bytes], list[Block]] = {}
-    for block in blocks:
+    for block in filter(_is_fine, blocks):
         found.setdefault((block.metric, block.role, block.fingerprint()), []).append(block)
     yield from ((role, own) for (_, role, _), own in found.items() if len(own) > 1)

@@ -537,7 +537,8 @@ def test_the_page_and_its_files_name_the_same_tables(shared: Shared) -> None:
 ORDER = [
     *("Answer", "Alarms", "Contestants", "All pairs", "Reward and distance", "Over-optimisation", "Quality and cost"),
     *("Cost of the study", "Stability of the order", "Length, diversity and degenerate outputs"),
-    *("Preferences on labelled pairs", "Benchmarks and alignment tax", "Beside published numbers"),
+    *("Preferences on labelled pairs", "Benchmarks and alignment tax", "Hypotheses of the articles"),
+    *("Beside published numbers",),
     *("Which one for you?", "Reward-model trust", "Training", "Samples side by side", "All metrics"),
     *("Ledger of all runs", "Gaps", "What was alike, what differed", "What each was given"),
     *("Method, and how to reproduce this", "Data dictionary"),

@@ -274,10 +274,40 @@ def test_splits_depend_on_the_prompt_alone(tmp_path: Path) -> None:
     shares = {"train": 0.5, "test": 0.5}
     longer = [*ASKED, *said("x"), {"role": "user", "content": "And?"}]
     assert (
-        split_of(ASKED, shares) == split_of([{"role": "user", "content": " why? "}], shares) == split_of(longer, shares)
+        split_of(ASKED, shares, {})
+        == split_of([{"role": "user", "content": " why? "}], shares, {})
+        == split_of(longer, shares, {})
     )
     with pytest.raises(HarnessError, match=r"split 'ood' has no pairs: its share is 0"):
         one.rows("pairs", "ood")
+
+
+LONG = "Tell me in a few words which of the rivers of {} is the longest and where it meets the sea"
+
+
+def test_near_duplicates_are_in_one_split(tmp_path: Path) -> None:
+    own = [LONG.format(f"land{i} and of its {i} neighbours, the {i}th province included,") for i in range(60)]
+    twins = [text.upper() + "?!" for text in own] + [f"Please: {text}" for text in own]
+    lines(tmp_path / "a.jsonl", [{**PAIR, "prompt": text} for text in own + twins])
+    data = opened(tmp_path, 'source = "a.jsonl"')
+    place = {
+        row["prompt"][0]["content"]: split
+        for split in ("train", "proxy", "selection", "gold", "tune", "test", "heldout")
+        for row in data.rows("pairs", split)
+    }
+    assert len(set(place.values())) > 3
+    for text in own:
+        assert place[text] == place[text.upper() + "?!"] == place[f"Please: {text}"]
+
+
+def test_the_search_for_near_duplicates_is_kept_and_changes_with_the_rows(tmp_path: Path) -> None:
+    for name, twin in (("a", "Why then not?"), ("b", "why THEN not!")):
+        lines(tmp_path / f"{name}.jsonl", [{**PAIR, "prompt": "Why then not"}, {**PAIR, "prompt": twin}])
+        data = opened(tmp_path, f'source = "{name}.jsonl"\n{ALL}')
+        assert len(data.rows("pairs", "train")) == 2
+    kept = sorted((tmp_path / "cache" / "files").glob("near-*.json"))
+    assert len(kept) == 2
+    assert {"why then not?", "why then not!"} & set(json.loads(kept[0].read_text()) | json.loads(kept[1].read_text()))
 
 
 def test_all_views_have_the_same_prompts_unless_told_otherwise(tmp_path: Path) -> None:

@@ -10,10 +10,11 @@ import pytest
 from harness.data import Message, Row
 from harness.data.lab import Lab
 from harness.errors import HarnessError
+from harness.near import NEAR, groups, jaccard, shingles
 from harness.plan import make_plan
 from harness.recipe import read_recipe
 from harness.stages import Sample
-from harness.trust.prompts import NEAR, TOLERATED, jaccard, overlaps, refuse_overlap, shingles
+from harness.trust.prompts import TOLERATED, overlaps, refuse_overlap
 
 LAB = Lab(train=1920, proxy=1280, gold=1280, evaluation=256)
 
@@ -139,3 +140,12 @@ def test_a_sample_of_a_policy_refuses_prompts_that_the_policy_was_trained_on(
     sample = next(stage for stage in plan.stages() if isinstance(stage, Sample))
     with pytest.raises(HarnessError, match="prompts 2 are in split 'train', which sft trains on, such as 'w4'"):
         sample.run(tmp_path, {}, 50)
+
+
+def test_groups_follow_chains_and_name_the_first() -> None:
+    words = [f"w{i}" for i in range(60)]
+    one, other, third = " ".join(words), " ".join([*words, "x", "y"]), " ".join([*words, "x", "y", "z", "q"])
+    far = " ".join([*words, *(f"x{i}" for i in range(9))])
+    assert jaccard(shingles(one), shingles(far)) < NEAR
+    found = groups([far, third, "something else", other, one])
+    assert found == {one: one, other: one, third: one}

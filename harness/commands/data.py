@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.data import SPLITS, Dataset, EmptySplit, Row
-from harness.data._splits import group_of
+from harness.data._splits import opening
 from harness.data._tables import FROM, Tables
 from harness.errors import HarnessError
 from harness.plan import Plan, make_plan
@@ -97,7 +97,7 @@ def _overlap(rows: dict[tuple[str, str], list[Row]]) -> dict[str, int]:
     """Prompts whose first turn, without case and spacing, is in two splits."""
     groups: dict[str, set[str]] = {}
     for (_, split), found in rows.items():
-        groups.setdefault(split, set()).update(group_of(row["prompt"]) for row in found)
+        groups.setdefault(split, set()).update(opening(row["prompt"]) for row in found)
     shared = {f"{a} and {b}": len(groups[a] & groups[b]) for a, b in combinations(groups, 2)}
     return {pair: count for pair, count in shared.items() if count}
 

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,24 @@ def find(digest: str) -> Path:
             "it as it is now"
         )
     return path
+
+
+def kept(name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What was made once, from then on read from the cache; a cache that cannot be written is done without.
+
+    Args:
+        name: of the content and of all that it was made from.
+        make: makes it.
+    """
+    file = folder() / f"{name}.json"
+    with contextlib.suppress(OSError):
+        known = _load(file)
+        if known is not None:
+            return known
+    found = make()
+    with contextlib.suppress(OSError):
+        _write(file, found)
+    return found
 
 
 def _stat(path: Path) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""Which split a prompt is in: a function of its text and of the shares, and of nothing else."""
+"""Which split a prompt is in: a function of its text, of its near duplicates and of the shares."""
 
 from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping
 
 from harness.data import SPLITS, Message
 from harness.errors import HarnessError, nearest
@@ -35,22 +36,31 @@ def shares_of(text: str) -> dict[str, float]:
     return found
 
 
-def group_of(prompt: list[Message]) -> str:
-    """What keeps together: the user's first turn without case and spacing.
+def group_of(prompt: list[Message], groups: Mapping[str, str]) -> str:
+    """What keeps together: the user's first turn without case and spacing, and its near duplicates.
 
-    The turns of one conversation at different lengths begin alike, so they go to one split. A detector of near
-    duplicates belongs here too: whatever prompts it puts together have to have one group.
+    The turns of one conversation at different lengths begin alike, so they go to one split.
+
+    Args:
+        prompt: the conversation.
+        groups: the first of its near duplicates, by the text of a first turn that has any.
     """
+    own = opening(prompt)
+    return groups.get(own, own)
+
+
+def opening(prompt: list[Message]) -> str:
+    """The user's first turn without case and spacing."""
     first = next((message["content"] for message in prompt if message["role"] == "user"), "")
     return " ".join(first.casefold().split())
 
 
-def split_of(prompt: list[Message], shares: dict[str, float]) -> str:
+def split_of(prompt: list[Message], shares: Mapping[str, float], groups: Mapping[str, str]) -> str:
     """The split of a prompt, or empty where the shares leave it out.
 
     The group's hash is a number in [0, 1); splits take their shares of it in the fixed order of `SPLITS`.
     """
-    digest = hashlib.sha256(b"harness split\0" + group_of(prompt).encode()).digest()
+    digest = hashlib.sha256(b"harness split\0" + group_of(prompt, groups).encode()).digest()
     point, edge = int.from_bytes(digest[:7], "big") / 2**56, 0.0
     for name in SPLITS:
         edge += shares.get(name, 0.0)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
-from harness import keys
-from harness.data import SPLITS, VIEWS, Dataset, EmptySplit, Row
+from harness import keys, near
+from harness.data import SPLITS, VIEWS, Dataset, EmptySplit, Row, _shelf
 from harness.data._forms import BadRow
 from harness.data._merge import CONVERSIONS, converted, merged
 from harness.data._read import Record
-from harness.data._splits import SHARES, shares_of, split_of
+from harness.data._splits import SHARES, opening, shares_of, split_of
 from harness.data._views import FIELDS, Reader
 from harness.errors import HarnessError, nearest
 from harness.knobs import OneOf, knob
@@ -37,7 +38,7 @@ class Tables(Dataset):
         splits: shares by split; a recipe writes a table.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     views: ClassVar[frozenset[str]] = frozenset(VIEWS) - {"text"}
 
     prompts: str = knob("", doc="where prompts come from, beside those of all other views")
@@ -87,6 +88,10 @@ class Tables(Dataset):
     def counts(self, view: str, split: str) -> Counter[str]:
         """What was left out on the way: `ties` and `repeated` rows of the split, `bad` rows of the file."""
         return Counter(_rows(self, view, split)[1])
+
+    def groups(self) -> Mapping[str, str]:
+        """Prompts that keep together in one split, as `near.groups` gives them; none are sought in large sources."""
+        return _groups(self)
 
     def problems(self) -> list[str]:
         """Every bad row of every source: its file, its place, and what is wrong with it."""
@@ -165,9 +170,28 @@ def _columns(data: Tables, view: str) -> dict[str, str]:
 
 
 @lru_cache(maxsize=16)
+def _groups(data: Tables) -> Mapping[str, str]:
+    """Near duplicates among the prompts of all views; kept on disk, for every stage asks."""
+    given = {view: source for view, source in data.sources().items() if not source.startswith(FROM)}
+    if any(data.large(source) for source in given.values()):
+        return {}
+    name = f"near-{keys.key([type(data).__name__, data.version, asdict(data)])}"
+    return _shelf.kept(name, lambda: near.groups(set(_openings(data, given))))
+
+
+def _openings(data: Tables, given: Mapping[str, str]) -> Iterator[str]:
+    for view, source in given.items():
+        reader = Reader(view, _columns(data, view))
+        for _, record in data.records(source):
+            if record.values is not None:
+                with contextlib.suppress(BadRow):  # told when rows are read
+                    yield opening(reader.row(record.values)["prompt"])
+
+
+@lru_cache(maxsize=16)
 def _read(data: Tables, view: str, only: str) -> tuple[dict[str, list[Row]], list[str]]:
     """Rows of a view's own source by split, of one split where `only` says so, and every bad row."""
-    reader, shares = Reader(view, _columns(data, view)), shares_of(data.splits)
+    reader, shares, groups = Reader(view, _columns(data, view)), shares_of(data.splits), data.groups()
     rows: dict[str, list[Row]] = {}
     bad: list[str] = []
     for file, record in data.records(getattr(data, view)):
@@ -178,7 +202,7 @@ def _read(data: Tables, view: str, only: str) -> tuple[dict[str, list[Row]], lis
         except BadRow as error:
             bad.append(f"{file}, {record.place}: {error}")
             continue
-        split = split_of(row["prompt"], shares)
+        split = split_of(row["prompt"], shares, groups)
         if split and only in ("", split):
             rows.setdefault(split, []).append(row)
     return rows, bad

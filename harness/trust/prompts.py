@@ -1,9 +1,6 @@
 """Whether sets of prompts are disjoint: by hash, and by near duplicates.
 
-Two prompts are near duplicates where their sets of shingles (`SHINGLE` words in a row, without case, punctuation and
-white space) have a Jaccard similarity of at least `NEAR`. MinHash finds candidates (`PERMUTATIONS` of them, cut into
-bands at `RECALL`, well below `NEAR`, so that few are missed), and each candidate's similarity is computed exactly, so
-the hashes' own noise accuses nobody.
+Near duplicates are those of `harness.near`.
 
 The threshold is high because prompts may be written from a template. In the lab's grammar every prompt has cousins
 that differ in one word: of 1,280 evaluation prompts none has a near duplicate among 8,320 independent training prompts,
@@ -15,22 +12,20 @@ the lab's, and a paraphrase nowhere. Checked in tests/test_trust_prompts.py.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from harness import keys
 from harness.errors import HarnessError
+from harness.near import Texts
 
 if TYPE_CHECKING:
     from harness.data import Message, Row
 
-SHINGLE, NEAR, RECALL, PERMUTATIONS = 3, 0.9, 0.75, 64
 TOLERATED = 0.01
 """Near duplicates, as a share of the smaller set, up to which two sets count as apart; of equal prompts none."""
-_WORD = re.compile(r"\w+")
 
 Prompts = Mapping[str, Sequence["list[Message]"]]
 """Prompts by the name of their set."""
@@ -67,12 +62,6 @@ def words(prompt: list[Message]) -> str:
     return "\n".join(message["content"] for message in prompt)
 
 
-def shingles(text: str) -> frozenset[str]:
-    """Runs of `SHINGLE` words, lower case; the whole text where it is shorter."""
-    found = _WORD.findall(text.lower())
-    return frozenset(" ".join(found[i : i + SHINGLE]) for i in range(max(1, len(found) - SHINGLE + 1)))
-
-
 def refuse_overlap(rows: Sequence[Row], split: str, training: Mapping[str, Sequence[Row]]) -> None:
     """Check that no evaluation prompt was trained on.
 
@@ -101,39 +90,13 @@ def refuse_overlap(rows: Sequence[Row], split: str, training: Mapping[str, Seque
 def overlaps(sets: Prompts) -> list[Overlap]:
     """Every pair of sets, in the order given."""
     distinct = {name: {keys.key(prompt): words(prompt) for prompt in prompts} for name, prompts in sets.items()}
-    hashed = {name: _Hashed(texts) for name, texts in distinct.items()}
-    return [_overlap(one, other, hashed[one], hashed[other]) for one, other in combinations(sets, 2)]
+    indexed = {name: Texts(texts) for name, texts in distinct.items()}
+    return [_overlap(one, other, indexed[one], indexed[other]) for one, other in combinations(sets, 2)]
 
 
-class _Hashed:
-    """A set of prompts by hash, its shingles, and an index of their MinHashes."""
-
-    def __init__(self, texts: dict[str, str]) -> None:
-        from datasketch import MinHash, MinHashLSH
-
-        self.texts = texts
-        self.shingles = {name: shingles(text) for name, text in texts.items()}
-        encoded = ([one.encode() for one in sorted(own)] for own in self.shingles.values())
-        hashes: Iterable[Any] = MinHash.bulk(encoded, num_perm=PERMUTATIONS)
-        self.hashes = dict(zip(texts, hashes, strict=True))
-        self.index = MinHashLSH(threshold=RECALL, num_perm=PERMUTATIONS)
-        for name, value in self.hashes.items():
-            self.index.insert(name, value, check_duplication=False)
-
-
-def _overlap(one: str, other: str, a: _Hashed, b: _Hashed) -> Overlap:
+def _overlap(one: str, other: str, a: Texts, b: Texts) -> Overlap:
     small, large = sorted((a, b), key=lambda side: len(side.texts))
     equal = [name for name in small.texts if name in large.texts]
-    near = [name for name in small.texts if name not in large.texts and _has_near(name, small, large)]
+    near = [name for name in small.texts if name not in large.texts and any(small.near(name, large))]
     example = " ".join(small.texts[[*equal, *near][0]].split())[:80] if equal or near else ""
     return Overlap(one, other, len(equal), len(near), len(small.texts), example)
-
-
-def _has_near(name: str, small: _Hashed, large: _Hashed) -> bool:
-    own = small.shingles[name]
-    return any(jaccard(own, large.shingles[found]) >= NEAR for found in large.index.query(small.hashes[name]))
-
-
-def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
-    """Shared elements as a share of all."""
-    return len(one & other) / len(one | other)

@@ -47,7 +47,7 @@ def test_two_nodes_train_what_one_process_does(slurm: Cluster, tmp_path: Path) -
 
 
 def test_where_one_process_fails_the_stage_has_failed_and_the_others_are_ended(slurm: Cluster, tmp_path: Path) -> None:
-    stage = brick("a", seconds=30.0)  # only one process can make its folder
+    stage = brick("a", seconds=30.0, trouble="beside")
     began = time.monotonic()
     summary = run([stage], Store(tmp_path), Slurm(timeout_min=5, resources={"nodes": 2}), retries=0)
     assert summary.failed == {stage.name: "bug"}

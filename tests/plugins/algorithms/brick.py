@@ -35,6 +35,8 @@ class Brick(Algorithm):
     def train(self, job: Job) -> list[Measurement]:
         with (job.out.parent / "diary.txt").open("a") as diary:
             diary.write(f"{job.out.name}\n")
+        if os.environ.get("RANK", "0") != "0":
+            return self._beside()
         met = job.out.parent / f"met-{self.label}"
         if self.trouble and not (self.once and met.exists()):
             met.touch()
@@ -51,6 +53,12 @@ class Brick(Algorithm):
             (job.out / "policy" / "base.json").write_text("{}")
         value = float("nan") if self.trouble == "not a number" else float(int(text[:8], 16))
         return [Measurement("steps", value, 1, "steps")]
+
+    def _beside(self) -> list[Measurement]:
+        """Of several processes the first writes."""
+        if self.trouble == "beside":
+            raise RuntimeError("a process beside the first fails")
+        return []
 
 
 def _fail(error: BaseException) -> Callable[[Job], None]:
@@ -101,4 +109,5 @@ TROUBLES: dict[str, Callable[[Job], None]] = {
     "allocate": _allocate,
     "hoard": _hoard,
     "adapter": lambda job: None,
+    "beside": lambda job: None,
 }

@@ -173,6 +173,8 @@ class Reader:
         owner: Any = self.plugin(kind, name, self.located.where(*path, "source"))
         if owner is None:
             return None
+        if path[0] == "model" and not owner.writes:
+            problem("source", f"'{source}' writes no text; a reward model can rest on it: [reward.gold] base = {{...}}")
         values = owner.settle(values, self.path.parent, problem)
         return Part(str(name), str(source), self.coerce(owner, str(name), values, *path))
 

@@ -149,6 +149,61 @@ def test_a_hub_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.Monkey
         ran(tmp_path, stages[:1])
 
 
+def bert(folder: Path) -> Path:
+    """A tiny encoder with random weights and a tokenizer of the lab's words."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+    from harness.data.lab import Lab
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *Lab().vocabulary()]
+    raw = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, unk_token="[UNK]"))
+    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokens = {"unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "pad_token": "[PAD]"}
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    BertModel(BertConfig(vocab_size=len(words), max_position_embeddings=256, **sizes)).save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=raw, **tokens).save_pretrained(folder)
+    return folder
+
+
+def test_an_encoder_can_be_the_base_of_a_judge(folder: Path) -> None:
+    import torch
+    from transformers import AutoModel
+
+    from harness.models.scoring import RewardModel
+
+    bert(folder / "bert")
+    more = (
+        '[reward.gold]\nbase = {source = "encoder", name = "./bert"}\nsteps = 20\nbatch = 8\nlearning_rate = 1e-2\n'
+        '[[start]]\nname = "base"\n'
+    )
+    stages = planned(folder, 'source = "./mine"', more)
+    gold = next(stage for stage in stages if isinstance(stage, Train) and stage.seed == "gold")
+    (base,) = gold.inputs.values()
+    done = ran(folder, [base, gold])
+    before, after = (AutoModel.from_pretrained(folder / name) for name in ("bert", f"{base.name}/policy"))
+    assert all(torch.equal(value, after.state_dict()[name]) for name, value in before.state_dict().items())
+    judge = RewardModel(done["reward"] / "reward", "cpu")
+    assert type(judge.model).__name__ == "BertForSequenceClassification"
+    trained = {name: value for name, value in judge.model.base_model.state_dict().items() if "weight" in name}
+    assert any(not torch.equal(value, before.state_dict()[name]) for name, value in trained.items())
+    asked = [{"role": "user", "content": "bak"}]
+    one, other = judge.score([(asked, "yes"), (asked, "a river runs")], 2)
+    assert one != other
+    alone = judge.score([(asked, "yes")], 1)
+    assert alone == pytest.approx([one], abs=1e-5), "padding changes nothing"
+
+
+def test_an_encoder_is_no_policy(folder: Path) -> None:
+    bert(folder / "bert")
+    with pytest.raises(HarnessError, match=r"r\.toml:4: 'encoder' writes no text; a reward model can rest on it"):
+        planned(folder, 'source = "encoder"\nname = "./bert"')
+    with pytest.raises(HarnessError, match=r"there is no folder './none'"):
+        planned(folder, 'source = "./mine"', '[reward.gold]\nbase = {source = "encoder", name = "./none"}')
+
+
 @pytest.mark.skipif(not SMOLLM2, reason="the extra smollm2 is not installed")
 @pytest.mark.skipif(not (REAL / "truthfulqa_split").is_dir(), reason="no real data in $HARNESS_DATA or ../shared/data")
 def test_smollm2_trains_on_truthfulqa(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.algorithms import Algorithm, Needs
-from harness.knobs import knob
+from harness.knobs import OneOf, knob
 
 if TYPE_CHECKING:
     from harness.job import Job
@@ -22,10 +22,13 @@ class Pretrained(Algorithm):
 
     needs: ClassVar[Needs] = Needs(data="", start=False)
 
-    name: str = knob("", doc="the hub's id, 'smollm2-135m', or 'folder'")
+    name: str = knob("", doc="the hub's id, 'smollm2-135m', 'all-minilm-l6-v2', or 'folder'")
     revision: str = knob("", doc="of the hub: branch, tag or commit; of a folder, the SHA-256 of its files")
     template: str = knob("", doc="the chat template: empty for the model's own, a name, or Jinja")
     remote_code: bool = knob(False, doc="run Python code that comes with the model")
+    kind: str = knob(
+        "decoder", valid=OneOf(("decoder", "encoder")), later=True, doc="an encoder can only be a reward model's base"
+    )
 
     def train(self, job: Job) -> list[Measurement]:
         """Write `policy/`.
@@ -33,8 +36,10 @@ class Pretrained(Algorithm):
         Raises:
             HarnessError: the weights cannot be had, or the chat template cannot be trusted.
         """
-        from harness.models.loading import bring
+        from harness.models.loading import bring, bring_encoder
 
+        if self.kind == "encoder":
+            return bring_encoder(job.out / "policy", self.name, self.revision)
         return bring(
             job.out / "policy", self.name, self.revision, self.template, self.remote_code, job.budget.precision
         )

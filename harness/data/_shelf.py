@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,25 @@ def shelve_folder(path: Path, wanted: tuple[str, ...]) -> str:
     digest = hashlib.sha256(content.encode()).hexdigest()
     _write(folder() / f"folder-{digest}.json", {"path": str(path.resolve()), "wanted": list(wanted)})
     return digest
+
+
+def settled(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A model's table in which a folder stands by the hash of its files, as `{"name": "folder", "revision": hash}`.
+
+    Args:
+        given: the recipe's table; its `name` may be a folder's, or a hub's id.
+        folder: that the recipe lies in; the working folder is looked into next.
+
+    Raises:
+        HarnessError: the name can only be a folder's, and there is none; or a file is missing in it.
+    """
+    name = str(given.get("name", ""))
+    own = next((base / name for base in (folder, Path.cwd()) if name and (base / name).is_dir()), None)
+    if own is not None:
+        return {**given, "name": "folder", "revision": shelve_folder(own, ("config.json", "*.safetensors"))}
+    if name.startswith((".", "/", "~")):
+        raise HarnessError(f"there is no folder '{name}' beside the recipe or in the working folder")
+    return dict(given)
 
 
 def find_folder(digest: str) -> Path:

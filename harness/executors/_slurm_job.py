@@ -46,17 +46,20 @@ class Job:
         """Whether the stage is done."""
         import submitit
 
+        from harness.store import write_whole
+
         place = submitit.JobEnvironment()
         if place.num_tasks == 1:
             return self._settle(folder, answer, lambda: None).status == "done"
         submitit.helpers.TorchDistributedEnvironment().export(set_cuda_visible_devices=False, overwrite=True)
         restart = os.environ.get("SLURM_RESTART_COUNT", "0")
-        meeting = answer.with_name(f"{answer.name}.{place.job_id}.{restart}.meeting")
+        # it stays: the driver takes the answer away at once, and a process that comes late has to learn of the end
+        meeting = answer.parent.with_name("submitted") / f"{answer.name}.{place.job_id}.{restart}.meeting"
         if place.global_rank:
             return self._follow(folder, answer, meeting)
         outcome = self._settle(folder, answer, lambda: _invite(meeting))
         begun = meeting.exists()
-        meeting.unlink(missing_ok=True)
+        write_whole(meeting, "")
         if begun and outcome.status != "done":
             os._exit(1)  # srun then ends the others, which may wait for this one for ever
         return outcome.status == "done"
@@ -83,10 +86,11 @@ class Job:
         from harness.execute import follow
 
         while not meeting.exists():
-            if answer.exists():
-                return True
             time.sleep(LOOK_SECONDS)
-        os.environ.update(json.loads(meeting.read_text()))
+        place = meeting.read_text()
+        if not place:
+            return True  # it has ended already
+        os.environ.update(json.loads(place))
         began = time.monotonic()
         outcome = follow(folder, self.checkpoint_every)
         if outcome.status != "done":

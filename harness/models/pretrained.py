@@ -38,13 +38,9 @@ class Pretrained(ModelSource):
     @classmethod
     def settle(cls, given: Mapping[str, Any], folder: Path, problem: Callable[[str, str], None]) -> dict[str, Any]:
         """A folder as the hash of its files, and a template's file as its text."""
-        found, name = dict(given), str(given.get("name", ""))
-        own = next((base / name for base in (folder, Path.cwd()) if name and (base / name).is_dir()), None)
+        found = dict(given)
         try:
-            if own is not None:
-                found |= {"name": "folder", "revision": _shelf.shelve_folder(own, ("config.json", "*.safetensors"))}
-            elif name.startswith((".", "/", "~")):
-                problem("source", f"there is no folder '{name}' beside the recipe or in the working folder")
+            found = _shelf.settled(given, folder)
         except HarnessError as error:
             problem("source", str(error))
         template = found.get("template", "")

@@ -27,9 +27,13 @@ FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.jinja")
 
 
 def files_of(folder: Path) -> list[Path]:
-    """All files of a model, sorted; hidden ones are not part of it."""
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    """All files of a folder, sorted; hidden ones and what Python leaves there are not part of it."""
+
+    def belongs(path: Path) -> bool:
+        parts = path.relative_to(folder).parts
+        return path.is_file() and not any(part.startswith(".") or part == "__pycache__" for part in parts)
+
+    return sorted(path for path in folder.rglob("*") if belongs(path))
 
 
 def folder_digest(folder: Path) -> str:

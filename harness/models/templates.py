@@ -15,4 +15,7 @@ PLAIN = (
 )
 """For base models: words and blank lines, and the end token after each of the assistant's turns."""
 
+ENCODER = "{{ cls_token }}{% for m in messages %}{{ m['content'] }}{{ eos_token }}{% endfor %}"
+"""For encoders: a sequence as they were trained on, with the separator, which is their end token, after each turn."""
+
 TEMPLATES = {"chatml": CHATML, "plain": PLAIN}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from harness import keys
 from harness.errors import HarnessError
 from harness.metrics import Measurement
-from harness.models.policy import load_policy
+from harness.models.policy import load_backbone
 from harness.models.quiet import quiet
 from harness.models.rendering import end_token
 from harness.models.scoring import RewardModel, pad
@@ -305,7 +305,7 @@ def _with_head(policy: Path, precision: str, heads: int) -> tuple[PreTrainedMode
     """The policy's backbone under fresh scalar heads."""
     from transformers import AutoModelForSequenceClassification
 
-    source, tokenizer = load_policy(policy, precision)
+    source, tokenizer = load_backbone(policy, precision)
     if tokenizer.pad_token_id in (None, end_token(tokenizer)):
         # transformers finds the last real token by the padding token, so it has to differ from the end token
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.bos_token
@@ -314,7 +314,9 @@ def _with_head(policy: Path, precision: str, heads: int) -> tuple[PreTrainedMode
     config = source.config
     config.num_labels, config.pad_token_id = heads, tokenizer.pad_token_id
     model = AutoModelForSequenceClassification.from_config(config, dtype=source.dtype)
-    model.base_model.load_state_dict(source.base_model.state_dict())
+    model.base_model.load_state_dict(source.state_dict())
+    if heads > 1 and not hasattr(model, "score"):
+        raise HarnessError("reward.dimensions needs a base that writes text; an encoder has one head here")
     return model, tokenizer
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from harness.data._splits import shares_of, split_of
 
-SPLITS = "train=0.5 proxy=0.15 selection=0.05 gold=0.15 heldout=0.05 test=0.1"
+SPLITS = "train=0.45 proxy=0.15 selection=0.05 gold=0.15 heldout=0.05 test=0.15"
 """As in the recipe; what TruthfulQA's multiple choice asks has to be what nothing was trained on."""
 
 

@@ -326,6 +326,7 @@ class Reader:
                     f"{name}.{axis} is both fixed and an axis of the grid",
                 )
         points = [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
+        self.together(owner, str(name), [{**fixed, **point} for point in points], "algorithm", place)
         told = {**fixed} if names.count(name) > 1 and not label else {}
         return [
             Contestant(
@@ -337,6 +338,12 @@ class Reader:
             )
             for point in points
         ]
+
+    def together(self, owner: type[Algorithm], name: str, sets: list[dict[str, Any]], *path: Step) -> None:
+        """Note what knobs that are right one by one contradict together, each contradiction once."""
+        for wrong in dict.fromkeys(owner(**knobs).contradiction() for knobs in sets):
+            if wrong:
+                self.problems.add(self.located.where(*path), f"{name}: {wrong}")
 
     def _axis(self, owner: type, name: str, axis: str, values: object, place: int) -> list[Value]:
         where = self.located.where("algorithm", place, "grid", axis)

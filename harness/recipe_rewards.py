@@ -67,7 +67,9 @@ class RewardReader:
             self._rule(role, rule)
         base = self._base(role, given.pop("base", None))
         own = self.reader._spend(f"reward.{role}", given, ("steps", "batch", "micro_batch", "prompts"), "reward", role)
-        values = self.reader.coerce(registry.load("algorithms", "reward"), "reward", given, "reward", role)
+        owner = registry.load("algorithms", "reward")
+        values = self.reader.coerce(owner, "reward", given, "reward", role)
+        self.reader.together(owner, "reward", [values], "reward", role)
         spend = {"prompts": 0, "steps": STEPS[role], **own}
         return RewardPart(str(split), int(pretrain), str(rule), values, spend, base)
 

@@ -56,6 +56,14 @@ BAD = {
     "gold on policy data": (f'{SHORTEST[11:]}\n[reward.gold]\nsplit = "train"', "policies and reward.gold both train on split 'train'"),
     "unknown rule": (f'{SHORTEST[11:]}\n[reward.proxy]\nrule = "totl"', "has no rule reward 'totl'; did you mean 'total'?"),
     "a rule as gold": (f'{SHORTEST[11:]}\n[reward.gold]\nrule = "total"', "gold is a reward model"),
+    "a penalty that cannot adapt": (
+        '[[algorithm]]\nname = "ppo"\nkl_target = 2.0\ngrid = {beta = [0.0, 0.1]}',
+        ":2: ppo: kl_target adapts beta, which is 0 and would stay it; give beta a start above 0",
+    ),
+    "dimensions of rankings": (
+        f'{SHORTEST[11:]}\n[reward.proxy]\ndata = "rankings"\ndimensions = "helpful=1"',
+        "reward: dimensions needs data = 'pairs'",
+    ),
     "unknown role": (f'{SHORTEST[11:]}\n[reward.golden]\nsteps = 3', "there is no reward role 'golden'; did you mean 'gold'?"),
     "same cell twice": ('[[algorithm]]\nname = "dpo"\n[[algorithm]]\nname = "dpo"\nbeta = 0.1', "is the same cell as another one"),
     "same start twice": (f'{SHORTEST[11:]}\n[[start]]\nname = "sft"\n[[start]]\nname = "sft"', "'sft' is there twice"),

@@ -93,6 +93,10 @@ class Algorithm(ABC):
         """What these knobs need."""
         return self.needs
 
+    def contradiction(self) -> str:
+        """What is wrong with these knobs together, and what would be right; empty where nothing is."""
+        return ""
+
     def resident(self) -> int:
         """Models in memory at once while it trains or, where it trains nothing, answers; weights tuned in full.
 

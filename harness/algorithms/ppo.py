@@ -133,6 +133,11 @@ class Ppo(OnPolicyAlgorithm):
     missing_end_penalty: float = knob(1.0, valid=Between(low=0), doc="taken off where a response has no end")
     kl_limit: float = knob(50.0, valid=Between(low=0), doc="nats per response above which KL is an alarm; 0 for none")
 
+    def contradiction(self) -> str:
+        """A coefficient of 0 stays 0 however it is adapted."""
+        stuck = self.kl_target > 0 and self.beta == 0
+        return "kl_target adapts beta, which is 0 and would stay it; give beta a start above 0" if stuck else ""
+
     def credit(self, rollout: Rollout, state: dict[str, float]) -> tuple[torch.Tensor, torch.Tensor | None]:
         """GAE on per-token rewards; β is adapted for the next rollout."""
         beta = state.setdefault("beta", self.beta)

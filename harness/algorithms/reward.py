@@ -148,6 +148,11 @@ class Reward(Algorithm):
         gaps = scores[:, :, None] - scores[:, None, :]
         return mean_over_pairs((gaps > 0).float() + 0.5 * (gaps == 0).float(), counts)
 
+    def contradiction(self) -> str:
+        """A ranking has no labels by dimension."""
+        together = self.dimensions and self.data != "pairs"
+        return "dimensions needs data = 'pairs': a ranking has no labels by dimension" if together else ""
+
     def weights(self) -> dict[str, float]:
         """Weights by dimension; empty where there is one label for a pair."""
         return weights_of(self.dimensions)
@@ -156,10 +161,8 @@ class Reward(Algorithm):
         """Train a copy of the start with a scalar head.
 
         Raises:
-            HarnessError: dimensions with rankings, or one that the rows have no labels for.
+            HarnessError: a dimension that the rows have no labels for.
         """
         from harness.training.rewards import train_reward
 
-        if self.dimensions and self.data != "pairs":
-            raise HarnessError("reward.dimensions needs data = 'pairs': a ranking has no labels by dimension")
         return train_reward(self, job)

@@ -531,11 +531,9 @@ def test_a_label_is_one_of_three(shelf: Path, tmp_path: Path) -> None:
         tiny.train("reward", tmp_path, shelf, {"dimensions": "clear=1 kind=1"}, rows=rows)
 
 
-def test_rows_without_labels_and_rankings_have_no_dimensions(shelf: Path, tmp_path: Path) -> None:
+def test_rows_without_labels_have_no_dimensions(shelf: Path, tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match=r"asks for 'clear'; row train-0 has labels for none at all"):
         tiny.train("reward", tmp_path / "pairs", shelf, {"dimensions": "clear=1"})
-    with pytest.raises(HarnessError, match=r"reward.dimensions needs data = 'pairs'"):
-        tiny.train("reward", tmp_path / "rankings", shelf, {"dimensions": "clear=1", "data": "rankings"})
 
 
 def test_knobs_come_after_those_that_were_there() -> None:

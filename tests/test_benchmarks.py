@@ -27,7 +27,7 @@ from harness.plan import Plan
 from harness.plan import make_plan as plan_of
 from harness.recipe import read_recipe
 from harness.report import build
-from harness.stages import Bench, Train, dataset_spec, from_spec
+from harness.stages import Bench, Train, dataset_spec, from_spec, grade
 from harness.store import Store
 
 LAB = Lab()
@@ -367,10 +367,9 @@ def test_lm_evals_own_cache_warmed_by_one_policy_does_not_answer_for_another(pol
 
 def test_stages_of_one_results_folder_have_their_own_answers(tmp_path, policies, monkeypatch):
     """Two policies under their keys, one after the other in one process: each stage's record holds its own."""
-    from harness import stages
     from harness.execute import execute
 
-    monkeypatch.setattr(stages, "trained_on", lambda stage, only=None: {})
+    monkeypatch.setattr(grade, "trained_on", lambda stage, only=None: {})
     store, made = Store(tmp_path), []
     for number, policy in enumerate(policies):
         train = Train({}, algorithm={"name": "pretrain", "version": 1, "knobs": {}}, dataset=None, split="", budget={},

@@ -1,4 +1,7 @@
-"""What CI has no time for: `make test-long`. A comparison that is killed again and again ends like one that is not."""
+"""What CI has no time for: `make test-long`.
+
+A comparison that is killed again and again ends like one that is not; what CUT marks are the planted errors.
+"""
 
 from __future__ import annotations
 
@@ -60,3 +63,17 @@ def test_killed_ten_times_it_ends_the_same(tmp_path: Path) -> None:
     assert {name: r["measurements"] for name, r in calm.items()} == {
         name: r["measurements"] for name, r in stormy.items()
     }
+
+
+@pytest.mark.timeout(3000)
+def test_what_cut_marks_are_the_planted_errors(tmp_path: Path) -> None:
+    """Where errors are wrong word by word; docs/algorithms.md has the control, which says what that shows."""
+    script = Path(__file__).parents[1] / "benchmarks" / "cut_marks.py"
+    own = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, script, tmp_path], check=True, env=own, capture_output=True, text=True, timeout=2900
+    )
+    rows = [[cell.strip(" |") for cell in line.split(" | ")] for line in done.stdout.splitlines()[2:]]
+    (precision, recall), *_ = [(float(row[2]), float(row[3])) for row in rows if row[:2] == ["cut", "1.1"]]
+    assert precision >= 0.8
+    assert recall >= 0.6

@@ -12,13 +12,12 @@ import torch
 from bricks import PLUGINS, brick
 from small import SmallData, grade_stage, sample_stage, save_small_policy, save_small_reward, train_stage
 
-from harness import stages
 from harness.data.lab import Lab
 from harness.execute import execute
 from harness.models import opened
 from harness.models.opened import close_policies, open_policy
 from harness.models.policy import load_policy
-from harness.stages import Bench, Stage
+from harness.stages import Bench, Stage, grade, open_dataset, sample
 from harness.store import Store
 
 POLICY, START, GOLD = train_stage(), train_stage("replicate-1"), train_stage("gold")
@@ -42,9 +41,9 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """A policy, its start and a gold reward model, finished."""
     worlds = {"small": SmallData(), "lab": Lab(evaluation=8)}
-    own = stages.open_dataset
-    monkeypatch.setattr(stages, "open_dataset", lambda spec: worlds.get(spec["source"]) or own(spec))
-    monkeypatch.setattr(stages, "trained_on", lambda stage, only=None: {})
+    for module in (sample, grade):
+        monkeypatch.setattr(module, "open_dataset", lambda spec: worlds.get(spec["source"]) or open_dataset(spec))
+        monkeypatch.setattr(module, "trained_on", lambda stage, only=None: {})
     monkeypatch.setenv("HARNESS_PLUGINS", PLUGINS)
     found = Store(tmp_path)
     for number, stage in enumerate((POLICY, START, GOLD)):

@@ -15,11 +15,10 @@ import torch
 from small import SmallData, sample_stage, save_small_policy, save_small_reward, train_stage
 from transformers import AutoModelForSequenceClassification
 
-from harness import stages
 from harness.data import Row
 from harness.errors import HarnessError
 from harness.models.scoring import RewardModel
-from harness.stages import Audit, Separation, Stage
+from harness.stages import Audit, Separation, Stage, trust
 from harness.trust.probes import PROBES, SAME, corrupted, unchanged
 from harness.trust.weights import fingerprints, shared
 
@@ -41,7 +40,7 @@ class Ranked(SmallData):
 
 @pytest.fixture(autouse=True)
 def small_world(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stages, "open_dataset", lambda spec: Ranked())
+    monkeypatch.setattr(trust, "open_dataset", lambda spec: Ranked())
 
 
 @pytest.fixture

@@ -48,12 +48,21 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="With executor = 'slurm': write the sbatch files, and submit nothing.")
     ] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="With executor = 'slurm': submit all that is left at once, and leave.")
+    ] = False,
 ) -> None:
     """Run what is missing of a comparison, build the report, and print the answer.
 
+    With executor = "slurm" and --detach it submits all of it, each job waiting for those whose results it reads.
     Stop it at any moment and start it again: nothing that is finished runs twice.
     Example: harness run recipes/compare_all.toml --set launch.workers=4
     """
+    if detach:
+        from harness.commands.detach import detach as leave
+
+        leave(recipe, set_ or [], results, as_json)
+        return
     if dry_run:
         from harness.commands.dry_run import dry_run as write
 

@@ -166,6 +166,7 @@ class _Run:
         """Loop until nothing can run any more."""
         self.store.prepare_all(self.todo.values())
         try:
+            self.executor.begin(self.store, list(self.todo))
             while self.todo:
                 moved = self._collect() | self._look_elsewhere() | self._submit()
                 if not moved and self.todo:
@@ -306,7 +307,7 @@ class _Run:
         self._tell("finished", stage)
 
     def _lost(self, stage: Stage, ended: Ended) -> None:
-        note_death(self.store, stage.name, ended.cause, ended.error, ended.seconds)
+        note_death(self.store, stage.name, ended.cause, ended.error, ended.seconds, ended.devices)
         self.deaths[stage.name] += 1
         if ended.cause == "killed" and self.deaths[stage.name] <= self.retries:
             attempt = f"attempt {self.deaths[stage.name] + 1}"

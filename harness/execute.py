@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 from harness.causes import HINTS, classify
 from harness.errors import HarnessError
-from harness.lease import BEAT_SECONDS, Busy, Lease
+from harness.lease import BEAT_SECONDS, Busy, Lease, slurm_job
 from harness.metrics import Measurement
 from harness.models.opened import close_policies
 from harness.provenance import Meter, made_by
@@ -130,9 +130,9 @@ def _attempt(store: Store, stage: Stage, lease: Lease, checkpoint_every: int, on
     inputs = {role: store.folder(needed.name) for role, needed in stage.inputs.items()}
     if not stage.reads_policies:
         close_policies()
-    started, meter = datetime.now(UTC).isoformat(timespec="seconds"), Meter()
+    started, meter, job = datetime.now(UTC).isoformat(timespec="seconds"), Meter(), slurm_job()
     with _log_to(folder / LOG):
-        print(f"--- {stage.name} {started}", flush=True)
+        print(" ".join(filter(None, ["---", stage.name, started, job and f"Slurm job {job}"])), flush=True)
         meter.start()
         try:
             lost = _lost_inputs(store, stage)
@@ -182,9 +182,9 @@ def _note(store: Store, name: str, error: BaseException, trace: str, cost: dict[
     return _fail(store, name, cause, text, {**cost, "traceback": _public(trace)})
 
 
-def note_death(store: Store, name: str, cause: str, error: str, seconds: float) -> Outcome:
+def note_death(store: Store, name: str, cause: str, error: str, seconds: float, devices: int = 1) -> Outcome:
     """Write down a failure whose process could not: it was killed, or ran out of time."""
-    cost = {"device_seconds": seconds, "devices": 1}
+    cost = {"device_seconds": seconds * devices, "devices": devices}
     return _fail(store, name, cause, error, {"seconds": seconds, "cost": cost, "traceback": ""})
 
 

@@ -46,9 +46,19 @@ def _machine() -> list[str]:
     return [socket.gethostname(), boot, space]
 
 
-def _identity() -> dict[str, Any]:
+def identity() -> dict[str, Any]:
+    """Who this process is, so that others can tell whether it lives; see `free`."""
     pid = os.getpid()
-    return {"host": socket.gethostname(), "machine": _machine(), "pid": pid, "started": _started(pid)}
+    own = {"host": socket.gethostname(), "machine": _machine(), "pid": pid, "started": _started(pid)}
+    if not slurm_job():
+        return own
+    return {**own, "job": slurm_job(), "devices": int(os.environ.get("WORLD_SIZE", "1"))}  # should it die silently
+
+
+def slurm_job() -> str:
+    """The number of the Slurm job that this process belongs to, as squeue shows it, or an empty string."""
+    array, place = (os.environ.get(f"SLURM_ARRAY_{part}") for part in ("JOB_ID", "TASK_ID"))
+    return f"{array}_{place}" if array and place else os.environ.get("SLURM_JOB_ID", "")
 
 
 def _started(pid: int) -> str:
@@ -82,7 +92,14 @@ def bury(folder: Path) -> None:
     """Release the lease of a holder that was here and is gone, so that watchers on other hosts need not wait."""
     number, content = newest(folder)
     if number and not content.get("released") and free(content):
-        _create(folder, number + 1, {**_identity(), "released": True})
+        _create(folder, number + 1, {**identity(), "released": True})
+
+
+def release(folder: Path) -> None:
+    """Release the lease of a holder that is known to be gone, since Slurm says that its job is over."""
+    number, content = newest(folder)
+    if number and not content.get("released"):
+        _create(folder, number + 1, {**identity(), "released": True})
 
 
 def _file(folder: Path, generation: int) -> Path:
@@ -132,7 +149,7 @@ class Lease:
         self.folder, self.beat_seconds, self.on_lost = folder, beat_seconds, on_lost
         self.generation = 0
         self._stop = threading.Event()
-        self._content = _identity()
+        self._content = identity()
 
     def __enter__(self) -> Lease:
         number, content = newest(self.folder)
@@ -192,4 +209,4 @@ class Watcher:
             return False
         if now - last[2] < self.stale_seconds:
             return False
-        return _create(folder, number + 1, {**_identity(), "released": True})
+        return _create(folder, number + 1, {**identity(), "released": True})

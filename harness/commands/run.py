@@ -60,7 +60,7 @@ def open_executor(launch: Launch, recipe: Recipe) -> Executor:
         timeout_min=launch.timeout_min,
         resources=launch.resources,
     )
-    found.bundle = launch.bundle or sys.maxsize
+    found.bundle, found.recipe = launch.bundle or sys.maxsize, recipe.name
     return found
 
 

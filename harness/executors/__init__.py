@@ -6,7 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from harness.store import Store
 
 
 class Handle(Protocol):
@@ -31,12 +34,14 @@ class Ended:
         cause: of a failure, or why it was lost: `killed` or `timeout`.
         error: what happened, in one line.
         seconds: how long a lost process had worked.
+        devices: how many it had worked on.
     """
 
     status: str
     cause: str = ""
     error: str = ""
     seconds: float = 0.0
+    devices: int = 1
 
 
 class Executor(ABC):
@@ -46,6 +51,17 @@ class Executor(ABC):
     """How many stages, or bundles of stages, it takes at once."""
     bundle: int = 1
     """How many stages that follow one another it takes as one, at most."""
+    recipe: str = ""
+    """Whose stages they are, for a person to see."""
+
+    def begin(self, store: Store, names: Sequence[str]) -> None:
+        """Take up what earlier runs have left, and write down what they could not.
+
+        Args:
+            store: where the stages are.
+            names: of the stages that may run.
+        """
+        return
 
     @abstractmethod
     def submit(self, folder: Path) -> Handle:

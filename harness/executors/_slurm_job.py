@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -36,11 +37,14 @@ class Job:
         _leave_at_once()
         missing: set[str] = set()
         for folder, answer in ((Path(folder), Path(answer)) for folder, answer in self.stages):
+            print(f"stage: {folder}", flush=True)
             if missing & _inputs(folder):
                 missing.add(folder.name)
                 _say(answer, "unbegun", "", "what it reads was not made", 0.0)
             elif not self._run(folder, answer):
                 missing.add(folder.name)
+        if missing:
+            sys.exit(1)  # jobs that wait for this one are told so
 
     def _run(self, folder: Path, answer: Path) -> bool:
         """Whether the stage is done."""

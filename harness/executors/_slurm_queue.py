@@ -12,6 +12,8 @@ _LIVE = {
     "PENDING", "RUNNING", "SUSPENDED", "CONFIGURING", "COMPLETING", "REQUEUED", "REQUEUE_HOLD", "REQUEUE_FED",
     "RESIZING", "SIGNALING", "SPECIAL_EXIT", "STAGE_OUT", "STOPPED", "RESV_DEL_HOLD",
 }  # fmt: skip
+NEVER = "NEVER"
+"""What a job waits for has failed: Slurm cancels it, or has."""
 UNKNOWN = "UNKNOWN"
 """The controller does not answer, so nothing is known of any job."""
 CANCEL_AT_ONCE = 500
@@ -20,8 +22,10 @@ CANCEL_AT_ONCE = 500
 class Queue:
     """The states of jobs, as of a moment ago."""
 
-    def __init__(self) -> None:
+    def __init__(self, patience_seconds: float = PATIENCE_SECONDS) -> None:
+        self._patience = patience_seconds
         self._states: dict[str, str] = {}
+        self._names: dict[str, str] = {}
         self._asked = -ASK_SECONDS
         self._answers = False
 
@@ -33,23 +37,43 @@ class Queue:
             self._ask()
         return self._states.get(job, "") if self._answers else UNKNOWN
 
+    def named(self, name: str) -> list[str] | None:
+        """The jobs of a name that are not over; None while the controller is away."""
+        if time.monotonic() - self._asked > ASK_SECONDS:
+            self._ask()
+        if not self._answers:
+            return None
+        return [job for job, found in self._names.items() if found == name and not self.over(self._states[job])]
+
+    def holds(self, job: str, name: str) -> bool:
+        """Whether a job is in the queue or runs; another of that number has another name."""
+        state = self.state(job)
+        return bool(job) and not self.over(state) and self._names.get(job, name) == name
+
     @staticmethod
     def over(state: str) -> bool:
         """Whether a job in this state will never go on."""
         return state != UNKNOWN and state not in _LIVE
 
     def _ask(self) -> None:
-        command = ["squeue", "--me", "--noheader", "--array", "--states=all", "--format=%i %T"]
+        command = ["squeue", "--me", "--noheader", "--array", "--states=all", "--format=%i|%T|%r|%j"]
         self._answers = False
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=self._patience, check=False)
             self._answers = done.returncode == 0
             if self._answers:
-                self._states = dict(line.split(maxsplit=1) for line in done.stdout.splitlines() if line.strip())
+                self._read(done.stdout)
         except (OSError, subprocess.TimeoutExpired):
             pass
         finally:
             self._asked = time.monotonic()
+
+    def _read(self, said: str) -> None:
+        self._states, self._names = {}, {}
+        for line in said.splitlines():
+            job, state, reason, name = line.strip().split("|", 3)
+            self._states[job] = NEVER if reason == "DependencyNeverSatisfied" else state
+            self._names[job] = name
 
 
 def cancel(jobs: list[str]) -> None:

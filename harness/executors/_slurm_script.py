@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,36 +30,105 @@ class Preview:
     places: list[int]
 
 
-def opened(root: Path, wishes: Resources, threads: int, at_once: int) -> submitit.SlurmExecutor:
+@dataclass(frozen=True)
+class Label:
+    """What squeue shows of jobs.
+
+    Attributes:
+        name: of the job.
+        results: the results folder; what is neither a letter nor a digit nor one of `-_./` becomes `_`.
+        recipe: the recipe's name, or an empty string.
+    """
+
+    name: str
+    results: Path
+    recipe: str = ""
+
+    @property
+    def comment(self) -> str:
+        """Where the results are and what they are for, in letters that sbatch cannot misunderstand."""
+        text = f"{self.recipe} {self.results}".strip()
+        return "harness " + "".join(c if (c.isascii() and c.isalnum()) or c in "-_./ " else "_" for c in text)
+
+
+def opened(label: Label, wishes: Resources, threads: int, at_once: int, waits_for: str = "") -> submitit.SlurmExecutor:
     """The executor of submitit for jobs that ask for the same.
+
+    Args:
+        label: what squeue shows.
+        wishes: what a job asks for.
+        threads: CPU threads of a job.
+        at_once: jobs of an array that run at once.
+        waits_for: what sbatch's `--dependency` is to say; a job whose wait is in vain is cancelled.
 
     Raises:
         RuntimeError: there is no srun here.
     """
     import submitit
 
-    executor = submitit.SlurmExecutor(root / FOLDER / "submitted")
-    executor.update_parameters(**_parameters(root.name, wishes, threads, at_once))
+    executor = submitit.SlurmExecutor(label.results / FOLDER / "submitted")
+    executor.update_parameters(**_parameters(label, wishes, threads, at_once))
+    if waits_for:
+        executor.parameters["dependency"] = waits_for
+        executor.parameters["additional_parameters"]["kill-on-invalid-dep"] = "yes"
     return executor
 
 
-def sbatch_file(root: Path, wishes: Resources, threads: int, at_once: int, jobs: int) -> str:
+def submit(executor: submitit.SlurmExecutor, jobs: Mapping[int, Callable[[], None]]) -> dict[int, str]:
+    """Put jobs into the queue: one by itself, several as an array, where a job's place is its index.
+
+    Returns:
+        Each job's number.
+    """
+    from submitit.core.utils import DelayedSubmission, JobPaths
+
+    if len(jobs) == 1:
+        return {place: executor.submit(job).job_id for place, job in jobs.items()}
+    folder = JobPaths.get_first_id_independent_folder(executor.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    drafts: dict[int, Path] = {}
+    for place, job in jobs.items():
+        delayed = DelayedSubmission(job)
+        delayed.set_timeout(executor.parameters["time"], executor.max_num_timeout)
+        drafts[place] = folder / f"{uuid.uuid4().hex}.pkl"
+        delayed.dump(drafts[place])
+    at_once = min(len(jobs), executor.parameters["array_parallelism"])
+    executor.parameters["map_count"] = len(jobs)
+    executor.parameters["additional_parameters"]["array"] = f"{_ranges(sorted(jobs))}%{at_once}"
+    number = executor._submit_command(executor._submitit_command_str).job_id
+    for place, draft in drafts.items():
+        JobPaths(executor.folder, f"{number}_{place}").move_temporary_file(draft, "submitted_pickle")
+    return {place: f"{number}_{place}" for place in jobs}
+
+
+def _ranges(places: Sequence[int]) -> str:
+    """`0-2,5` for 0, 1, 2 and 5."""
+    runs: list[list[int]] = []
+    for place in places:
+        if runs and place == runs[-1][-1] + 1:
+            runs[-1].append(place)
+        else:
+            runs.append([place])
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
+def sbatch_file(label: Label, wishes: Resources, threads: int, at_once: int, jobs: int) -> str:
     """The file that submitit would write for so many jobs, also where there is no Slurm."""
     import submitit
 
     anywhere = {"affinity": classmethod(lambda cls: 1)}  # it refuses to be made where there is no srun
-    executor = type("Writer", (submitit.SlurmExecutor,), anywhere)(root / FOLDER / "submitted")
-    executor.update_parameters(**_parameters(root.name, wishes, threads, at_once))
+    executor = type("Writer", (submitit.SlurmExecutor,), anywhere)(label.results / FOLDER / "submitted")
+    executor.update_parameters(**_parameters(label, wishes, threads, at_once))
     if jobs > 1:
         executor.parameters["map_count"] = jobs
     text: str = executor._make_submission_file_text(executor._submitit_command_str, "")
     return text
 
 
-def _parameters(results: str, wishes: Resources, threads: int, at_once: int) -> dict[str, Any]:
+def _parameters(label: Label, wishes: Resources, threads: int, at_once: int) -> dict[str, Any]:
     found: dict[str, Any] = {
-        "job_name": "harness",
-        "comment": f"harness {''.join(c for c in results if c.isalnum() or c in '-_.')}",
+        "job_name": label.name,
+        "comment": label.comment,
         "cpus_per_task": wishes.cpus or threads,
         "time": max(1, math.ceil(wishes.timeout_min)),
         "signal_delay_s": SIGNAL_SECONDS,
@@ -81,3 +154,26 @@ def _option(line: str) -> tuple[str, str | bool]:
     """An option of sbatch as submitit takes it."""
     name, equals, value = line.removeprefix("--").partition("=")
     return name, value if equals else True
+
+
+@contextlib.contextmanager
+def outside_of_jobs() -> Iterator[None]:
+    """Hide the job that this process may itself be; submitit's own helper hides where the cluster is as well."""
+    keep = {"SLURM_CONF", "SLURM_CONF_SERVER"}
+    hidden = {name: value for name, value in os.environ.items() if name.startswith(("SLURM_", "SBATCH_", "SUBMITIT_"))}
+    hidden = {name: value for name, value in hidden.items() if name not in keep}
+    for name in hidden:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+def last_line(error: BaseException) -> str:
+    """What sbatch said last about what is wrong."""
+    output = getattr(error.__cause__, "output", None)
+    said = output.decode(errors="replace") if isinstance(output, bytes) else ""
+    lines = [line.strip() for line in f"{error}\n{said}".splitlines() if line.strip()]
+    wrong = [line for line in lines if "error:" in line or "fatal:" in line]
+    return (wrong or lines or [type(error).__name__])[-1]

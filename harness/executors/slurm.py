@@ -7,40 +7,30 @@ waits for the jobs in the queue and does not submit their stages again.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
 from harness.execute import note_death
 from harness.executors import Ended, Executor, Handle
+from harness.executors import _slurm_notes as notes
+from harness.executors._slurm_ends import FINAL, how_it_ended, write_deaths
 from harness.executors._slurm_job import Job
-from harness.executors._slurm_queue import Queue, cancel
-from harness.executors._slurm_script import FOLDER, Preview, opened, sbatch_file
+from harness.executors._slurm_notes import Note
+from harness.executors._slurm_queue import NEVER, Queue, cancel
+from harness.executors._slurm_script import Label, Preview, last_line, opened, outside_of_jobs, sbatch_file, submit
 from harness.launch import Resources, asked
-from harness.store import Store, write_whole
+from harness.store import Store
 
 SLOTS = 1000
 LOOK_SECONDS = 0.5
 SETTLE_SECONDS = 10.0
 """A job that has ended may be ahead of its files, which a shared file system shows late."""
-_ENDS = {
-    "TIMEOUT": ("lost", "timeout", "it reached its time limit"),
-    "DEADLINE": ("lost", "timeout", "it reached its deadline"),
-    "OUT_OF_MEMORY": ("failed", "out of memory", "it was killed for going over its memory limit"),
-    "CANCELLED": ("failed", "killed", "it was cancelled"),
-    "PREEMPTED": ("lost", "killed", "it was preempted, and not requeued"),
-    "NODE_FAIL": ("lost", "killed", "its node failed"),
-}
-"""What a job's last state means for its stage: a lost one may be tried again."""
-_FINAL = {"TIMEOUT", "OUT_OF_MEMORY", "CANCELLED"}
-"""States that Slurm does not requeue from, as it may do from the others a moment later."""
-_NO_MEMORY = ("exceeded memory limit", "oom_kill event", "oom-kill event")
-"""What Slurm writes into a job's log where the state says only that it failed."""
 
 
 class _Submitted:
@@ -52,11 +42,11 @@ class _Submitted:
         self.began, self.looked = time.monotonic(), 0.0
         self.gone_since: float | None = None
         self.ended: Ended | None = None
-        self.died = False
+        self.died = self.stays = False
 
-    def holds(self, job: str, result: Path) -> None:
+    def holds(self, note: Note) -> None:
         """It is in the queue now."""
-        self.job, self.result = job, result
+        self.job, self.result, self.stays = note.job, Path(note.result), note.stays
 
     def done(self) -> bool:
         """Look at the job's answer, and where there is none, at the queue; asks seldom, since files are far away."""
@@ -94,29 +84,21 @@ class _Submitted:
             self.gone_since = None
             return None
         self.gone_since = self.gone_since or time.monotonic()
-        if state not in _FINAL and time.monotonic() - self.gone_since < SETTLE_SECONDS:
+        if state not in FINAL and time.monotonic() - self.gone_since < SETTLE_SECONDS:
             return None
         if Store(self.folder.parent).has_files(self.folder.name):
             return Ended("done")
+        if state == NEVER:
+            return Ended("unbegun", error="what its job waited for was not made")
         if state != "CANCELLED" and not all(one.said() for one in self.before):
             return Ended("unbegun", error="its job ended at a stage before it")
         cancel([self.job])  # should Slurm requeue it after all, it must not meet its successor
-        if self._over_memory():
-            state = "OUT_OF_MEMORY"
-        gone = ("lost", "killed", f"it ended as {state}" if state else "Slurm does not know it any more")
-        status, cause, words = _ENDS.get(state, gone)
+        status, cause, words = how_it_ended(self.folder.parent, self.job, state)
         seconds, error, self.died = time.monotonic() - self.began, f"Slurm job {self.job}: {words}", True
+        devices = self.executor.devices(self.folder)
         if status == "failed":
-            note_death(Store(self.folder.parent), self.folder.name, cause, error, seconds)
-        return Ended(status, cause, error, seconds)
-
-    def _over_memory(self) -> bool:
-        log = self.folder.parent / FOLDER / "submitted" / f"{self.job}_0_log.out"
-        try:
-            said = log.read_text(errors="replace")
-        except OSError:
-            return False
-        return any(words in said for words in _NO_MEMORY)
+            note_death(Store(self.folder.parent), self.folder.name, cause, error, seconds, devices)
+        return Ended(status, cause, error, seconds, devices)
 
 
 class Slurm(Executor):
@@ -147,24 +129,38 @@ class Slurm(Executor):
         self._waiting: list[list[_Submitted]] = []
         self._open: dict[Path, _Submitted] = {}
 
+    def begin(self, store: Store, names: Sequence[str]) -> None:
+        """Take up what earlier runs have left; see `Executor.begin`."""
+        root = store.root.resolve()
+        notes.recover(root, self.queue)
+        write_deaths(store, names, self.queue)
+        for name, note in notes.every(root).items():
+            if store.done(name) and not note.held(self.queue):
+                notes.erase(root / name)
+
     def submit(self, folder: Path) -> Handle:
         """Put the folder into the next array, unless an earlier run has it in the queue."""
         return self.submit_bundle([folder])[0]
 
     def submit_bundle(self, folders: Sequence[Path]) -> list[Handle]:
         """The same for stages that share a job; of a bundle in the queue, what is in the job of its first stage."""
-        held = [self._held(folder.resolve()) for folder in folders]
-        together = [folder.resolve() for folder, job in zip(folders, held, strict=True) if job[0] == held[0][0]]
+        if self._made(folders[0].resolve()):
+            handle = _Submitted(self, folders[0].resolve())
+            handle.ended = Ended("done")
+            return [handle]
+        held = [self.held(folder.resolve()) for folder in folders]
+        jobs = [note.job if note else "" for note in held]
+        together = [folder.resolve() for folder, job in zip(folders, jobs, strict=True) if job == jobs[0]]
         if len(together) < len(folders):  # what came after may read what is left out
-            together = together[: next(i for i, job in enumerate(held) if job[0] != held[0][0])]
+            together = together[: next(i for i, job in enumerate(jobs) if job != jobs[0])]
         bundle: list[_Submitted] = []
-        for folder, (job, result) in zip(together, held, strict=False):
+        for folder, note in zip(together, held, strict=False):
             handle = _Submitted(self, folder, bundle)
             self._open[folder] = handle
             bundle.append(handle)
-            if job:
-                handle.holds(job, result)
-        if not held[0][0]:
+            if note:
+                handle.holds(note)
+        if not held[0]:
             self._waiting.append(bundle)
         return list(bundle)
 
@@ -173,13 +169,18 @@ class Slurm(Executor):
         wishes = asked(self.resources, one)
         return wishes.processes == 1 and wishes == asked(self.resources, other)
 
-    def _held(self, folder: Path) -> tuple[str, Path]:
-        """The job that an earlier run has in the queue for a stage, and where it answers; none: an empty string."""
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            held = json.loads(self._note(folder).read_text())
-            if not self.queue.over(self.queue.state(held["job"])):
-                return held["job"], Path(held["result"])
-        return "", Path()
+    def devices(self, folder: Path) -> int:
+        """How many devices the job of a stage has."""
+        return asked(self.resources, json.loads((folder / "spec.json").read_text())).processes
+
+    def held(self, folder: Path) -> Note | None:
+        """The job that an earlier run has in the queue for a stage."""
+        note = notes.read(folder)
+        return note if note and note.held(self.queue) else None
+
+    def _made(self, folder: Path) -> bool:
+        """Whether a job that was left to itself has made a stage by now."""
+        return notes.read(folder) is not None and Store(folder.parent).has_files(folder.name)
 
     def flush(self) -> None:
         """Submit what waits: jobs that ask for the same are one array.
@@ -196,24 +197,54 @@ class Slurm(Executor):
             self._submit(wishes, bundles)
 
     def _submit(self, wishes: Resources, bundles: list[list[_Submitted]]) -> None:
+        found = self.put(wishes, dict(enumerate([[one.folder for one in bundle] for bundle in bundles])))
+        for one in (one for bundle in bundles for one in bundle):
+            one.holds(found[one.folder])
+
+    def put(
+        self, wishes: Resources, bundles: Mapping[int, Sequence[Path]], waits_for: str = "", *, stays: bool = False
+    ) -> dict[Path, Note]:
+        """Put jobs that ask for the same into the queue, as one array if they are several.
+
+        Args:
+            wishes: what each asks for.
+            bundles: by index in the array, the folders of each job's stages.
+            waits_for: what sbatch's `--dependency` is to say.
+            stays: they outlive a driver that is stopped.
+
+        Returns:
+            Which job has the stage of a folder.
+
+        Raises:
+            HarnessError: sbatch refuses.
+        """
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-        root = bundles[0][0].folder.parent
-        answers = {
-            one: self._note(one.folder).with_suffix(f".{time.time_ns()}.answer") for bundle in bundles for one in bundle
-        }
+        folders = [folder for bundle in bundles.values() for folder in bundle]
+        root, more = folders[0].parent, f"+{len(folders) - 1}" if len(folders) > 1 else ""
+        name = f"{folders[0].name}{more}.{uuid.uuid4().hex[:6]}"
+        blank = Note("", "", name, self.recipe, stays)
+        answers = {folder: str(notes.path(folder).with_suffix(f".{time.time_ns()}.answer")) for folder in folders}
+        stages = {place: [(str(folder), answers[folder]) for folder in bundle] for place, bundle in bundles.items()}
+        tasks = {place: {folder.name: answers[folder] for folder in bundle} for place, bundle in bundles.items()}
+        intent = notes.intend(root, tasks, blank)
         try:
-            executor = opened(root, wishes, self.threads, self.slots)
-            with _outside_of_jobs(), executor.batch():
-                stages = [[(str(one.folder), str(answers[one])) for one in bundle] for bundle in bundles]
-                found = [executor.submit(Job(one, self.checkpoint_every)) for one in stages]
+            label = Label(name, root, self.recipe)
+            executor = opened(label, wishes, self.threads, self.slots, waits_for)
+            with outside_of_jobs():
+                found = submit(executor, {place: Job(one, self.checkpoint_every) for place, one in stages.items()})
         except (FailedJobError, FailedSubmissionError, RuntimeError, OSError) as error:
-            raise HarnessError(f"Slurm took no job: {_last_line(error)}; look at [launch] in the recipe") from error
-        for bundle, job in zip(bundles, found, strict=True):
-            for one in bundle:
-                one.holds(job.job_id, answers[one])
-                text = json.dumps({"job": job.job_id, "result": str(answers[one])})
-                write_whole(self._note(one.folder), text)
+            intent.unlink()
+            raise HarnessError(f"Slurm took no job: {last_line(error)}; look at [launch] in the recipe") from error
+        held = {
+            folder: replace(blank, job=found[place], result=answers[folder])
+            for place, bundle in bundles.items()
+            for folder in bundle
+        }
+        for folder, note in held.items():
+            notes.write(folder, note)
+        intent.unlink()
+        return held
 
     def preview(self, root: Path, specs: Sequence[Mapping[str, Any]]) -> list[Preview]:
         """The sbatch files for jobs that would be submitted together; nothing is submitted.
@@ -222,50 +253,23 @@ class Slurm(Executor):
             root: the results folder.
             specs: of each job's first stage.
         """
+        label = Label("harness", root.resolve(), self.recipe)
         groups: dict[Resources, list[int]] = {}
         for place, spec in enumerate(specs):
             groups.setdefault(asked(self.resources, spec), []).append(place)
         return [
-            Preview(sbatch_file(root.resolve(), wishes, self.threads, self.slots, len(places)), places)
+            Preview(sbatch_file(label, wishes, self.threads, self.slots, len(places)), places)
             for wishes, places in groups.items()
         ]
-
-    def _note(self, folder: Path) -> Path:
-        notes = folder.parent / FOLDER / "jobs"
-        notes.mkdir(parents=True, exist_ok=True)
-        return notes / f"{folder.name}.json"
 
     def forget(self, handle: _Submitted) -> None:
         """A stage's job has ended."""
         self._open.pop(handle.folder, None)
-        self._note(handle.folder).unlink(missing_ok=True)
-        handle.result.unlink(missing_ok=True) if handle.job else None
+        notes.erase(handle.folder)
 
     def close(self) -> None:
-        """Cancel the jobs that have not ended; the next run resumes their stages."""
-        cancel(sorted({handle.job for handle in self._open.values() if handle.job}))
-        for handle in list(self._open.values()):
+        """Cancel the jobs that have not ended, but for those that were left to themselves; the next run resumes."""
+        own = [handle for handle in self._open.values() if not handle.stays]
+        cancel(sorted({handle.job for handle in own if handle.job}))
+        for handle in own:
             self.forget(handle)
-
-
-@contextlib.contextmanager
-def _outside_of_jobs() -> Iterator[None]:
-    """Hide the job that this process may itself be; submitit's own helper hides where the cluster is as well."""
-    keep = {"SLURM_CONF", "SLURM_CONF_SERVER"}
-    hidden = {name: value for name, value in os.environ.items() if name.startswith(("SLURM_", "SBATCH_", "SUBMITIT_"))}
-    hidden = {name: value for name, value in hidden.items() if name not in keep}
-    for name in hidden:
-        del os.environ[name]
-    try:
-        yield
-    finally:
-        os.environ.update(hidden)
-
-
-def _last_line(error: BaseException) -> str:
-    """What sbatch said last about what is wrong."""
-    output = getattr(error.__cause__, "output", None)
-    said = output.decode(errors="replace") if isinstance(output, bytes) else ""
-    lines = [line.strip() for line in f"{error}\n{said}".splitlines() if line.strip()]
-    wrong = [line for line in lines if "error:" in line or "fatal:" in line]
-    return (wrong or lines or [type(error).__name__])[-1]

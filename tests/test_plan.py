@@ -225,13 +225,35 @@ def test_compare_all_is_the_documented_list_of_jobs() -> None:
     _golden("compare_all.json", {"stages": what(plan), "one of each kind": first, "policies": cells})
 
 
-@pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").rglob("*.toml")), ids=lambda path: path.stem)
 def test_every_recipe_plans(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if recipe.stem in ("smollm2", "cut_judgments"):
         if not (REAL / "truthfulqa_split").is_dir():
             pytest.skip("no real data in $HARNESS_DATA or ../shared/data")
         monkeypatch.setenv("HARNESS_DATA", str(REAL))
     assert make_plan(read_recipe(recipe)).stages()
+
+
+def test_presets_have_the_published_values(tmp_path: Path) -> None:
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text(f'extends = "{ROOT}/recipes/presets/simpo_llama3_instruct.toml"\nname = "mine"\n')
+    (simpo, dpo), budget = read_recipe(recipe).contestants, read_recipe(recipe).budget
+    assert simpo.knobs == {"beta": 2.5, "gamma_over_beta": 0.55, "learning_rate": 1e-6}
+    assert dpo.knobs == {"beta": 0.01, "learning_rate": 7e-7}
+    assert (budget.batch, budget.schedule, budget.warmup) == (128, "cosine", 0.1)
+
+    stages = read_recipe(ROOT / "recipes" / "presets" / "rlhf_three_stages.toml")
+    (ppo,) = stages.contestants
+    assert {"clip": 0.2, "entropy_weight": 0.01, "learning_rate": 1e-5, "epochs": 4}.items() <= ppo.knobs.items()
+    assert int(ppo.knobs["minibatches"]) * stages.budget.batch == 128, "rollouts"
+    assert stages.rewards["proxy"].knobs == {"loss": "margin", "margin": 0.5, "learning_rate": 1e-5}
+    assert stages.budget.max_response_tokens == 50
+
+
+def test_every_contestant_of_the_published_recipes_can_run() -> None:
+    for name in ("ultrafeedback_8b", "beta_gamma_lambda", "rlhf_opt_350m"):
+        plan = make_plan(read_recipe(ROOT / "recipes" / f"{name}.toml"))
+        assert [cell.reason for cell in plan.cells if cell.reason] == []
 
 
 def test_planning_needs_no_torch_and_touches_no_disk() -> None:

@@ -16,8 +16,8 @@ from typing import Any
 
 import altair as alt
 
-from harness.models.policy import load_policy
-from harness.models.quiet import quiet
+from harness.inference.policy import load_policy
+from harness.inference.quiet import quiet
 from harness.plan import Plan, make_plan
 from harness.recipe import read_recipe
 from harness.records import FINAL, Tables, read

@@ -2,7 +2,7 @@
 
     python benchmarks/cut_marks.py <results>
 
-Trains what recipes/cut_marks.toml needs for it where it is not there yet (ten minutes on one core). The control gives
+Trains what recipes/cut_marks.toml needs for it where it is not there yet (about twelve minutes on one core). The control gives
 each response the judgment of another one: marks that stay right then come from what the policy knows about wrong words
 and not from the judgment.
 """
@@ -69,7 +69,7 @@ def measured(results: Path) -> Iterator[tuple[str, float, Marks, Marks]]:
     """Policy, λ, marks with each response's own judgment, and with another's."""
     import torch
 
-    from harness.models.policy import load_policy
+    from harness.inference.policy import load_policy
     from harness.training.forward import add_head
     from harness.training.judgments import marked
 

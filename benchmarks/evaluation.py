@@ -39,11 +39,11 @@ class Bench:
 
     def __init__(self, given: argparse.Namespace) -> None:
         from harness.data.lab import Lab
-        from harness.models.policy import load_policy
-        from harness.models.quiet import quiet
-        from harness.models.rendering import render_prompt
-        from harness.models.sampling import noise
-        from harness.models.scoring import RewardModel
+        from harness.inference.policy import load_policy
+        from harness.inference.quiet import quiet
+        from harness.inference.rendering import render_prompt
+        from harness.inference.sampling import noise
+        from harness.inference.scoring import RewardModel
 
         quiet(1)
         self.given = given
@@ -57,8 +57,8 @@ class Bench:
         self.texts: list[str] = []
 
     def ours(self) -> int:
-        """Response tokens of `harness.models.sampling.sample`."""
-        from harness.models.sampling import sample
+        """Response tokens of `harness.inference.sampling.sample`."""
+        from harness.inference.sampling import sample
 
         found = sample(
             self.model, self.prompts, self.noise, end_id=self.tokenizer.eos_token_id,
@@ -106,7 +106,7 @@ class Bench:
         return self.scored
 
     def _rendered(self, i: int) -> list[int]:
-        from harness.models.rendering import render_prompt, render_response
+        from harness.inference.rendering import render_prompt, render_response
 
         tokenizer = self.reward.tokenizer
         return [*render_prompt(tokenizer, self.messages[i]), *render_response(tokenizer, self.texts[i])]

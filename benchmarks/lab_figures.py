@@ -11,8 +11,8 @@ from statistics import fmean, pstdev
 
 import pyarrow.parquet as pq
 
-from harness.models.quiet import quiet
-from harness.models.scoring import score
+from harness.inference.quiet import quiet
+from harness.inference.scoring import score
 from harness.plan import make_plan
 from harness.recipe import read_recipe
 from harness.stages import open_dataset

@@ -16,8 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from harness.data.lab import Lab
-from harness.models.benchmarks import write_scores
-from harness.models.policy import save_policy
+from harness.inference.benchmarks import write_scores
+from harness.inference.policy import save_policy
 from harness.stages import Bench, dataset_spec
 from harness.training.scratch import new_model, new_tokenizer
 

@@ -110,7 +110,7 @@ class Sampling(Bench):
 
     def reward_model(self) -> None:
         """A reward model of the policy's size, for the value network."""
-        from harness.models.policy import load_policy
+        from harness.inference.policy import load_policy
         from harness.training.rewards import _with_head
 
         model, tokenizer = _with_head(self.folder / "policy", "float32", 1)

@@ -81,7 +81,7 @@ class Bench:
     """A random start with its reference, and the runs that are timed from there."""
 
     def __init__(self, given: argparse.Namespace, folder: Path) -> None:
-        from harness.models.quiet import quiet
+        from harness.inference.quiet import quiet
 
         quiet(given.threads)
         warmup, steps = STEPS[given.model]
@@ -93,8 +93,8 @@ class Bench:
     def _start(self) -> int:
         """Write the start and its log-probabilities of the training responses; gives its number of parameters."""
         from harness.data.lab import Lab
+        from harness.inference.policy import save_policy
         from harness.job import Budget
-        from harness.models.policy import save_policy
         from harness.training.reference import write_reference
         from harness.training.scratch import new_model, new_tokenizer
 

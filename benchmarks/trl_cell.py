@@ -75,8 +75,8 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(THREADS)
+    from harness.inference.systems import write_samples
     from harness.metrics._grade import grade
-    from harness.models.systems import write_samples
     from harness.plan import make_plan
     from harness.recipe import read_recipe
     from harness.stages import open_dataset, training_rows

@@ -17,9 +17,9 @@ from typing import Any, TextIO
 
 from harness.causes import HINTS, classify
 from harness.errors import HarnessError
+from harness.inference.opened import close_policies
 from harness.lease import BEAT_SECONDS, Busy, Lease, slurm_job
 from harness.metrics import Measurement
-from harness.models.opened import close_policies
 from harness.provenance import Meter, made_by
 from harness.stages import Stage
 from harness.store import LOG, Store

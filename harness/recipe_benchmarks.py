@@ -85,7 +85,7 @@ class BenchmarkReader:
             )
             return []
         self._known(place, tasks, [], set(found))
-        from harness.models.ready import folder_digest
+        from harness.inference.ready import folder_digest
 
         where = {"path": str(folder.resolve()), "sha256": folder_digest(folder)}
         return [replace(usual, tasks=tuple(tasks), folder=where)]

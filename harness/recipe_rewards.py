@@ -98,7 +98,7 @@ class RewardReader:
                 self._problem(
                     f"reward.{role}.revision is for models of the hub; {source} is a folder", role, "revision"
                 )
-            from harness.models.ready import FOLDER, folder_digest
+            from harness.inference.ready import FOLDER, folder_digest
 
             found = {"source": FOLDER, "sha256": folder_digest(folder), "path": str(folder.resolve())}
             return replace(part, ready=found)

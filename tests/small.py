@@ -11,8 +11,8 @@ from transformers import LlamaForSequenceClassification, PreTrainedModel, PreTra
 
 from harness import keys, registry
 from harness.data import Dataset, Message, Row
+from harness.inference.policy import save_policy
 from harness.job import Budget
-from harness.models.policy import save_policy
 from harness.stages import Grade, Sample, Train
 from harness.training.scratch import new_model, new_tokenizer
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from small import WORDS, SmallData, save_small_reward, small_policy
 
-from harness.models.batching import in_batches
-from harness.models.rendering import render_prompt, render_response
-from harness.models.sampling import noise, sample
-from harness.models.scoring import RewardModel, divergence, sequence_logp
+from harness.inference.batching import in_batches
+from harness.inference.rendering import render_prompt, render_response
+from harness.inference.sampling import noise, sample
+from harness.inference.scoring import RewardModel, divergence, sequence_logp
 
 FULL = "CUDA error: out of memory"
 

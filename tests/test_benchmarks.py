@@ -17,12 +17,12 @@ from harness import keys, registry
 from harness.data._lab_prompts import split_of
 from harness.data.lab import Lab
 from harness.errors import HarnessError
+from harness.inference.benchmarks import write_scores
+from harness.inference.policy import load_policy, save_policy
+from harness.inference.ready import folder_digest
+from harness.inference.rendering import prompt_hash, render_prompt
 from harness.job import Budget, Job
 from harness.metrics import Measurement
-from harness.models.benchmarks import write_scores
-from harness.models.policy import load_policy, save_policy
-from harness.models.ready import folder_digest
-from harness.models.rendering import prompt_hash, render_prompt
 from harness.plan import Plan
 from harness.plan import make_plan as plan_of
 from harness.recipe import read_recipe
@@ -159,7 +159,7 @@ def test_a_tokenizer_that_adds_a_begin_token_renders_as_in_training(policies, tm
 
 
 def test_the_model_reads_exactly_the_tokens_of_training(policies, tmp_path, monkeypatch):
-    from harness.models import _lm_policy
+    from harness.inference import _lm_policy
 
     _, tokenizer = load_policy(policies[0] / "policy")
     read: list[list[int]] = []

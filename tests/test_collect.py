@@ -12,11 +12,11 @@ from harness.data import Message, Row
 from harness.data.lab import Lab
 from harness.errors import HarnessError
 from harness.execute import execute
-from harness.models import collecting
-from harness.models.collecting import read_rows
-from harness.models.policy import load_policy
-from harness.models.rendering import end_token, render_prompt
-from harness.models.sampling import noise, sample
+from harness.inference import collecting
+from harness.inference.collecting import read_rows
+from harness.inference.policy import load_policy
+from harness.inference.rendering import end_token, render_prompt
+from harness.inference.sampling import noise, sample
 from harness.stages import Collect, Reference, Stage, Train, algorithm_spec, dataset_spec
 from harness.store import Store
 

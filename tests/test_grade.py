@@ -24,10 +24,10 @@ from small import (
 
 from harness import registry
 from harness.errors import HarnessError
+from harness.inference.rendering import prompt_hash, render_prompt
+from harness.inference.scoring import RewardModel, score
+from harness.inference.systems import write_samples
 from harness.metrics._grade import grade
-from harness.models.rendering import prompt_hash, render_prompt
-from harness.models.scoring import RewardModel, score
-from harness.models.systems import write_samples
 
 GREEDY = {"samples": 1, "temperature": 0.0}
 COUNTS = {"sample": 36, "prompt": 12, "pair": 10, "corpus": 1}

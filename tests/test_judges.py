@@ -23,11 +23,11 @@ from small import WORDS, SmallData
 from harness.data.lab import Lab
 from harness.errors import HarnessError
 from harness.execute import execute
+from harness.inference.policy import load_policy, save_policy
 from harness.judges import judge_spec
 from harness.judges._words import FOLDER, read_template, render, verdict
 from harness.judges._work import combine
 from harness.metrics._grade import write_scores
-from harness.models.policy import load_policy, save_policy
 from harness.plan import make_plan
 from harness.recipe import read_recipe
 from harness.records import read

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parents[1] / "harness"
 LAYERS = [
     {"errors", "keys", "causes", "near"},
     {"registry", "knobs"},
-    {"metrics", "data", "job", "models", "trust", "judges"},
+    {"metrics", "data", "job", "models", "inference", "trust", "judges"},
     {"training"},
     {"algorithms"},
     {

@@ -53,7 +53,7 @@ def folder(tmp_path: Path, shelf: Path) -> Path:
 def test_a_folder_gives_the_same_logits_and_its_path_is_in_no_key(folder: Path) -> None:
     import torch
 
-    from harness.models.policy import load_policy
+    from harness.inference.policy import load_policy
 
     first = planned(folder, 'source = "./mine"')
     base = next(stage for stage in first if stage.spec.get("split") == "")
@@ -74,7 +74,7 @@ def test_a_folder_gives_the_same_logits_and_its_path_is_in_no_key(folder: Path) 
 def test_padding_is_never_the_end_token(folder: Path) -> None:
     from transformers import AutoTokenizer
 
-    from harness.models.rendering import check_template
+    from harness.inference.rendering import check_template
 
     tokenizer = AutoTokenizer.from_pretrained(folder / "mine")
     tokenizer.pad_token = tokenizer.eos_token
@@ -111,7 +111,7 @@ def test_templates_that_cannot_be_trusted(folder: Path, template: str, message: 
 def test_named_templates_render_as_they_say() -> None:
     from jinja2 import Environment
 
-    from harness.models.templates import TEMPLATES
+    from harness.inference.templates import TEMPLATES
 
     talk = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
     render = {name: Environment().from_string(text).render for name, text in TEMPLATES.items()}
@@ -172,7 +172,7 @@ def test_an_encoder_can_be_the_base_of_a_judge(folder: Path) -> None:
     import torch
     from transformers import AutoModel
 
-    from harness.models.scoring import RewardModel
+    from harness.inference.scoring import RewardModel
 
     bert(folder / "bert")
     more = (

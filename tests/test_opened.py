@@ -14,9 +14,9 @@ from small import SmallData, grade_stage, sample_stage, save_small_policy, save_
 
 from harness.data.lab import Lab
 from harness.execute import execute
-from harness.models import opened
-from harness.models.opened import close_policies, open_policy
-from harness.models.policy import load_policy
+from harness.inference import opened
+from harness.inference.opened import close_policies, open_policy
+from harness.inference.policy import load_policy
 from harness.stages import Bench, Stage, grade, open_dataset, sample
 from harness.store import Store
 
@@ -103,7 +103,7 @@ def test_what_trains_gets_the_memory(store: Store, loads: Counter[str]) -> None:
 def test_a_failure_gives_the_memory_back(store: Store, loads: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
     sample, greedy, *_ = evaluation()
     run(store, sample)
-    monkeypatch.setattr("harness.models.systems.sample", lambda *given, **more: 1 / 0)
+    monkeypatch.setattr("harness.inference.systems.sample", lambda *given, **more: 1 / 0)
     store.prepare(greedy)
     assert execute(store.root / greedy.name).status == "failed"
     monkeypatch.undo()

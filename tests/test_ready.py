@@ -22,8 +22,8 @@ from transformers import (
 
 from harness.commands.plan import describe
 from harness.errors import HarnessError
-from harness.models.ready import folder_digest
-from harness.models.scoring import RewardModel
+from harness.inference.ready import folder_digest
+from harness.inference.scoring import RewardModel
 from harness.plan import Plan, make_plan
 from harness.recipe import read_recipe
 from harness.stages import Ready, from_spec

@@ -16,7 +16,7 @@ import pytest
 
 from harness import dispatch
 from harness.commands.run import open_executor
-from harness.models.collecting import read_rows
+from harness.inference.collecting import read_rows
 from harness.plan import Cell, Plan, make_plan
 from harness.recipe import read_recipe
 from harness.records import FINAL, Tables, read
@@ -582,7 +582,7 @@ def test_every_kind_of_method_runs_with_adapters(adapted: Finished, whole: Finis
 
 
 def test_with_adapters_each_round_goes_on_from_the_last_and_kl_from_the_first(adapted: Finished) -> None:
-    from harness.models.policy import load_policy
+    from harness.inference.policy import load_policy
 
     cell = cell_of(adapted.plan, "rlhf_iterated")
     stages = (start_of(adapted.plan), *policies(cell))

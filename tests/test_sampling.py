@@ -8,8 +8,8 @@ import torch
 from scipy.stats import chisquare
 from small import SmallData, small_policy
 
-from harness.models.rendering import render_prompt
-from harness.models.sampling import Sampled, noise, sample
+from harness.inference.rendering import render_prompt
+from harness.inference.sampling import Sampled, noise, sample
 
 MAX_NEW = 12
 

@@ -8,8 +8,8 @@ from small import WORDS, SmallData, save_small_policy, save_small_reward, small_
 from transformers import AutoModelForSequenceClassification, LlamaForSequenceClassification
 
 from harness.errors import HarnessError
-from harness.models.rendering import render_prompt, render_response
-from harness.models.scoring import divergence, score, sequence_logp
+from harness.inference.rendering import render_prompt, render_response
+from harness.inference.scoring import divergence, score, sequence_logp
 
 
 @pytest.fixture(scope="module")

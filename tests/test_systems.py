@@ -24,12 +24,12 @@ from small import (
 from harness import registry
 from harness.data import Message, Row
 from harness.errors import HarnessError
+from harness.inference.rendering import end_token, prompt_hash, render_prompt
+from harness.inference.sampling import noise, sample
+from harness.inference.scoring import score
+from harness.inference.systems import write_samples
 from harness.metrics._bench import GradeBench, Response
 from harness.metrics._grade import grade
-from harness.models.rendering import end_token, prompt_hash, render_prompt
-from harness.models.sampling import noise, sample
-from harness.models.scoring import score
-from harness.models.systems import write_samples
 
 POLICY, START = train_stage(), train_stage("replicate-1")
 Table = dict[tuple[str, int], dict[str, Any]]

@@ -17,7 +17,7 @@ from transformers import AutoModelForSequenceClassification
 
 from harness.data import Row
 from harness.errors import HarnessError
-from harness.models.scoring import RewardModel
+from harness.inference.scoring import RewardModel
 from harness.stages import Audit, Separation, Stage, trust
 from harness.trust.probes import PROBES, SAME, corrupted, unchanged
 from harness.trust.weights import fingerprints, shared

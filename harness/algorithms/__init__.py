@@ -105,7 +105,7 @@ class Algorithm(ABC):
         return 1
 
     def procedure(self) -> dict[str, Any]:
-        """How the policy is used: a name of `harness.models.systems.PROCEDURES`, and its options."""
+        """How the policy is used: a name of `harness.inference.systems.PROCEDURES`, and its options."""
         return {"name": "plain"}
 
     def rounds(self) -> tuple[Round, ...]:

@@ -36,7 +36,7 @@ class Pretrained(Algorithm):
         Raises:
             HarnessError: the weights cannot be had, or the chat template cannot be trusted.
         """
-        from harness.models.loading import bring, bring_encoder
+        from harness.inference.loading import bring, bring_encoder
 
         if self.kind == "encoder":
             return bring_encoder(job.out / "policy", self.name, self.revision)

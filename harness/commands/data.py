@@ -70,7 +70,7 @@ def _tokenizer(model: Part, data: Dataset) -> PreTrainedTokenizerBase:
         from harness.training.scratch import new_tokenizer
 
         return new_tokenizer(data)
-    from harness.models.loading import tokenizer_of
+    from harness.inference.loading import tokenizer_of
 
     return tokenizer_of(**origin.knobs)
 

@@ -44,7 +44,7 @@ def describe(kind: str, name: str) -> dict[str, Any]:
     if kind == "metrics":
         found |= {"unit": owner.unit, "better": owner.better, "level": owner.level}
     if kind == "data":
-        found |= {"views": sorted(owner.views), "rewards": list(owner.rewards)}
+        found |= {"views": sorted(owner.views), "rewards": list(owner.rewards), "presets": dict(owner.presets)}
     if kind != "metrics":
         found["knobs"] = [
             {
@@ -67,6 +67,7 @@ def _text(item: dict[str, Any]) -> str:
     for word in ("source", "paper", "unit", "better", "level", "metric", "runs", "note", "not_run"):
         if item.get(word):
             lines.append(f"  {word}: {item[word]}")
+    lines += [f'  source = "{name}": {what}' for name, what in item.get("presets", {}).items()]
     for knob in item.get("knobs", []):
         ranges = "; ".join(f"{word} {knob[word]}" for word in ("valid", "search") if knob[word])
         lines.append(f"  {knob['name']} = {knob['default']}  {knob['doc']}" + (f" [{ranges}]" if ranges else ""))

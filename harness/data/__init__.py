@@ -45,6 +45,8 @@ class Dataset(ABC):
     """Whether `judge` answers for any new response."""
     annotates: ClassVar[bool] = False
     """Whether `prefers` answers for any two responses."""
+    presets: ClassVar[Mapping[str, str]] = {}
+    """Sources whose columns are known, and what they hold."""
     tasks: ClassVar[tuple[str, ...]] = ()
     """lm-eval tasks of its own, which `write_tasks` makes."""
     praise: ClassVar[str] = "The response is satisfactory."

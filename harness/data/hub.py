@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from harness.data._presets import PRESETS
 from harness.data._read import Record
@@ -21,6 +21,8 @@ class Hub(Tables):
 
     The key holds the revision as it is written: give a commit where the data must never change.
     """
+
+    presets: ClassVar[Mapping[str, str]] = {name: f"{one.view}; {one.licence}" for name, one in PRESETS.items()}
 
     name: str = knob("", doc="the id, for example 'trl-lib/ultrafeedback_binarized'")
     revision: str = knob("main", doc="branch, tag or commit")

@@ -107,7 +107,7 @@ def _question(stage: Judge, prompt: list[Message], first: str, second: str) -> Q
 
 def _asked(out: Path, questions: list[Question], dataset: Dataset, stage: Judge, asking: Asking) -> dict[str, str]:
     """Every answer, those of earlier attempts included."""
-    from harness.models.quiet import quiet
+    from harness.inference.quiet import quiet
 
     quiet(stage.threads)
     with Journal(out / "checkpoints" / "answers.jsonl") as journal:

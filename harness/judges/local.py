@@ -47,10 +47,10 @@ class Local(Judge):
         self, questions: list[Question], dataset: Dataset, asking: Asking, note: Callable[[Question, str], None]
     ) -> None:
         """Answer batch by batch, so that what was answered stays when the process ends."""
-        from harness.models.loading import load_chat
-        from harness.models.opened import device
-        from harness.models.rendering import end_token, render_prompt
-        from harness.models.sampling import noise, sample
+        from harness.inference.loading import load_chat
+        from harness.inference.opened import device
+        from harness.inference.rendering import end_token, render_prompt
+        from harness.inference.sampling import noise, sample
 
         model, tokenizer = load_chat(self.model, self.revision, "", False, self.precision)
         model = model.to(device()).eval()

@@ -95,7 +95,7 @@ class GradeBench:
         return {}
 
     def _render(self, prompt_id: str, prompt: list[Message]) -> list[int]:
-        from harness.models.rendering import render_prompt
+        from harness.inference.rendering import render_prompt
 
         if prompt_id not in self._rendered:
             self._rendered[prompt_id] = render_prompt(self.tokenizer, prompt)
@@ -109,7 +109,7 @@ class GradeBench:
         """
         import pyarrow.parquet as pq
 
-        from harness.models.rendering import prompt_hash
+        from harness.inference.rendering import prompt_hash
 
         found = []
         checked = set()
@@ -125,8 +125,8 @@ class GradeBench:
 
     @cached_property
     def _policy(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        from harness.models.opened import open_policy
-        from harness.models.systems import policy_folder
+        from harness.inference.opened import open_policy
+        from harness.inference.systems import policy_folder
 
         return open_policy(policy_folder(self.inputs["policy"], self.stage.step))
 
@@ -143,7 +143,7 @@ class GradeBench:
     @cached_property
     def start(self) -> PreTrainedModel:
         """The start of the cell, the frozen reference of all its contestants; the policy itself where it is that."""
-        from harness.models.opened import open_policy
+        from harness.inference.opened import open_policy
 
         if self.inputs["start"] == self.inputs["policy"] and self.stage.step is None:
             return self.policy
@@ -162,7 +162,7 @@ class GradeBench:
         None where responses were not drawn from the policy as it answers the plain prompt: a system's distribution is
         then not the policy's, and is not known.
         """
-        from harness.models.scoring import divergence
+        from harness.inference.scoring import divergence
 
         if self.procedure != {"name": "plain"}:
             return None
@@ -191,7 +191,7 @@ class GradeBench:
     @cached_property
     def _scores(self) -> dict[str, dict[str, Scores]]:
         """By what is scored and role. Each distinct text is scored once by each model, whoever wrote it."""
-        from harness.models.scoring import RewardModel
+        from harness.inference.scoring import RewardModel
 
         texts = {
             "sample": [(r.prompt, r.text) for r in self.responses],
@@ -223,8 +223,8 @@ class GradeBench:
     @cached_property
     def pair_logp(self) -> dict[str, list[float]]:
         """Log π of the chosen and rejected of each held-out pair: `policy/chosen`, `start/rejected` and so on."""
-        from harness.models.rendering import render_response
-        from harness.models.scoring import sequence_logp
+        from harness.inference.rendering import render_response
+        from harness.inference.scoring import sequence_logp
 
         pad_id = cast(int, self.tokenizer.pad_token_id)
         found = {}

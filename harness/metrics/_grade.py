@@ -25,7 +25,7 @@ def grade(out: Path, inputs: dict[str, Path], dataset: Dataset, stage: Grade) ->
         HarnessError: this code has another version of a metric than the stage.
         FloatingPointError: a value is not finite.
     """
-    from harness.models.quiet import quiet
+    from harness.inference.quiet import quiet
 
     metrics = {name: _metric(name, version) for name, version in sorted(stage.metrics.items())}
     quiet(stage.threads)

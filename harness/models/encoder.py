@@ -15,7 +15,7 @@ from harness.models import ModelSource, Origin
 
 @dataclass(frozen=True)
 class Encoder(ModelSource):
-    """An encoder in safetensors, with its tokenizer: another base for a judge than the policies have.
+    """An encoder in safetensors, for a reward model to rest on: source = 'encoder', or 'all-minilm-l6-v2'.
 
     The prompt's turns and the response stand one after the other, each closed by the separator. There are no
     pretraining seeds.

@@ -10,7 +10,7 @@ from harness.models import ModelSource, Origin
 
 @dataclass(frozen=True)
 class LabModel(ModelSource):
-    """About a million parameters, pretrained once in about two minutes on one CPU core, and kept."""
+    """A Llama of about a million parameters, pretrained once in about two minutes on one CPU core, and kept."""
 
     hidden: int = knob(128, valid=Between(low=8), doc="width of the model")
     layers: int = knob(4, valid=Between(low=1), doc="number of layers")

@@ -9,14 +9,17 @@ from typing import Any
 
 from harness.data import _shelf
 from harness.errors import HarnessError, nearest
+from harness.inference.templates import TEMPLATES
 from harness.knobs import knob
 from harness.models import ModelSource, Origin
-from harness.models.templates import TEMPLATES
 
 
 @dataclass(frozen=True)
 class Pretrained(ModelSource):
-    """A causal language model in safetensors, with its tokenizer. There are no pretraining seeds."""
+    """A causal language model in safetensors: source = a hub's id, a folder, or 'smollm2-135m' (docs/models.md).
+
+    There are no pretraining seeds.
+    """
 
     name: str = knob("", doc="the hub's id, a folder, or 'smollm2-135m'")
     revision: str = knob("", doc="of the hub: branch, tag or commit; give a commit where it must never change")

@@ -128,7 +128,7 @@ class Bench(Stage):
 
     def run(self, out: Path, inputs: dict[str, Path], checkpoint_every: int) -> list[Measurement]:
         """Write `scores.parquet`."""
-        from harness.models.benchmarks import write_scores
+        from harness.inference.benchmarks import write_scores
 
         source = open_dataset(self.source) if self.source else None
         return write_scores(out, inputs["policy"], source, trained_on(self), self)

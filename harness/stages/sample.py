@@ -47,7 +47,7 @@ class Sample(Stage):
 
     def run(self, out: Path, inputs: dict[str, Path], checkpoint_every: int) -> list[Measurement]:
         """Write `samples.parquet`."""
-        from harness.models.systems import write_samples
+        from harness.inference.systems import write_samples
         from harness.trust.prompts import refuse_overlap
 
         dataset = open_dataset(self.dataset)
@@ -112,7 +112,7 @@ class Collect(Stage):
 
     def run(self, out: Path, inputs: dict[str, Path], checkpoint_every: int) -> list[Measurement]:
         """Write `rows.jsonl`."""
-        from harness.models.collecting import write_rows
+        from harness.inference.collecting import write_rows
 
         dataset = open_dataset(self.dataset)
         view = "judgments" if self.view == "refinements" else "prompts"

@@ -67,7 +67,7 @@ class Train(Stage):
 
 def _collected(inputs: Mapping[str, Path]) -> list[Row]:
     """Rows of all Collect stages among the inputs."""
-    from harness.models.collecting import read_rows
+    from harness.inference.collecting import read_rows
 
     return [row for role, folder in sorted(inputs.items()) if role.startswith(DATA) for row in read_rows(folder)]
 

@@ -38,7 +38,7 @@ class Ready(Stage):
 
     def run(self, out: Path, inputs: dict[str, Path], checkpoint_every: int) -> list[Measurement]:
         """Write `reward/`."""
-        from harness.models.ready import keep
+        from harness.inference.ready import keep
 
         return keep(out, self)
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness import keys
 from harness.errors import HarnessError
+from harness.inference.rendering import render_prompt
+from harness.inference.scoring import pad
 from harness.metrics import Measurement
-from harness.models.rendering import render_prompt
-from harness.models.scoring import pad
 from harness.training.engine import Objective
 from harness.training.forward import token_scores
 from harness.training.road import train
@@ -162,7 +162,7 @@ def _fitting(tokenizer: PreTrainedTokenizerBase, job: Job) -> tuple[list[Row], i
     """
     from transformers import AutoConfig
 
-    from harness.models.policy import base_folder
+    from harness.inference.policy import base_folder
 
     kept, left_out = fitting(Encoder(tokenizer), job.rows, "judgments", job.budget)
     config = AutoConfig.from_pretrained(base_folder(job.inputs["start"] / "policy"))

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
+from harness.inference.scoring import pad
 from harness.metrics import Measurement
-from harness.models.scoring import pad
 from harness.training.engine import Objective
 from harness.training.road import train
 from harness.training.rollouts import Roller, Rollout, on_grid

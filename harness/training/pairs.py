@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from harness.inference.scoring import pad
 from harness.metrics import Measurement
-from harness.models.scoring import pad
 from harness.training.engine import Objective
 from harness.training.reference import read_reference
 from harness.training.road import train

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from harness import keys
 from harness.errors import HarnessError
+from harness.inference.opened import device
+from harness.inference.policy import load_policy
+from harness.inference.quiet import quiet
+from harness.inference.scoring import sequence_logp
 from harness.metrics import Measurement
-from harness.models.opened import device
-from harness.models.policy import load_policy
-from harness.models.quiet import quiet
-from harness.models.scoring import sequence_logp
 from harness.training.rows import TEXTS, Encoder, fitting, with_partners
 
 if TYPE_CHECKING:

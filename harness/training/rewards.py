@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from harness import keys
 from harness.errors import HarnessError
+from harness.inference.policy import load_backbone
+from harness.inference.quiet import quiet
+from harness.inference.rendering import end_token
+from harness.inference.scoring import RewardModel, pad
 from harness.metrics import Measurement
-from harness.models.policy import load_backbone
-from harness.models.quiet import quiet
-from harness.models.rendering import end_token
-from harness.models.scoring import RewardModel, pad
 from harness.training.engine import Objective, road
 from harness.training.forward import in_groups
 from harness.training.road import arguments, check_room, rows_dataset, run

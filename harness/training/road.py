@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
+from harness.inference.policy import load_policy, save_policy
+from harness.inference.quiet import quiet
 from harness.metrics import Measurement
-from harness.models.policy import load_policy, save_policy
-from harness.models.quiet import quiet
 from harness.training import checkpoints
 from harness.training.curves import log_every, write_curves
 from harness.training.engine import Objective, road

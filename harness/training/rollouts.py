@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from harness.models.policy import load_policy
-from harness.models.proxy import Proxy
-from harness.models.rendering import end_token
-from harness.models.sampling import Sampled, noise, sample
-from harness.models.scoring import pad
+from harness.inference.policy import load_policy
+from harness.inference.proxy import Proxy
+from harness.inference.rendering import end_token
+from harness.inference.sampling import Sampled, noise, sample
+from harness.inference.scoring import pad
 from harness.training.forward import add_head, token_scores
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
-from harness.models.rendering import check_template, render_prompt, render_response
+from harness.inference.rendering import check_template, render_prompt, render_response
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

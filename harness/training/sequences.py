@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
+from harness.inference.scoring import pad
 from harness.metrics import Measurement
-from harness.models.scoring import pad
 from harness.training.engine import Objective
 from harness.training.road import positions_of, train
 from harness.training.rows import Encoder, fitting, order

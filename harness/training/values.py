@@ -100,6 +100,6 @@ class ValueModel:
 def _config(job: Job) -> Any:
     from transformers import AutoConfig
 
-    from harness.models.policy import base_folder
+    from harness.inference.policy import base_folder
 
     return AutoConfig.from_pretrained(base_folder(job.inputs["start"] / "policy"))

@@ -27,8 +27,8 @@ def write_audit(out: Path, inputs: dict[str, Path], dataset: Dataset, stage: Aud
     """
     import pandas as pd
 
-    from harness.models.proxy import Proxy
-    from harness.models.quiet import quiet
+    from harness.inference.proxy import Proxy
+    from harness.inference.quiet import quiet
 
     quiet(stage.threads)
     asked = [*_pairs(dataset, stage), *_rankings(dataset, stage), *_samples(inputs, dataset, stage)]

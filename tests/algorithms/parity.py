@@ -15,7 +15,7 @@ import torch
 from checks import algorithm
 from torch import Tensor
 
-from harness.models.policy import load_policy
+from harness.inference.policy import load_policy
 from harness.training.forward import add_head, token_scores
 from harness.training.pairs import PairObjective
 from harness.training.rows import Encoder, with_partners

@@ -19,8 +19,8 @@ from test_trl_parity import curve
 from torch import Tensor
 
 from harness.data import Row
+from harness.inference.scoring import sequence_logp
 from harness.job import Budget
-from harness.models.scoring import sequence_logp
 from harness.training.forward import token_scores
 from harness.training.reference import write_reference
 from harness.training.rows import Encoder, with_partners

@@ -65,7 +65,7 @@ CHECKS: dict[str, Callable[[Path], None]] = {
 
 DPO, IPO, CPO, KTO_FILE = (f"harness.algorithms.{name}" for name in ("dpo", "ipo", "cpo", "kto"))
 ORPO, SIMPO, REWARD = (f"harness.algorithms.{name}" for name in ("orpo", "simpo", "reward"))
-PAIRS, UNPAIRED, SCORING = "harness.training.pairs", "harness.training.unpaired", "harness.models.scoring"
+PAIRS, UNPAIRED, SCORING = "harness.training.pairs", "harness.training.unpaired", "harness.inference.scoring"
 BASE = "harness.algorithms._pairs"
 
 # where, what stands there, what the mutant has, and the checks of which each must fail
@@ -150,8 +150,8 @@ TABLE: list[tuple[str, str, str, str, list[str]]] = [
     # what is counted
     (SCORING, "pad", "[IGNORED] * len(prompt)", "prompt", ["step of ipo", "step of kto", "sft by hand"]),  # in DPO the prompt's cancel
     (SCORING, "pad", "response + [IGNORED] * gap", "response + [pad_id] * gap", ["step of dpo", "step of kto", "sft by hand"]),
-    ("harness.models.rendering", "render_response", ", end_token(tokenizer)]", "]", ["step of dpo", "step of kto", "sft by hand"]),
-    ("harness.models.rendering", "render_prompt", "add_generation_prompt=True", "add_generation_prompt=False",
+    ("harness.inference.rendering", "render_response", ", end_token(tokenizer)]", "]", ["step of dpo", "step of kto", "sft by hand"]),
+    ("harness.inference.rendering", "render_prompt", "add_generation_prompt=True", "add_generation_prompt=False",
      ["step of dpo", "step of kto"]),
     (PAIRS, "PairObjective.loss", "logp[:n],\n            logp[n:],", "logp[n:],\n            logp[:n],", ["step of dpo"]),
 ]  # fmt: skip

@@ -24,8 +24,8 @@ from on_policy import CLIP, LENGTHS, LIMIT, RESPONSES, batch, column, flushed, g
 from parity import agree, plain_ids, policy, trainer
 from torch import Tensor
 
-from harness.models.sampling import Sampled
-from harness.models.scoring import pad
+from harness.inference.sampling import Sampled
+from harness.inference.scoring import pad
 from harness.training.on_policy import PolicyObjective
 from harness.training.rollouts import Roller, Rollout, off_grid
 from harness.training.values import ValueModel

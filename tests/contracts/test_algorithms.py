@@ -95,14 +95,14 @@ def test_its_knobs_are_whole(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_way_it_is_used_is_known(name: str) -> None:
-    from harness.models.systems import _procedure
+    from harness.inference.systems import _procedure
 
     _procedure(KINDS[name]().procedure())
 
 
 @pytest.mark.parametrize("name", IN_ROUNDS)
 def test_its_rounds_can_be_run(name: str) -> None:
-    from harness.models.collecting import MAKES
+    from harness.inference.collecting import MAKES
 
     for one in KINDS[name]().rounds():
         assert one.train in NAMES
@@ -133,7 +133,7 @@ def trained(
 def test_it_trains_saves_and_loads_with_plain_transformers(name: str, rank: int, precision: str, shelf: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-    from harness.models.policy import load_policy
+    from harness.inference.policy import load_policy
 
     out, product = trained(shelf, name, rank=rank, precision=precision), KINDS[name].product
     folder = out / product

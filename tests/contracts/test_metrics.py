@@ -19,9 +19,9 @@ from small import (
 )
 
 from harness import registry
+from harness.inference.systems import write_samples
 from harness.metrics import Metric
 from harness.metrics._bench import GradeBench
-from harness.models.systems import write_samples
 
 NAMES = registry.names("metrics")
 

@@ -20,10 +20,10 @@ from harness import registry
 from harness.algorithms.cut import inappropriate
 from harness.data import Message, Row
 from harness.errors import HarnessError
-from harness.models import collecting
-from harness.models.policy import load_policy
-from harness.models.rendering import render_prompt, render_response
-from harness.models.sampling import Sampled
+from harness.inference import collecting
+from harness.inference.policy import load_policy
+from harness.inference.rendering import render_prompt, render_response
+from harness.inference.sampling import Sampled
 from harness.training import judgments, pairs, sequences
 from harness.training.forward import add_head, token_scores
 from harness.training.judgments import (
@@ -500,7 +500,7 @@ CHECKS: dict[str, Callable[[Path], None]] = {
     "counted marks": lambda _: marks_are_counted(),
     "sharp marks": lambda shelf: marks_are_those_of_training(shelf, 60.0),
 }
-HERE, COLLECT = "harness.training.judgments", "harness.models.collecting"
+HERE, COLLECT = "harness.training.judgments", "harness.inference.collecting"
 COLLATE, TOTALS, LOSS = (f"JudgedObjective.{name}" for name in ("collate", "totals", "loss"))
 # where, what stands there, what the mutant has, and the checks of which each must fail
 TABLE: list[tuple[str, str, str, str, list[str]]] = [

@@ -13,8 +13,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from harness import registry
-from harness.models.policy import load_policy
-from harness.models.sampling import Sampled
+from harness.inference.policy import load_policy
+from harness.inference.sampling import Sampled
 from harness.training import forward
 from harness.training.engine import Objective
 from harness.training.forward import add_head, in_groups, token_scores

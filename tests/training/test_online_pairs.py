@@ -13,7 +13,7 @@ import torch
 from transformers import AutoTokenizer
 
 from harness import registry
-from harness.models.policy import load_policy
+from harness.inference.policy import load_policy
 from harness.training.forward import add_head
 from harness.training.on_policy import prompt_rows
 from harness.training.online_pairs import OnlinePairObjective

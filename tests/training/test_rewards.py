@@ -19,8 +19,8 @@ from harness import registry
 from harness.algorithms.reward import Reward
 from harness.data import Row
 from harness.errors import HarnessError, Problems
+from harness.inference.scoring import score
 from harness.knobs import coerce
-from harness.models.scoring import score
 from harness.training import rewards
 from harness.training.rewards import RewardObjective, truncated
 from harness.training.rows import order

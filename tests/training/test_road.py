@@ -20,9 +20,9 @@ from harness import registry
 from harness.algorithms import Needs
 from harness.algorithms._pairs import PairAlgorithm
 from harness.errors import HarnessError
+from harness.inference.policy import BASE, load_policy
+from harness.inference.scoring import score
 from harness.job import Budget
-from harness.models.policy import BASE, load_policy
-from harness.models.scoring import score
 from harness.training.pairs import PairBatch
 from harness.training.reference import read_reference, write_reference
 from harness.training.road import arguments

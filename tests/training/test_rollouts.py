@@ -13,10 +13,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from harness.errors import HarnessError
-from harness.models.policy import load_policy
-from harness.models.sampling import noise, sample
-from harness.models.scoring import score
-from harness.models.systems import write_samples
+from harness.inference.policy import load_policy
+from harness.inference.sampling import noise, sample
+from harness.inference.scoring import score
+from harness.inference.systems import write_samples
 from harness.stages import Sample
 from harness.training.forward import add_head, token_scores
 from harness.training.on_policy import PolicyObjective, prompt_rows

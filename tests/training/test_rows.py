@@ -10,8 +10,8 @@ import tiny
 from transformers import AutoTokenizer
 
 from harness.errors import HarnessError
+from harness.inference.rendering import check_template
 from harness.job import Budget
-from harness.models.rendering import check_template
 from harness.training.rows import Encoder, fitting, order, with_partners
 from harness.training.scratch import new_tokenizer
 

@@ -13,8 +13,8 @@ from small import sample_stage, train_stage
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoTokenizer, LlamaModel
 
-from harness.models.rendering import prompt_hash, render_prompt
-from harness.models.systems import write_samples
+from harness.inference.rendering import prompt_hash, render_prompt
+from harness.inference.systems import write_samples
 
 FAMILIES = ("sft", "dpo", "kto", "cut", "reward", "rloo")
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError, nearest
+from harness.inference.opened import open_policy
+from harness.inference.proxy import Proxy
+from harness.inference.rendering import check_template, end_token, prompt_hash, render_prompt
+from harness.inference.sampling import Sampled, noise, sample
 from harness.metrics import Measurement
-from harness.models.opened import open_policy
-from harness.models.proxy import Proxy
-from harness.models.rendering import check_template, end_token, prompt_hash, render_prompt
-from harness.models.sampling import Sampled, noise, sample
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -49,7 +49,7 @@ def write_samples(
         HarnessError: the procedure is not known, or the chat template cannot be trusted.
         FloatingPointError: the policy gives probabilities that are not finite.
     """
-    from harness.models.quiet import quiet
+    from harness.inference.quiet import quiet
 
     procedure, options = _procedure(stage.procedure)
     quiet(stage.threads)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from harness import keys
 from harness.errors import HarnessError
-from harness.models.batching import in_batches
-from harness.models.opened import device as usual_device
-from harness.models.ready import check_head, check_tokenizer, is_ready, render_whole
-from harness.models.rendering import render_prompt, render_response
+from harness.inference.batching import in_batches
+from harness.inference.opened import device as usual_device
+from harness.inference.ready import check_head, check_tokenizer, is_ready, render_whole
+from harness.inference.rendering import render_prompt, render_response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,7 +9,7 @@ from lm_eval.models.huggingface import HFLM
 
 from harness import keys
 from harness.errors import HarnessError
-from harness.models.rendering import check_template, prompt_hash
+from harness.inference.rendering import check_template, prompt_hash
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from harness import keys
 from harness.errors import HarnessError
+from harness.inference.opened import open_policy
+from harness.inference.proxy import Proxy
+from harness.inference.quiet import quiet
+from harness.inference.rendering import end_token, render_prompt
+from harness.inference.sampling import noise, sample
 from harness.metrics import Measurement
-from harness.models.opened import open_policy
-from harness.models.proxy import Proxy
-from harness.models.quiet import quiet
-from harness.models.rendering import end_token, render_prompt
-from harness.models.sampling import noise, sample
 
 if TYPE_CHECKING:
     from harness.data import Dataset, Message, Row

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
+from harness.inference.policy import save_policy
+from harness.inference.quiet import quiet
+from harness.inference.rendering import check_template
+from harness.inference.templates import ENCODER, TEMPLATES
 from harness.metrics import Measurement
-from harness.models.policy import save_policy
-from harness.models.quiet import quiet
-from harness.models.rendering import check_template
-from harness.models.templates import ENCODER, TEMPLATES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ def bring(
         folder: where to write.
         name: the hub's id, `folder`, or `smollm2-135m`.
         revision: of the hub, or the hash of a folder.
-        template: of the chat; see `harness.models.templates`.
+        template: of the chat; see `harness.inference.templates`.
         remote_code: run the code that comes with it.
         precision: of the weights that are written.
 

@@ -16,7 +16,7 @@ from harness.metrics import Measurement
 
 if TYPE_CHECKING:
     from harness.data import Dataset, Row
-    from harness.models._lm_policy import PolicyLM
+    from harness.inference._lm_policy import PolicyLM
     from harness.stages import Bench
 
 FILE, DOCUMENTS_FILE = "scores.parquet", "documents.parquet"
@@ -51,9 +51,9 @@ def write_scores(
             "make stages of the present version"
         )
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from harness.models._lm_policy import PolicyLM
-    from harness.models.opened import open_policy
-    from harness.models.quiet import quiet
+    from harness.inference._lm_policy import PolicyLM
+    from harness.inference.opened import open_policy
+    from harness.inference.quiet import quiet
 
     quiet(stage.threads)
     model, tokenizer = open_policy(policy / "policy")
@@ -71,7 +71,7 @@ def _folder(stage: Bench) -> Path | None:
     """Where the recipe's own tasks are; None for those that come with lm-eval."""
     if stage.path is None:
         return None
-    from harness.models.ready import folder_digest
+    from harness.inference.ready import folder_digest
 
     folder = Path(stage.path)
     if not folder.is_dir():

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness import keys
-from harness.models.batching import in_batches
+from harness.inference.batching import in_batches
 
 if TYPE_CHECKING:
     import numpy as np

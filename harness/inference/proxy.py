@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
-from harness.models.scoring import RewardModel
+from harness.inference.scoring import RewardModel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -63,7 +63,7 @@ def keep(out: Path, stage: Ready) -> list[Measurement]:
         _link(path, target / path.relative_to(source))
     about = {name: value for name, value in stage.settings().items() if name != "path"}
     (target / MARK).write_text(json.dumps(about, indent=1), encoding="utf-8")
-    from harness.models.scoring import RewardModel
+    from harness.inference.scoring import RewardModel
 
     model = RewardModel(target)
     render_whole(model.tokenizer, [{"role": "user", "content": "hello"}], "hello")

@@ -109,13 +109,69 @@ def data_(recipe: Recipe, set_: Set = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def status(recipe: Recipe, set_: Set = None, results: Results = RESULTS, as_json: AsJson = False) -> None:
-    """Show how far a comparison is, and what failed and why. Reads the disk alone.
+    """Show how far a comparison is, and what failed and why: from the disk, and from squeue where there is one.
 
     Example: harness status recipes/compare_all.toml
     """
     from harness.commands.status import show_status
 
     show_status(recipe, set_ or [], results, as_json)
+
+
+@app.command()
+def watch(
+    recipe: Recipe,
+    set_: Set = None,
+    results: Results = RESULTS,
+    every_seconds: Annotated[float, typer.Option(help="How often to look.", min=1)] = 5.0,
+) -> None:
+    """Show the status until nothing runs or is queued any more. Ctrl-C ends the watching alone.
+
+    Example: harness watch recipes/compare_all.toml
+    """
+    from harness.commands.status import watch as look
+
+    try:
+        code = look(recipe, set_ or [], results, every_seconds)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    raise typer.Exit(code)
+
+
+@app.command()
+def logs(
+    recipe: Recipe,
+    which: Annotated[
+        str,
+        typer.Argument(
+            help="A cell ('dpo r0'), a label of `harness status` ('train dpo r0'), a stage's folder or the beginning "
+            "of its key, or a Slurm job's number.",
+            metavar="WHICH",
+        ),
+    ],
+    set_: Set = None,
+    results: Results = RESULTS,
+    lines: Annotated[int, typer.Option(help="Lines from the end.", min=1)] = 30,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until the stage has ended.")] = False,
+) -> None:
+    """Show the end of a stage's log, and of its Slurm job's; of a cell, that of the stage which failed or runs.
+
+    Example: harness logs recipes/compare_all.toml 'dpo r0'
+    """
+    from harness.commands.logs import show_logs
+
+    show_logs(recipe, which, set_ or [], results, lines, follow)
+
+
+@app.command()
+def cancel(recipe: Recipe, set_: Set = None, results: Results = RESULTS, as_json: AsJson = False) -> None:
+    """End what a recipe has in Slurm's queue, running or not, and nothing else.
+
+    Example: harness cancel recipes/compare_all.toml
+    """
+    from harness.commands.cancel import cancel_recipe
+
+    cancel_recipe(recipe, set_ or [], results, as_json)
 
 
 @app.command()

@@ -95,11 +95,16 @@ def bury(folder: Path) -> None:
         _create(folder, number + 1, {**identity(), "released": True})
 
 
-def release(folder: Path) -> None:
-    """Release the lease of a holder that is known to be gone, since Slurm says that its job is over."""
+def release(folder: Path) -> bool:
+    """Release the lease of a holder that is known to be gone, since Slurm says that its job is over.
+
+    Returns:
+        Whether it was this process that did it: of several that see the same death, one does.
+    """
     number, content = newest(folder)
-    if number and not content.get("released"):
-        _create(folder, number + 1, {**identity(), "released": True})
+    if not number or content.get("released"):
+        return False
+    return _create(folder, number + 1, {**identity(), "released": True})
 
 
 def _file(folder: Path, generation: int) -> Path:

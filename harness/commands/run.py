@@ -12,11 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
+from harness.executors._slurm_ends import write_deaths
+from harness.executors._slurm_queue import Queue
 from harness.launch import Launch
 from harness.recipe import Recipe, read_recipe
 from harness.report.looks import plan_so_far
 from harness.search.trials import tune_of
 from harness.store import Store
+
+PATIENCE_SECONDS = 10.0
+"""So long squeue may take where nothing waits for its answer."""
 
 if TYPE_CHECKING:
     from harness.dispatch import Event, Summary
@@ -95,7 +100,9 @@ def _chosen(study: dict[str, Any]) -> str:
 def report_recipe(path: Path, assignments: list[str], results: Path, reports: Path, as_json: bool) -> None:
     """Build the report from what is there."""
     store = Store(results)
-    _report(plan_so_far(read_recipe(path, assignments), store)[0], store, reports, as_json, None)
+    plan, _ = plan_so_far(read_recipe(path, assignments), store)
+    write_deaths(store, [stage.name for stage in plan.stages()], Queue(PATIENCE_SECONDS))
+    _report(plan, store, reports, as_json, None)
 
 
 def _report(plan: Plan, store: Store, reports: Path, as_json: bool, summary: Summary | None) -> None:

@@ -25,7 +25,12 @@ FINAL = {"TIMEOUT", "OUT_OF_MEMORY", "CANCELLED"}
 """States that Slurm does not requeue from, as it may do from the others a moment later."""
 _NO_MEMORY = ("exceeded memory limit", "oom_kill event", "oom-kill event")
 """What Slurm writes into a job's log where the state says only that it failed."""
-_LAST_WORDS = {"DUE TO TIME LIMIT": "TIMEOUT", "DUE TO PREEMPTION": "PREEMPTED", "DUE TO NODE FAILURE": "NODE_FAIL"}
+_LAST_WORDS = {
+    "DUE TO TIME LIMIT": "TIMEOUT",
+    "DUE TO PREEMPTION": "PREEMPTED",
+    "DUE TO NODE FAILURE": "NODE_FAIL",
+    "CANCELLED AT": "CANCELLED",
+}
 """The same, where Slurm has forgotten the job's state."""
 
 
@@ -75,6 +80,5 @@ def write_deaths(store: Store, names: Sequence[str], queue: Queue) -> None:
     """Write down how stages ended whose jobs could not, since nobody was there to see it."""
     for folder in (store.root / name for name in names):
         ended = death(folder, queue)
-        if ended:
+        if ended and release(folder):
             note_death(store, folder.name, ended.cause, ended.error, ended.seconds, ended.devices)
-            release(folder)

@@ -25,6 +25,7 @@ from harness.executors._slurm_notes import Note
 from harness.executors._slurm_queue import NEVER, Queue, cancel
 from harness.executors._slurm_script import Label, Preview, last_line, opened, outside_of_jobs, sbatch_file, submit
 from harness.launch import Resources, asked
+from harness.lease import newest, release
 from harness.store import Store
 
 SLOTS = 1000
@@ -95,6 +96,8 @@ class _Submitted:
         cancel([self.job])  # should Slurm requeue it after all, it must not meet its successor
         status, cause, words = how_it_ended(self.folder.parent, self.job, state)
         seconds, error, self.died = time.monotonic() - self.began, f"Slurm job {self.job}: {words}", True
+        if newest(self.folder)[1].get("job") == self.job:
+            release(self.folder)
         devices = self.executor.devices(self.folder)
         if status == "failed":
             note_death(Store(self.folder.parent), self.folder.name, cause, error, seconds, devices)

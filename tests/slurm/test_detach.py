@@ -13,9 +13,12 @@ import pytest
 from bricks import brick, outputs, record, runs, until, wall
 from cluster import Cluster
 
+from harness.commands.cancel import end_all
 from harness.commands.detach import submit_all
+from harness.commands.status import state_of
 from harness.dispatch import run
 from harness.executors._slurm_leave import Left
+from harness.executors._slurm_queue import Queue
 from harness.executors.inline import Inline
 from harness.executors.slurm import Slurm
 from harness.stages import Stage, walk
@@ -141,6 +144,24 @@ def test_what_scancel_ended_is_known_from_the_disk_and_costs_all_its_devices(slu
     assert found["cost"] == {"device_seconds": 10.0, "devices": 2}
     until(lambda: idle(slurm))
     assert Store(tmp_path).done(top.name)
+
+
+def test_cancel_ends_the_jobs_of_a_driver_that_lives_and_a_death_counts_once(slurm: Cluster, tmp_path: Path) -> None:
+    row = [brick(f"{i}", trouble="hang", once=True) for i in range(2)]
+    top = brick("top", *row)
+    store = Store(tmp_path)
+    store.prepare(top)
+    words = [sys.executable, str(Path(__file__).with_name("drive.py")), str(tmp_path), "low"]
+    driver = subprocess.Popen(words)
+    until(lambda: len(runs(tmp_path)) == 2)
+    foreign = slurm.run("sbatch", "--parsable", "--hold", "--output=/dev/null", "--wrap=true").strip()
+    assert [state_of(store, stage.name, Queue()).word for stage in (*row, top)] == ["running", "running", "waiting"]
+    assert set(end_all(tmp_path, recipe="")) == {stage.name for stage in row}
+    assert slurm.run("squeue", "--noheader", "--format=%i").split() == [foreign]
+    assert driver.wait(timeout=30) == 1
+    Slurm().begin(store, [stage.name for stage in row])
+    assert [failure(tmp_path, stage)["attempt"] for stage in row] == [1, 1]
+    assert run([top], store, Slurm(timeout_min=5)).failed == {}
 
 
 def left_job(slurm: Cluster, state: str) -> str:

@@ -1,0 +1,133 @@
+"""What a person asks of a comparison on a real Slurm: run --detach, status, watch, logs, cancel; hostile names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from bricks import until
+from click.testing import Result
+from cluster import Cluster
+from test_cli import TINY, inside
+
+from harness.store import Store
+
+pytestmark = pytest.mark.timeout(240)
+ONE = TINY.replace("replicates = 2", "replicates = 1")
+HELD = """
+[launch]
+executor = "slurm"
+timeout_min = 5
+memory_gb = 0.5
+sbatch = ["--hold"]
+"""
+ENDLESS = ONE.replace("steps = 4\n", "steps = 100_000\n") + HELD
+ENDLESS += "\n[launch.algorithm.pretrain]\nsbatch = []\nmemory_gb = 3.8\n"
+
+
+def asked(place: Path, *words: str) -> Result:
+    """A command about the recipe in a folder."""
+    command, *rest = words
+    return inside(
+        command, str(place / "o'dd $(touch owned).toml"), *rest, "--results", str(place / "re sults"), cwd=place
+    )
+
+
+def told(place: Path, *words: str) -> dict:
+    result = asked(place, *words, "--json")
+    assert result.exit_code == 0, result.output
+    return dict(json.loads(result.stdout))
+
+
+def recipe(folder: Path, text: str) -> Path:
+    """A recipe in a folder with a hostile name."""
+    place = folder / 'it\'s "odd" $(touch owned)'
+    (place / "re sults").mkdir(parents=True)
+    (place / "o'dd $(touch owned).toml").write_text(text)
+    return place
+
+
+def queue(slurm: Cluster, form: str = "%i", *more: str) -> list[str]:
+    return slurm.run("squeue", "--noheader", "--array", f"--format={form}", *more).splitlines()
+
+
+def test_a_comparison_is_left_in_the_queue_shown_and_cancelled_and_nothing_else(slurm: Cluster, tmp_path: Path) -> None:
+    place = recipe(tmp_path, ONE + HELD)
+    foreign = slurm.run("sbatch", "--parsable", "--hold", "--output=/dev/null", "--wrap=true").strip()
+    left = told(place, "run", "--detach")
+    total = told(place, "status")["total"]
+    assert (len(left["submitted"]), left["held"], left["elsewhere"]) == (total, {}, [])
+    assert left["arrays"] < total, "stages that wait for the same are one array"
+    again = told(place, "run", "--detach")
+    assert (again["submitted"], again["held"]) == ({}, left["submitted"])
+    status = told(place, "status")
+    assert (status["queued"], status["jobs"]) == (total, left["submitted"])
+
+    for line in queue(slurm, "%i|%j|%k"):
+        job, name, comment = line.split("|")
+        if job != foreign:
+            assert (place / "re sults" / name.partition(".")[0].partition("+")[0]).is_dir(), "from squeue to the stage"
+            assert (comment.split()[:2], comment.endswith("re sults")) == (["harness", "tiny"], True)
+
+    other = asked(place, "run", "--detach", "--set", "name='other'", "--set", "budget.steps=3", "--json")
+    others = set(json.loads(other.stdout)["submitted"].values())
+    ended = told(place, "cancel")["cancelled"]
+    assert ended == left["submitted"]
+    assert set(queue(slurm)) == {foreign} | others
+    assert "nothing in the queue" in asked(place, "cancel").stdout
+    assert not list(tmp_path.rglob("owned"))
+    assert told(place, "status").get("waiting", 0) > 0
+
+
+def test_a_stage_that_was_cancelled_is_told_by_status_watch_and_logs(slurm: Cluster, tmp_path: Path) -> None:
+    place = recipe(tmp_path, ENDLESS)
+    results = place / "re sults"
+    left = told(place, "run", "--detach")["submitted"]
+    until(lambda: queue(slurm, "%i", "--states=running"))
+    job, *others = queue(slurm, "%i", "--states=running")
+    name = next(stage for stage, its in left.items() if its == job)
+    until((results / name / "log.txt").exists)
+    status = told(place, "status")
+    running = [stage for stage in left if left[stage] in (job, *others)]
+    assert (status["running"], status["queued"]) == (len(running), status["total"] - len(running))
+    assert status["jobs"] == left
+    label = status["now"][[stage for stage in status["jobs"] if stage in running].index(name)]
+    for which in (label, name, name[6:12], job):
+        said = asked(place, "logs", which).stdout
+        assert said.startswith(f"{label}: running, Slurm job {job} [{name}]")
+        own, its = said.split("==>")[1:]
+        assert f"--- {name}" in own, "the stage's log names the stage"
+        assert f"Slurm job {job}" in own, "and the job"
+        assert f"stage: {results / name}" in its, "the job's log leads to the stage"
+    assert "queued, Slurm job" in asked(place, "logs", "dpo r0").stdout
+
+    slurm.run("scancel", job)
+    until(lambda: told(place, "status").get("failed") == 1)
+    (failure,) = told(place, "status")["failures"]
+    assert (failure["stage"], failure["cause"], failure["attempt"]) == (name, "killed", 1)
+    assert "CANCELLED" in asked(place, "logs", label).stdout, "what Slurm has said"
+    told(place, "cancel")
+    watched = asked(place, "watch", "--every-seconds", "1")
+    assert f"failed: {label} (killed, attempt 1): Slurm job {job}: it was cancelled" in watched.stdout
+    assert (watched.exit_code, "blocked" in watched.stdout) == (1, True)
+    assert Store(results).failure(name) is None, "nothing was written by looking"
+    assert asked(place, "report", "--reports", str(place / "reports")).exit_code == 0
+    assert (Store(results).failure(name) or {})["cause"] == "killed", "the report has written down what it found"
+
+
+def test_what_is_asked_wrongly_is_answered_helpfully(slurm: Cluster, tmp_path: Path) -> None:
+    place = recipe(tmp_path, ONE + HELD)
+    wrong = asked(place, "logs", "dop r0")
+    assert wrong.exception is not None
+    assert "nothing in this recipe is called 'dop r0'; near: " in str(wrong.exception)
+    assert "'dpo r0'" in str(wrong.exception)
+    assert "waiting" in asked(place, "logs", "dpo r0").stdout
+    local = asked(place, "run", "--detach", "--set", "launch.executor='local'")
+    assert "--detach leaves jobs to Slurm, but launch.executor is 'local'" in str(local.exception)
+    tuned = asked(place, "run", "--detach", "--set", "tune.trials=2", "--set", "tune.random=1")
+    assert "somebody has to stay" in str(tuned.exception)
+    assert "sbatch --job-name=harness-driver" in str(tuned.exception)
+    refused = asked(place, "run", "--detach", "--set", "launch.partition='nowhere'")
+    assert "Invalid partition" in str(refused.exception)
+    assert not queue(slurm)

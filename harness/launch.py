@@ -48,6 +48,7 @@ class Launch(Resources):
     """Who runs the stages. Nothing of it is in a key, and nothing reruns when it changes.
 
     Attributes:
+        trackers: what follows training runs, as transformers' `report_to` has it.
         stages: what differs by kind of stage.
         algorithms: what differs for the training runs of an algorithm.
     """
@@ -63,6 +64,7 @@ class Launch(Resources):
         valid=Between(low=0),
         doc="slurm: stages of a cell that follow one another and share a job, at most; 1: none do; true or 0: all",
     )
+    trackers: tuple[str, ...] = ()
     stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     algorithms: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 

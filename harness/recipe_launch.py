@@ -25,6 +25,11 @@ KNOBS_OF_OPTIONS = {
     "ntasks-per-node": "gpus", "cpus-per-task": "cpus",
 }  # fmt: skip
 """Options of sbatch that have a knob of their own."""
+TRACKERS = (
+    "azure_ml", "clearml", "codecarbon", "comet_ml", "dagshub", "dvclive", "flyte", "kubeflow", "mlflow", "neptune",
+    "swanlab", "tensorboard", "trackio", "wandb",
+)  # fmt: skip
+"""As transformers' `report_to` has them; to ask transformers itself takes seconds."""
 LISTS = {"sbatch": '["--exclusive"]', "setup": '["module load cuda"]'}
 
 
@@ -40,15 +45,29 @@ class LaunchReader:
         kinds = {kind: given.pop(kind) for kind in KINDS if kind in given}
         algorithms = self.reader.table(given.pop("algorithm", {}), "launch", "algorithm")
         self._tables(given)
+        trackers = self._trackers(given.pop("trackers", []))
         if isinstance(given.get("bundle"), bool):
             given["bundle"] = int(not given["bundle"])
         found = Launch(
             **self._resources("launch", given, Launch, "launch"),
+            trackers=trackers,
             stages={kind: self._of_kind(kind, values) for kind, values in kinds.items()},
             algorithms={name: self._of_algorithm(name, values) for name, values in algorithms.items()},
         )
         self._executor(found)
         return found
+
+    def _trackers(self, value: object) -> tuple[str, ...]:
+        where = self.located.where("launch", "trackers")
+        if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+            self.problems.add(
+                where, f'launch.trackers is {value!r}; it must be a list of names, such as ["tensorboard"]'
+            )
+            return ()
+        for name in (name for name in value if name not in TRACKERS):
+            hint = nearest(name, TRACKERS)
+            self.problems.add(where, f"there is no tracker '{name}'{hint} (known: {', '.join(TRACKERS)})")
+        return tuple(value)
 
     def _tables(self, given: dict[str, Any]) -> None:
         """Refuse tables that are for nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import time
@@ -19,6 +20,7 @@ from harness.recipe import Recipe, read_recipe
 from harness.report.looks import plan_so_far
 from harness.search.trials import tune_of
 from harness.store import Store
+from harness.training.trackers import ASKED
 
 PATIENCE_SECONDS = 10.0
 """So long squeue may take where nothing waits for its answer."""
@@ -55,7 +57,9 @@ def finish(recipe: Recipe, store: Store) -> tuple[Plan, Summary]:
 
 
 def open_executor(launch: Launch, recipe: Recipe) -> Executor:
-    """The executor that a recipe asks for."""
+    """The executor that a recipe asks for; its workers and jobs inherit which trackers follow training."""
+    if launch.trackers:
+        os.environ[ASKED] = " ".join(launch.trackers)
     kind = registry.load("executors", launch.executor)
     threads = max(recipe.budget.threads, recipe.evaluation.threads)
     found: Executor = kind(

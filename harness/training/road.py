@@ -21,6 +21,7 @@ from harness.training.curves import log_every, write_curves
 from harness.training.engine import Objective, road
 from harness.training.forward import add_head
 from harness.training.rows import grouped, order
+from harness.training.trackers import tracked
 
 CHECKPOINTS = "checkpoints"
 
@@ -88,7 +89,8 @@ def run(job: Job, trainer: Any, save: Callable[[Path], None], product: str, alig
         resume = checkpoints.newest(folder) or _begun(job, folder)
     if resume:
         trainer.objective.load(resume)
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    with tracked(job, trainer):
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     if not all(bool(torch.isfinite(p).all()) for p in trainer.model.parameters()):
         raise FloatingPointError(f"a weight is no longer finite after step {trainer.state.global_step}")
     if trainer.is_world_process_zero():

@@ -310,6 +310,16 @@ def test_the_search_for_near_duplicates_is_kept_and_changes_with_the_rows(tmp_pa
     assert {"why then not?", "why then not!"} & set(json.loads(kept[0].read_text()) | json.loads(kept[1].read_text()))
 
 
+def test_what_was_done_with_rows_is_counted(tmp_path: Path) -> None:
+    good, bad = ({"prompt": "Why?", "response": text, "label": label} for text, label in (("a", True), ("b", False)))
+    lines(tmp_path / "a.jsonl", [good, good, bad, {**bad, "response": ""}])
+    text = f'source = "a.jsonl"\nview = "binary"\njudgments = "from binary"\non_bad = "drop"\n{ALL}'
+    data = opened(tmp_path, text)
+    assert dict(data.changes("binary", "train")) == {"bad": 1, "repeated": 1, "ties": 0, "converted": 0}
+    assert data.changes("judgments", "train")["converted"] == 2
+    assert data.changes("prompts", "train")["converted"] == 0
+
+
 def test_all_views_have_the_same_prompts_unless_told_otherwise(tmp_path: Path) -> None:
     lines(tmp_path / "p.jsonl", [{**PAIR, "prompt": f"Why {i}?"} for i in range(10)])
     lines(tmp_path / "d.jsonl", [{"prompt": f"Why {i}?", "response": "x"} for i in range(5, 15)])

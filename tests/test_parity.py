@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import cast
 
 from synthetic import make_cells, make_plan
 
@@ -42,3 +44,25 @@ def test_what_differs_is_named_with_who_has_it() -> None:
 def test_nothing_can_run() -> None:
     cells = make_cells(["dpo"], 1, cut={"dpo": "no pairs", "sft": "no data"})
     assert parity_section(make_plan(cells, 1)).sentence.startswith("No contestant can run")
+
+
+def test_what_was_made_from_another_view_is_counted_where_there_was_any() -> None:
+    import pandas as pd
+
+    from harness.records import FINAL, Tables
+    from harness.report.given import given_sheet
+
+    cells = pd.DataFrame([{"setting": "s", "contestant": name, "algorithm": name} for name in ("dpo", "cut")])
+    own = {"setting": "s", "kind": "train", "step": FINAL}
+    rows = [
+        {**own, "contestant": name, "replicate": replicate, "metric": metric, "value": value}
+        for replicate in (0, 1)
+        for name, metric, value in (("dpo", "prompts", 8.0), ("cut", "prompts", 8.0), ("cut", "rows_converted", 40.0))
+    ]
+    sheet = given_sheet(cast(Tables, SimpleNamespace(measurements=pd.DataFrame(rows), cells=cells)))
+    assert [column.title for column in sheet.shown if column.title.startswith("rows")] == [
+        "rows left out",
+        "rows converted",
+    ]
+    converted = sheet.frame.set_index("contestant")["rows_converted"]
+    assert (pd.isna(converted["dpo"]), converted["cut"]) == (True, 40.0)

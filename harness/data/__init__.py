@@ -77,6 +77,10 @@ class Dataset(ABC):
             HarnessError: the dataset has no such view or split.
         """
 
+    def changes(self, view: str, split: str) -> Mapping[str, int]:
+        """What was done with rows before anybody saw them, by a word for it: `converted`, `bad`, `ties`, `repeated`."""
+        return {}
+
     def score(self, prompt: list[Message], response: str) -> dict[str, float]:
         """The exact rule reward of any response, by dimension.
 

@@ -89,6 +89,11 @@ class Tables(Dataset):
         """What was left out on the way: `ties` and `repeated` rows of the split, `bad` rows of the file."""
         return Counter(_rows(self, view, split)[1])
 
+    def changes(self, view: str, split: str) -> Mapping[str, int]:
+        """What was left out, and how many rows of the split were made from another view."""
+        made = getattr(self, view, "").startswith(FROM)
+        return {**self.counts(view, split), "converted": len(self.rows(view, split)) if made else 0}
+
     def groups(self) -> Mapping[str, str]:
         """Prompts that keep together in one split, as `near.groups` gives them; none are sought in large sources."""
         return _groups(self)

@@ -26,27 +26,36 @@ WORDS = {
     "forward_tokens": "tokens of the policy's forward passes over its rows",
     "rows_left_out": "rows that were too long for the budget",
 }
+CHANGES = {
+    "rows_converted": "rows of its split that were made from another view of the data",
+    "rows_bad": "rows of its file that could not be used and were dropped, as the recipe says",
+    "rows_ties": "rows of its split with as many votes for as against",
+    "rows_repeated": "rows of its split that were there before, or were brought together with others",
+}
+"""Shown where there were any."""
 APART = 0.01
 """Contestants of one view whose prompts, responses, labels or tokens differ by a larger share are named."""
-_COLUMNS = {**IDS, "view": "string", **dict.fromkeys(WORDS, "Float64")}
+ALL = {**WORDS, **CHANGES}
+_COLUMNS = {**IDS, "view": "string", **dict.fromkeys(ALL, "Float64")}
 _MEANINGS = {
     **ID_MEANINGS,
     "view": "the form of the data",
-    **{name: f"{text}; mean over runs" for name, text in WORDS.items()},
+    **{name: f"{text}; mean over runs" for name, text in ALL.items()},
 }
 
 
 def given_sheet(tables: Tables) -> Sheet:
     """A row per contestant: means over its finished runs."""
     own = tables.measurements
-    own = own[own["kind"].isin(["train", "collect"]) & (own["step"] == FINAL) & own["metric"].isin(list(WORDS))]
+    own = own[own["kind"].isin(["train", "collect"]) & (own["step"] == FINAL) & own["metric"].isin(list(ALL))]
     by = ["setting", "contestant", "metric"]
     runs = own.groupby([*by, "replicate"], observed=True, sort=False)["value"].sum()  # rounds are several stages
     means = runs.groupby(by, observed=True, sort=False).mean()
+    met = set(own["metric"])
     shown = [
         Shown("contestant", lambda row: row["contestant"], kind="word"),
         Shown("view", lambda row: row["view"], kind="word"),
-        *(Shown(name.replace("_", " "), _whole(name)) for name in WORDS),
+        *(Shown(name.replace("_", " "), _whole(name)) for name in [*WORDS, *(name for name in CHANGES if name in met)]),
     ]
     caption = "What each contestant was given, mean over its finished runs."
     return Sheet("given", caption, make_frame(_rows(tables, means), _COLUMNS), _MEANINGS, shown)
@@ -61,7 +70,7 @@ def _rows(tables: Tables, means: pd.Series[float]) -> list[dict[str, Any]]:
     cells = tables.cells.drop_duplicates(["setting", "contestant"])
     found = []
     for setting, contestant, algorithm in zip(cells["setting"], cells["contestant"], cells["algorithm"], strict=True):
-        values = {name: known.get((setting, contestant, name)) for name in WORDS}
+        values = {name: known.get((setting, contestant, name)) for name in ALL}
         if any(value is not None for value in values.values()):
             found.append({"setting": setting, "contestant": contestant, "view": _view(str(algorithm)), **values})
     return found

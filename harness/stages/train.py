@@ -55,14 +55,16 @@ class Train(Stage):
         budget = Budget(**self.budget)
         if not self.dataset:
             return algorithm.train(Job(out, [], dataset, budget, self.seed))
-        rows = _collected(inputs)
+        rows, view, changes = _collected(inputs), algorithm.requires().data, dict[str, int]()
         if self.joined or not any(role.startswith(DATA) for role in inputs):
-            rows = training_rows(dataset, algorithm.requires().data, self.split, budget.prompts) + rows
+            rows = training_rows(dataset, view, self.split, budget.prompts) + rows
+            changes = dict(dataset.changes(view, self.split))
         if not rows:
             raise HarnessError("what was collected holds no row to train on")
         emit, until = tuple(self.emit or ()), self.until or 0
         job = Job(out, rows, dataset, budget, self.seed, inputs, emit, checkpoint_every, self.rule, until)
-        return algorithm.train(job)
+        told = [Measurement(f"rows_{what}", n, 1, "rows") for what, n in sorted(changes.items()) if n]
+        return algorithm.train(job) + told
 
 
 def _collected(inputs: Mapping[str, Path]) -> list[Row]:

@@ -110,7 +110,7 @@ class Layout:
         """A reward model of a role, with collected rows after the dataset's own."""
         part = self.recipe.rewards[role]
         return Train(
-            {"start": self.base(part.pretrain, part.base), **data},
+            {"start": self.base(part.pretrain, _whole(part.base or self.model)), **data},
             algorithm=algorithm_spec("reward", dict(part.knobs)),
             dataset=self.spec,
             split=part.split,
@@ -393,3 +393,8 @@ class Layout:
             for one in self.recipe.benchmarks
             if not one.own or set(one.tasks) <= set(self.kind.tasks)
         )
+
+
+def _whole(model: Part) -> Part:
+    """A model for all whose weights are trained: as it is, not quantised."""
+    return replace(model, knobs={name: value for name, value in model.knobs.items() if name != "bits"})

@@ -53,6 +53,7 @@ class Reader:
         datasets = self._parts("dataset", "data")
         starts = self._starts()
         budget = self._budget()
+        self._quantised(models, budget)
         evaluation = self._evaluation(budget)
         rewards, shared = RewardReader(self).read(evaluation)
         contestants = self._contestants(starts)
@@ -177,6 +178,12 @@ class Reader:
             problem("source", f"'{source}' writes no text; a reward model can rest on it: [reward.gold] base = {{...}}")
         values = owner.settle(values, self.path.parent, problem)
         return Part(str(name), str(source), self.coerce(owner, str(name), values, *path))
+
+    def _quantised(self, models: tuple[Part, ...], budget: Budget) -> None:
+        for part in models:
+            if part.knobs.get("bits") and not budget.lora_rank:
+                text = f"model.bits is {part.knobs['bits']}: quantised weights are trained with an adapter alone"
+                self.problems.add(part.where, f"{text}; set budget.lora_rank")
 
     def _distinct(self, parts: list[Part], table: str) -> tuple[Part, ...]:
         labels: dict[str, Part] = {}

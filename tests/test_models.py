@@ -204,6 +204,22 @@ def test_an_encoder_is_no_policy(folder: Path) -> None:
         planned(folder, 'source = "./mine"', '[reward.gold]\nbase = {source = "encoder", name = "./none"}')
 
 
+def test_quantised_policies_need_an_adapter_and_a_gpu(folder: Path) -> None:
+    lora = '[budget]\nlora_rank = 4\n[[start]]\nname = "base"\n'
+    with pytest.raises(
+        HarnessError, match=r"r\.toml:4: model.bits is 4: .* with an adapter alone; set budget.lora_rank"
+    ):
+        planned(folder, 'source = "./mine"\nbits = 4')
+    plain, four = planned(folder, 'source = "./mine"', lora), planned(folder, 'source = "./mine"\nbits = 4', lora)
+    made = {stage.spec["algorithm"]["knobs"].get("bits", 0): stage for stage in four if stage.spec.get("split") == ""}
+    assert made[0] in plain, "reward models train all weights, of the model as it is"
+    assert set(made) == {0, 4}
+    judges = [stage for stage in four if isinstance(stage, Train) and stage.algorithm["name"] == "reward"]
+    assert {stage.inputs["start"].name for stage in judges} == {made[0].name}
+    with pytest.raises(HarnessError, match=r"model.bits = 4 needs a GPU and the package bitsandbytes"):
+        ran(folder, [made[4]])
+
+
 @pytest.mark.skipif(not SMOLLM2, reason="the extra smollm2 is not installed")
 @pytest.mark.skipif(not (REAL / "truthfulqa_split").is_dir(), reason="no real data in $HARNESS_DATA or ../shared/data")
 def test_smollm2_trains_on_truthfulqa(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

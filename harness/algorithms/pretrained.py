@@ -30,6 +30,8 @@ class Pretrained(Algorithm):
         "decoder", valid=OneOf(("decoder", "encoder")), later=True, doc="an encoder can only be a reward model's base"
     )
 
+    bits: int = knob(0, valid=OneOf((0, 4, 8)), later=True, doc="quantised by bitsandbytes; 0: not")
+
     def train(self, job: Job) -> list[Measurement]:
         """Write `policy/`.
 
@@ -41,5 +43,11 @@ class Pretrained(Algorithm):
         if self.kind == "encoder":
             return bring_encoder(job.out / "policy", self.name, self.revision)
         return bring(
-            job.out / "policy", self.name, self.revision, self.template, self.remote_code, job.budget.precision
+            job.out / "policy",
+            self.name,
+            self.revision,
+            self.template,
+            self.remote_code,
+            job.budget.precision,
+            self.bits,
         )

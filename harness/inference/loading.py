@@ -24,7 +24,7 @@ PADS = ("<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|endoftext|>
 
 
 def bring(
-    folder: Path, name: str, revision: str, template: str, remote_code: bool, precision: str
+    folder: Path, name: str, revision: str, template: str, remote_code: bool, precision: str, bits: int = 0
 ) -> list[Measurement]:
     """Load a model and its tokenizer, and write both as a policy.
 
@@ -35,12 +35,14 @@ def bring(
         template: of the chat; see `harness.inference.templates`.
         remote_code: run the code that comes with it.
         precision: of the weights that are written.
+        bits: 4 or 8 to have bitsandbytes quantise them, 0 for weights as they are.
 
     Raises:
-        HarnessError: it cannot be had, is no causal language model, or its chat template cannot be trusted.
+        HarnessError: it cannot be had, cannot be quantised here, is no causal language model, or its chat template
+            cannot be trusted.
     """
     quiet(1)
-    model, tokenizer = load_chat(name, revision, template, remote_code, precision)
+    model, tokenizer = load_chat(name, revision, template, remote_code, precision, bits)
     save_policy(model, tokenizer, folder)
     return [Measurement("parameters", float(sum(p.numel() for p in model.parameters())), 1, "parameters")]
 
@@ -74,11 +76,11 @@ def bring_encoder(folder: Path, name: str, revision: str) -> list[Measurement]:
 
 
 def load_chat(
-    name: str, revision: str, template: str, remote_code: bool, precision: str
+    name: str, revision: str, template: str, remote_code: bool, precision: str, bits: int = 0
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A chat model of somebody else, with a padding token that ends nothing; arguments and errors as of `bring`."""
     source, options = _source(name, revision, remote_code)
-    model, tokenizer = _load(source, options, name, revision, precision)
+    model, tokenizer = _load(source, options, name, revision, {**_typed(precision), **_quantised(bits)})
     _dress(tokenizer, template)
     _follow(model, tokenizer)
     check_template(tokenizer, [{"role": "user", "content": "Is water wet?"}])
@@ -128,18 +130,45 @@ def _package(name: str) -> Path | None:
     return Path(next(iter(found.submodule_search_locations))) if found and found.submodule_search_locations else None
 
 
-def _load(
-    source: str, options: dict[str, Any], name: str, revision: str, precision: str
-) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def _typed(precision: str) -> dict[str, Any]:
     import torch
 
-    more: dict[str, Any] = {"dtype": torch.bfloat16 if precision == "bfloat16" else torch.float32}
+    return {"dtype": torch.bfloat16 if precision == "bfloat16" else torch.float32}
+
+
+def _quantised(bits: int) -> dict[str, Any]:
+    """What transformers is told to have bitsandbytes quantise weights while it loads them.
+
+    Raises:
+        HarnessError: there is no GPU, or no bitsandbytes.
+    """
+    import torch
+
+    if not bits:
+        return {}
+    missing = [] if torch.cuda.is_available() else ["a GPU"]
+    missing += [] if importlib.util.find_spec("bitsandbytes") else ["the package bitsandbytes"]
+    if missing:
+        raise HarnessError(f"model.bits = {bits} needs {' and '.join(missing)}, which this machine does not have")
+    from transformers import BitsAndBytesConfig
+
+    if bits == 8:
+        return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}
+    four = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.bfloat16}
+    return {"quantization_config": BitsAndBytesConfig(**four)}
+
+
+def _load(
+    source: str, options: dict[str, Any], name: str, revision: str, more: dict[str, Any]
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     if "gguf_file" in options:
         from transformers import GgufConfig
 
-        more["quantization_config"] = GgufConfig(dequantize=True)  # else Trainer takes it for a quantised model
+        if "quantization_config" in more:
+            raise HarnessError(f"model.bits: {name} comes in a quantised form of its own; leave bits out")
+        more = {**more, "quantization_config": GgufConfig(dequantize=True)}  # else Trainer takes it for quantised
     else:
-        more["use_safetensors"] = True
+        more = {**more, "use_safetensors": True}
     tokenizer = _asked(lambda load: load.from_pretrained(source, **options), "AutoTokenizer", name, revision)
     return _asked(
         lambda load: load.from_pretrained(source, **options, **more), "AutoModelForCausalLM", name, revision

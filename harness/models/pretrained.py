@@ -10,7 +10,7 @@ from typing import Any
 from harness.data import _shelf
 from harness.errors import HarnessError, nearest
 from harness.inference.templates import TEMPLATES
-from harness.knobs import knob
+from harness.knobs import OneOf, knob
 from harness.models import ModelSource, Origin
 
 
@@ -27,6 +27,11 @@ class Pretrained(ModelSource):
         "", doc=f"chat template: empty for the model's own, {', '.join(TEMPLATES)}, Jinja, or a .jinja file"
     )
     remote_code: bool = knob(False, doc="run Python code that comes with the model; only where you trust it")
+    bits: int = knob(
+        0,
+        valid=OneOf((0, 4, 8)),
+        doc="weights of policies quantised by bitsandbytes, for LoRA on a GPU; 0: they are not",
+    )
 
     def origin(self) -> Origin:
         """Loaded once, and written as safetensors."""
@@ -35,6 +40,7 @@ class Pretrained(ModelSource):
             "revision": self.revision,
             "template": self.template,
             "remote_code": self.remote_code,
+            "bits": self.bits,
         }
         return Origin("pretrained", knobs, {}, "")
 

@@ -48,6 +48,18 @@ def submitted(count: int, results: Path) -> float:
     return took[0]
 
 
+def left_alone(results: Path) -> dict[str, float]:
+    """Seconds of the whole command `harness run --detach` for the main recipe with eight seeds, all of it held."""
+    settings = ["replicates=8", "launch.executor='slurm'", "launch.timeout_min=60", "launch.sbatch=['--hold']"]
+    words = ["run", "--detach", str(ROOT / "recipes" / "compare_all.toml"), "--results", str(results), "--json"]
+    command = [sys.executable, "-m", "harness.cli", *words, *(part for one in settings for part in ("--set", one))]
+    began = time.monotonic()
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    seconds, left = time.monotonic() - began, json.loads(done.stdout)
+    subprocess.run(["scancel", "--user", "root"], check=True)
+    return {"seconds": seconds, "stages": len(left["submitted"]), "jobs and arrays": left["arrays"]}
+
+
 def one_by_one(count: int, results: Path) -> float:
     """Seconds of one sbatch for each stage, with nothing else."""
     began = time.monotonic()
@@ -113,6 +125,7 @@ def main(count: int) -> None:
             f"a stage, {LENGTH} in a job": chains(home / "bundled", LENGTH) / (CHAINS * LENGTH),
             "a bare job of sbatch --wait": bare_chains() / (CHAINS * LENGTH),
         }
+        print(json.dumps({"harness run --detach": left_alone(home / "alone")}))
         print(json.dumps({"stages": count, "load": os.getloadavg()[0], "seconds": seconds}, indent=1))
 
 

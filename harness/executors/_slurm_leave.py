@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import count, groupby
+from pathlib import Path
 
+from harness import keys
 from harness.executors import _slurm_notes as notes
-from harness.executors._slurm_graph import Place, arrays
+from harness.executors._slurm_graph import Place, Waiting, arrays
 from harness.executors.slurm import SLOTS, Slurm
 from harness.launch import Resources, asked
 from harness.stages import Stage
 from harness.store import Store
+
+Put = Callable[..., dict[Path, notes.Note]]
+"""As `Slurm.put`."""
+_SEED = re.compile(r"replicate-(\d+)")
 
 
 @dataclass
@@ -45,12 +52,43 @@ def leave(executor: Slurm, store: Store, waves: Iterable[list[list[Stage]]], bus
     Raises:
         HarnessError: sbatch refuses.
     """
-    _Leaving(executor, store, busy, left).all(waves)
+    bundles = list(waves)
+    tried = {by_seed: _Leaving(executor, store, busy, Left(), by_seed, _pretend()) for by_seed in (False, True)}
+    for one in tried.values():
+        one.all(bundles)
+    by_seed = tried[True].left.arrays < tried[False].left.arrays
+    _Leaving(executor, store, busy, left, by_seed, executor.put).all(bundles)
+
+
+def _pretend() -> Put:
+    """Something that gives out numbers of jobs and submits nothing."""
+    numbers = count(1)
+
+    def put(
+        wishes: Resources, bundles: Mapping[int, Sequence[Path]], waits_for: str, *, stays: bool
+    ) -> dict[Path, notes.Note]:
+        number = next(numbers)
+        jobs = {index: f"{number}_{index}" if len(bundles) > 1 else str(number) for index in bundles}
+        return {folder: notes.Note(jobs[index], "") for index, bundle in bundles.items() for folder in bundle}
+
+    return put
+
+
+def _seed_of(stage: Stage) -> int:
+    """The number of the seed that a stage is for; -1 where it is for several, or for none."""
+    own = _SEED.match(stage.spec.get("seed") or "")
+    found = {int(own[1])} if own else {_seed_of(needed) for needed in stage.inputs.values()} - {-1}
+    return found.pop() if len(found) == 1 else -1
+
+
+def _role_of(stage: Stage) -> str:
+    return keys.canonical({name: value for name, value in stage.spec.items() if name not in ("seed", "inputs")})
 
 
 class _Leaving:
-    def __init__(self, executor: Slurm, store: Store, busy: set[str], left: Left) -> None:
+    def __init__(self, executor: Slurm, store: Store, busy: set[str], left: Left, by_seed: bool, put: Put) -> None:
         self.executor, self.store, self.busy, self.left = executor, store, busy, left
+        self.by_seed, self.put = by_seed, put
         self.shared = Counter(note.job for note in notes.every(store.root).values())
         self.places: dict[str, Place] = {}
         self.behind: dict[Place, frozenset[Place]] = {}
@@ -86,12 +124,18 @@ class _Leaving:
 
     def _submit(self, wishes: Resources, bundles: list[list[Stage]]) -> None:
         root, reads = self.store.root.resolve(), [self._reads(bundle) for bundle in bundles]
-        for array in arrays(reads, SLOTS):
+        jobs = [
+            Waiting(places, _role_of(bundle[0]), _seed_of(bundle[0]))
+            for places, bundle in zip(reads, bundles, strict=True)
+        ]
+        for array in arrays(jobs, SLOTS, self.by_seed):
             folders = {index: [root / stage.name for stage in bundles[at]] for index, at in array.members.items()}
-            held = self.executor.put(wishes, folders, array.waits_for, stays=True)
+            held = self.put(wishes, folders, array.waits_for, stays=True)
             self.left.arrays += 1
             for at in array.members.values():
-                place = Place.of(held[root / bundles[at][0].name].job, sure=len(bundles[at]) == 1)
+                place = Place.of(
+                    held[root / bundles[at][0].name].job, sure=len(bundles[at]) == 1, by_seed=jobs[at].seed >= 0
+                )
                 waits = reads[at]
                 self.behind[place] = waits.union(*(self.behind.get(one, frozenset()) for one in waits))
                 for stage in bundles[at]:

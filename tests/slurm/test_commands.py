@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from bricks import until
+from bricks import outputs, until
 from click.testing import Result
 from cluster import Cluster
 from test_cli import TINY, inside
@@ -131,3 +131,15 @@ def test_what_is_asked_wrongly_is_answered_helpfully(slurm: Cluster, tmp_path: P
     refused = asked(place, "run", "--detach", "--set", "launch.partition='nowhere'")
     assert "Invalid partition" in str(refused.exception)
     assert not queue(slurm)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_a_comparison_that_is_left_to_slurm_is_that_of_the_local_executor(slurm: Cluster, tmp_path: Path) -> None:
+    there = recipe(tmp_path / "there", ONE + HELD.replace('["--hold"]', "[]").replace("0.5", "1.9"))
+    here = recipe(tmp_path / "here", ONE + "\n[launch]\nworkers = 2\n")
+    left = told(there, "run", "--detach")["submitted"]
+    assert asked(there, "watch").exit_code == 0
+    assert asked(here, "run", "--reports", str(tmp_path / "reports")).exit_code == 0
+    assert outputs(there / "re sults") == outputs(here / "re sults")
+    assert len(left) == len(outputs(here / "re sults"))

@@ -84,9 +84,14 @@ def test_a_failure_blocks_what_rests_on_it_alone_and_the_next_run_does_what_is_l
     assert runs(tmp_path) == {stage.name: 2 if stage == row[1] else 1 for stage in walk([last])}
 
 
-def test_a_run_waits_for_what_was_left_to_slurm_and_submits_nothing(slurm: Cluster, tmp_path: Path) -> None:
+def test_a_run_waits_for_what_was_left_to_slurm_submits_nothing_and_ends_nothing_when_stopped(
+    slurm: Cluster, tmp_path: Path
+) -> None:
     chain = brick("a", brick("b", brick("c", seconds=2.0)))
     left = leave(tmp_path, chain)
+    stopped = Slurm(timeout_min=5)
+    stopped.submit(tmp_path / next(iter(left.submitted)))
+    stopped.close()
     summary = run([chain], Store(tmp_path), Slurm(timeout_min=5))
     assert (len(summary.ran), summary.failed, len(scripts(tmp_path))) == (3, {}, left.arrays)
     assert set(runs(tmp_path).values()) == {1}

@@ -264,14 +264,18 @@ def reproduce(
 
 
 @app.command()
-def publish(recipe: Recipe, results: Results = RESULTS) -> None:
+def publish(
+    recipe: Recipe,
+    results: Results = RESULTS,
+    unfinished: Annotated[bool, typer.Option("--unfinished", help="Keep what is finished so far.")] = False,
+) -> None:
     """Keep a finished comparison under results/published/: records and samples, no weights. It counts as done.
 
     Example: harness publish recipes/compare_all.toml
     """
     from harness.commands.publish import publish_recipe
 
-    publish_recipe(recipe, results)
+    publish_recipe(recipe, results, unfinished)
 
 
 @app.command()

@@ -6,7 +6,6 @@ import _thread
 import contextlib
 import math
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -21,8 +20,9 @@ from harness.inference.opened import close_policies
 from harness.lease import BEAT_SECONDS, Busy, Lease, slurm_job
 from harness.metrics import Measurement
 from harness.provenance import Meter, made_by
+from harness.public import public
 from harness.stages import Stage
-from harness.store import LOG, Store
+from harness.store import LOG, Store, write_whole
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def _facts(store: Store, stage: Stage, measurements: list[Measurement]) -> dict[
 def _note(store: Store, name: str, error: BaseException, trace: str, cost: dict[str, Any]) -> Outcome:
     cause = classify(error)
     text = str(error) if cause == "bad data" else f"{type(error).__name__}: {error}"
-    return _fail(store, name, cause, text, {**cost, "traceback": _public(trace)})
+    return _fail(store, name, cause, text, {**cost, "traceback": public(trace)})
 
 
 def note_death(store: Store, name: str, cause: str, error: str, seconds: float, devices: int = 1) -> Outcome:
@@ -189,27 +189,18 @@ def note_death(store: Store, name: str, cause: str, error: str, seconds: float, 
 
 
 def _fail(store: Store, name: str, cause: str, error: str, more: dict[str, Any]) -> Outcome:
-    text = _public(error)
+    text = public(error)
     with contextlib.suppress(OSError):  # a full disk takes the note as well; the outcome still says it
         store.fail(name, {"cause": cause, "error": text, "hint": HINTS[cause], "made_by": made_by(), **more})
     return Outcome(name, "failed", cause, text)
 
 
-_FOLDERS = re.compile(r"(?<![\w.])/(?:[\w.@+-]+/)+(?=[\w.@+-]+/[\w.@+-]+)")
-"""What comes before the last two parts of an absolute path."""
-
-
-def _public(text: str) -> str:
-    """A text without this machine's folders: of a path the last two parts are left."""
-    for private in sorted({str(Path.cwd()), sys.prefix, str(Path.home())}, key=len, reverse=True):
-        if len(private) > 1:
-            text = text.replace(private + os.sep, "")
-    return _FOLDERS.sub("", text)
-
-
 @contextlib.contextmanager
 def _log_to(path: Path) -> Iterator[None]:
-    """Everything that the process prints goes to a file: from Python, from C, and from its children."""
+    """Everything that the process prints goes to a file: from Python, from C, and from its children.
+
+    What is in it stays private only as long as the stage runs: folders and secrets are taken out at its end.
+    """
     streams = [sys.stdout, sys.stderr, _through(1), _through(2)]
     _flush(streams)
     kept = [os.dup(1), os.dup(2)]
@@ -224,6 +215,10 @@ def _log_to(path: Path) -> Iterator[None]:
         for saved, target in zip(kept, (1, 2), strict=True):
             os.dup2(saved, target)
             os.close(saved)
+        with contextlib.suppress(OSError):
+            text = path.read_text(encoding="utf-8", errors="replace")
+            if public(text) != text:
+                write_whole(path, public(text))
 
 
 def _through(descriptor: int) -> TextIO:

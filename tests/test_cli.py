@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -173,6 +174,15 @@ def test_a_published_comparison_is_reproduced_to_the_last_digit(one_inline: Path
     clone = json.loads(harness("plan", "one.toml", "--results", "elsewhere", "--json", cwd=folder).stdout)
     assert clone["done"] == clone["total"], "for whoever has it, it counts as done"
     assert not list((folder / "elsewhere").glob("train-*"))
+
+    some = folder / "some"
+    shutil.copytree(elsewhere / "one", some, ignore=shutil.ignore_patterns("grade-*", "recipe.toml"))
+    refused = inside("publish", "one.toml", "--results", "some", cwd=folder)
+    assert "publish what there is with --unfinished" in str(refused.exception)
+    told = inside("publish", "one.toml", "--results", "some", "--unfinished", cwd=folder)
+    assert told.exit_code == 0, told.output
+    kept = {path.name for path in (some / "published" / "one").iterdir()}
+    assert kept == {path.name for path in some.iterdir()} - {"published"} | {"recipe.toml"}
 
 
 def test_clean_shows_first_and_the_report_still_builds(finished: tuple[Path, subprocess.CompletedProcess[str]]) -> None:

@@ -1,4 +1,4 @@
-"""`harness publish`: keep a finished comparison beside the project, without its weights."""
+"""`harness publish`: keep a comparison beside the project, without its weights."""
 
 from __future__ import annotations
 
@@ -22,8 +22,13 @@ TABLES = (
 )
 
 
-def publish_recipe(path: Path, results: Path) -> None:
+def publish_recipe(path: Path, results: Path, unfinished: bool = False) -> None:
     """Copy specs, records and tables to `<results>/published/<name>/`, and the recipe as it was run.
+
+    Args:
+        path: the recipe.
+        results: the folder of its stages.
+        unfinished: keep what is finished of a comparison that is not; what is kept from before stays.
 
     Raises:
         HarnessError: the comparison is not finished, or its recipe is more than one file.
@@ -33,13 +38,17 @@ def publish_recipe(path: Path, results: Path) -> None:
     plan, more = plan_so_far(recipe, store)
     if re.search(r"^\s*extends\s*=", recipe.text, re.MULTILINE):
         raise HarnessError(f"{path} extends another recipe; a published comparison is one file, so write it in one")
-    missing = [stage.name for stage in plan.stages() if not store.done(stage.name)]
-    if missing or more:
-        raise HarnessError(f"{recipe.name} is not finished: {len(missing)} stages have no record; harness run {path}")
+    missing = {stage.name for stage in plan.stages() if not store.done(stage.name)}
+    if (missing or more) and not unfinished:
+        raise HarnessError(
+            f"{recipe.name} is not finished: {len(missing)} stages have no record; harness run {path}, or publish "
+            "what there is with --unfinished"
+        )
     home = results / "published" / recipe.name
     draft = home.with_name(f"draft-{recipe.name}")
     shutil.rmtree(draft, ignore_errors=True)
-    for stage in plan.stages():
+    finished = [stage for stage in plan.stages() if stage.name not in missing]
+    for stage in finished:
         source, target = store.folder(stage.name), draft / stage.name
         target.mkdir(parents=True)
         for name in (SPEC, RECORD, *TABLES):
@@ -51,4 +60,4 @@ def publish_recipe(path: Path, results: Path) -> None:
     shutil.rmtree(home, ignore_errors=True)
     draft.rename(home)
     size = sum(file.stat().st_size for file in home.rglob("*") if file.is_file())
-    print(f"{len(plan.stages())} stages, {size / 1e6:.1f} MB: {home}")
+    print(f"{len(finished)} of {len(plan.stages())} stages, {size / 1e6:.1f} MB: {home}")

@@ -1,0 +1,91 @@
+"""Wrong input from outside: one message that says what came and what would be right, and nothing private in it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from bricks import PLUGINS, brick
+
+from harness.data import Dataset
+from harness.errors import HarnessError
+from harness.execute import execute
+from harness.public import public
+from harness.recipe import read_recipe
+from harness.stages import Train, dataset_spec, open_dataset
+from harness.store import Store
+
+SECRET = "hf_" + "a1B2" * 8
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HARNESS_PLUGINS", PLUGINS)
+
+
+def opened(folder: Path, table: str) -> Dataset:
+    recipe = folder / "r.toml"
+    recipe.write_text(f'name = "x"\n[[dataset]]\n{table}\n[[start]]\nname = "base"\n[[algorithm]]\nname = "dpo"\n')
+    part = read_recipe(recipe).datasets[0]
+    return open_dataset(dataset_spec(part.name, dict(part.knobs)))
+
+
+def test_a_csv_in_another_encoding(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("prompt,chosen,rejected\nWarum?,Schön.,Nö.\n".encode("cp1252"))
+    table = 'source = "a.csv"\nsplits = {train = 1.0}\n'
+    with pytest.raises(HarnessError, match=r"a\.csv.*not utf-8.*encoding = "):
+        opened(tmp_path, table).rows("pairs", "train")
+    (row,) = opened(tmp_path, f'{table}encoding = "cp1252"').rows("pairs", "train")
+    assert row["chosen"] == "Schön."
+
+
+def test_more_prompts_are_asked_for_than_there_are(tmp_path: Path) -> None:
+    from harness.stages import training_rows
+
+    rows = [{"prompt": f"Why {i}?", "chosen": "a", "rejected": "b"} for i in range(10)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data = opened(tmp_path, 'source = "a.jsonl"\nsplits = {train = 1.0}')
+    told = r"budget.prompts asks for 1000 prompts; split 'train' has 10 with pairs"
+    with pytest.raises(HarnessError, match=told):
+        training_rows(data, "pairs", "train", 1000)
+
+
+def test_a_gated_model_without_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import transformers
+
+    from harness.inference.loading import load_chat
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("You are trying to access a gated repo.\nMake sure to have access to it at the hub.")
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", refuse)
+    with pytest.raises(HarnessError, match=r"model 'meta-llama/x' \(revision main\) .*gated repo.*hf auth login"):
+        load_chat("meta-llama/x", "", "", False, "float32")
+
+
+@pytest.mark.parametrize("form", ["an environment variable", "its form"])
+def test_no_secret_is_in_a_failure_or_a_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    secret = SECRET if form == "its form" else "correct-horse-battery"
+    if form == "an environment variable":
+        monkeypatch.setenv("SOME_SERVICE_TOKEN", secret)
+    stage = brick("a", trouble="bad data")
+    folder = Store(tmp_path).prepare(stage)
+
+    def run(self: Train, *given: object) -> object:
+        print(f"asking with {secret} for {tmp_path}/weights")
+        raise HarnessError(f"401 for https://hub?token={secret} in {tmp_path}/cache/model")
+
+    monkeypatch.setattr(Train, "run", run)
+    assert execute(folder).status == "failed"
+    for name in ("failed.json", "log.txt"):
+        text = (folder / name).read_text()
+        assert "***" in text
+        assert secret not in text
+        assert str(tmp_path) not in text
+
+
+def test_words_and_numbers_are_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("A_KEY", "train")
+    assert public("train at 3e-4, hf_hub and sk-learn, a/b/c") == "train at 3e-4, hf_hub and sk-learn, a/b/c"

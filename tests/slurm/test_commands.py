@@ -74,7 +74,9 @@ def test_a_comparison_is_left_in_the_queue_shown_and_cancelled_and_nothing_else(
     others = set(json.loads(other.stdout)["submitted"].values())
     ended = told(place, "cancel")["cancelled"]
     assert ended == left["submitted"]
-    assert set(queue(slurm)) == {foreign} | others
+    assert other.exit_code == 0
+    shown = queue(slurm, "%i %j %T %r")
+    assert {line.split()[0] for line in shown} == {foreign} | others, f"{shown} {foreign} {sorted(others)}"
     assert "nothing in the queue" in asked(place, "cancel").stdout
     assert not list(tmp_path.rglob("owned"))
     assert told(place, "status").get("waiting", 0) > 0

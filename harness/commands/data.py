@@ -72,7 +72,7 @@ def _tokenizer(model: Part, data: Dataset) -> PreTrainedTokenizerBase:
         return new_tokenizer(data)
     from harness.inference.loading import tokenizer_of
 
-    return tokenizer_of(**origin.knobs)
+    return tokenizer_of(**{knob: origin.knobs[knob] for knob in ("name", "revision", "template", "remote_code")})
 
 
 def _rows(data: Dataset) -> dict[tuple[str, str], list[Row]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +10,17 @@ from harness.errors import HarnessError
 from harness.training.forward import in_groups
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import torch
 
     from harness.job import Job
+
+HELD = 2**24
+"""Logits of a group that are held until the backward pass, which is faster; more of them are computed twice, in tiles.
+
+What is held of each is several float32 numbers, so that with a large vocabulary they would fill the memory.
+"""
 
 
 @dataclass(frozen=True)
@@ -81,20 +90,40 @@ class ValueModel:
         return ValuedScores(log_probs * mask, entropy * mask, values * mask, mask)
 
     def _run(self, model: Any, inputs: dict[str, Any]) -> list[torch.Tensor]:
-        import torch
-
         named = {name: inputs[name] for name in ("input_ids", "attention_mask")}
-        own = self.kind == "head"
-        outputs = model(**named, output_hidden_states=own, use_cache=False)
-        logps = torch.log_softmax(outputs.logits[:, :-1].float(), -1)
-        chosen = logps.gather(-1, inputs["input_ids"][:, 1:, None])[..., 0]
-        entropy = -(logps.exp() * logps).sum(-1)
-        if own:
-            hidden = outputs.hidden_states[-1].to(self.module.weight.dtype)
+        with _given_to_head(model) as given:
+            log_probs, entropy = _token_scores(model, inputs)
+        if self.kind == "head":
+            values = self.module(given[0].to(self.module.weight.dtype))
         else:
-            hidden = self.module.base_model(**named, use_cache=False).last_hidden_state
-        head = self.module if own else self.module.score
-        return [chosen, entropy, head(hidden)[:, :-1, 0].float()]
+            values = self.module.score(self.module.base_model(**named, use_cache=False).last_hidden_state)
+        return [log_probs, entropy, values[:, :-1, 0].float()]
+
+
+def _token_scores(model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities and entropies of a group's tokens, with gradient; beyond `HELD` logits by the fused head."""
+    import torch
+
+    config = getattr(model, "module", model).config
+    if inputs["input_ids"].numel() * config.get_text_config().vocab_size > HELD:
+        outputs = model(**inputs, fused_lm_head=True, use_cache=False)
+        return outputs.log_probs, outputs.entropy
+    logits = model(inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False).logits
+    logps = torch.log_softmax(logits[:, :-1].float(), -1)
+    chosen = logps.gather(-1, inputs["input_ids"][:, 1:, None])[..., 0]
+    return chosen, -(logps.exp() * logps).sum(-1)
+
+
+@contextmanager
+def _given_to_head(model: Any) -> Iterator[list[torch.Tensor]]:
+    """A list that gets the last hidden states of a forward pass, (rows, T, width); the fused head does not tell them."""
+    given: list[torch.Tensor] = []
+    body = getattr(model, "module", model).get_decoder()  # several processes wrap the model
+    hook = body.register_forward_hook(lambda _module, _inputs, outputs: given.append(outputs.last_hidden_state))
+    try:
+        yield given
+    finally:
+        hook.remove()
 
 
 def _config(job: Job) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -389,8 +390,16 @@ def ppo_by_hand(shelf: Path) -> None:
         assert (ours_at - theirs_at).norm() < 1e-5 * max(1.0, float(theirs_at.norm()))
 
 
-def test_a_step_of_ppo_is_the_one_by_hand(shelf: Path) -> None:
-    ppo_by_hand(shelf)
+def ppo_with_tiles(shelf: Path) -> None:
+    """The same where the logits are too many to be held."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.training.values.HELD", 0)
+        ppo_by_hand(shelf)
+
+
+@pytest.mark.parametrize("by_hand", [ppo_by_hand, ppo_with_tiles])
+def test_a_step_of_ppo_is_the_one_by_hand(by_hand: Callable[[Path], None], shelf: Path) -> None:
+    by_hand(shelf)
 
 
 def values_of_a_reward_model(shelf: Path) -> None:

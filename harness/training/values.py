@@ -116,7 +116,7 @@ def _token_scores(model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, tor
 
 @contextmanager
 def _given_to_head(model: Any) -> Iterator[list[torch.Tensor]]:
-    """A list that gets the last hidden states of a forward pass, (rows, T, width); the fused head does not tell them."""
+    """A list that gets a forward pass's last hidden states, (rows, T, width), which the fused head does not tell."""
     given: list[torch.Tensor] = []
     body = getattr(model, "module", model).get_decoder()  # several processes wrap the model
     hook = body.register_forward_hook(lambda _module, _inputs, outputs: given.append(outputs.last_hidden_state))

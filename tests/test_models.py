@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from harness.errors import HarnessError
+from harness.inference.loading import SMOLLM2_CONFIG
 from harness.plan import make_plan
 from harness.recipe import read_recipe
 from harness.stages import Stage, Train, walk
@@ -243,6 +244,8 @@ def test_smollm2_trains_on_truthfulqa(tmp_path: Path, monkeypatch: pytest.Monkey
     assert (done["pretrained"] / "policy" / "model.safetensors").stat().st_size > 500_000_000
     tokens = json.loads((done["pretrained"] / "policy" / "tokenizer_config.json").read_text())
     assert (tokens["eos_token"], tokens["pad_token"]) == ("<|im_end|>", "<|endoftext|>")
+    config = json.loads((done["pretrained"] / "policy" / "config.json").read_text())
+    assert {name: config[name] for name in SMOLLM2_CONFIG} == SMOLLM2_CONFIG
     import pandas as pd
 
     curves = pd.read_parquet(done["dpo"] / "curves.parquet")

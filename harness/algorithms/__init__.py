@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.data import Dataset
     from harness.job import Job
     from harness.metrics import Measurement
 
@@ -68,6 +71,28 @@ class Round:
     relabel: bool = False
 
 
+@dataclass(frozen=True)
+class Footprint:
+    """What training holds in memory beside the policy.
+
+    Attributes:
+        responses: to a prompt of the budget that go through the policy with a gradient; 0 where nothing is trained.
+        start: whether the start is there too; with LoRA it is the policy without its adapter.
+        reward: whether a reward model is.
+        value: whether a value model of a network of its own is, which is trained.
+    """
+
+    responses: int
+    start: bool = False
+    reward: bool = False
+    value: bool = False
+
+    @property
+    def models(self) -> int:
+        """Models in memory at once, where weights are tuned in full."""
+        return 1 + self.start + self.reward + self.value
+
+
 class Algorithm(ABC):
     """One frozen dataclass per file, whose fields are its knobs.
 
@@ -97,12 +122,20 @@ class Algorithm(ABC):
         """What is wrong with these knobs together, and what would be right; empty where nothing is."""
         return ""
 
-    def resident(self) -> int:
-        """Models in memory at once while it trains or, where it trains nothing, answers; weights tuned in full.
+    def footprint(self) -> Footprint:
+        """What is in memory while it trains or, where it trains nothing, answers.
 
         Log-probabilities of fixed data under the start are computed beforehand and need no model here.
         """
-        return 1
+        return Footprint(responses=int(self.trains))
+
+    def configuration(self, dataset: Dataset) -> Mapping[str, Any] | None:
+        """Of a model that it makes or brings: its config.json, as far as that is known without loading it; else None.
+
+        Args:
+            dataset: whose words a new tokenizer would have.
+        """
+        return None
 
     def procedure(self) -> dict[str, Any]:
         """How the policy is used: a name of `harness.inference.systems.PROCEDURES`, and its options."""

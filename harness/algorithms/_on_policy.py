@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.algorithms import Algorithm, Needs
+from harness.algorithms import Algorithm, Footprint, Needs
 
 if TYPE_CHECKING:
     import torch
@@ -54,9 +54,9 @@ class OnPolicyAlgorithm(Algorithm):
     def losses(self, batch: PolicyBatch) -> torch.Tensor:
         """One loss per response (B,); the road sums them and divides by the responses of the optimiser step."""
 
-    def resident(self) -> int:
+    def footprint(self) -> Footprint:
         """Policy, start and reward model, and a value model where it is a network of its own."""
-        return 4 if self.value == "reward" else 3
+        return Footprint(self.rows_per_prompt, start=True, reward=True, value=self.value == "reward")
 
     def ratios(self, batch: PolicyBatch) -> torch.Tensor:
         """π/π_old as the loss reads it, (B, T), for the log: of each token."""

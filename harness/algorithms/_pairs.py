@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.algorithms import Algorithm, Needs
+from harness.algorithms import Algorithm, Footprint, Needs
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +25,10 @@ class PairAlgorithm(Algorithm):
     def reference(self) -> bool:
         """Whether its loss reads the reference's log-probabilities."""
         return self.needs.reference
+
+    def footprint(self) -> Footprint:
+        """Both responses of a pair."""
+        return Footprint(responses=2)
 
     @abstractmethod
     def losses(self, batch: PairBatch) -> torch.Tensor:

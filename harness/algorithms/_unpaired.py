@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.algorithms import Algorithm, Needs
+from harness.algorithms import Algorithm, Footprint, Needs
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +21,10 @@ class UnpairedAlgorithm(Algorithm):
     needs: ClassVar[Needs] = Needs(data="binary", reference=True)
     rows_per_prompt: ClassVar[int] = 2
     learning_rate: float
+
+    def footprint(self) -> Footprint:
+        """Both of a prompt's responses; their partners have no gradient."""
+        return Footprint(self.rows_per_prompt)
 
     @abstractmethod
     def losses(self, batch: UnpairedBatch) -> torch.Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from harness.algorithms import Algorithm, Needs, Paper
+from harness.algorithms import Algorithm, Footprint, Needs, Paper
 from harness.knobs import Between, Choice, knob
 
 
@@ -27,9 +27,9 @@ class BestOfN(Algorithm):
 
     n: int = knob(8, valid=Between(low=2), search=Choice((2, 4, 8, 16, 32)), doc="responses to choose from")
 
-    def resident(self) -> int:
+    def footprint(self) -> Footprint:
         """The policy, and the reward model that chooses, whenever it answers."""
-        return 2
+        return Footprint(0, reward=True)
 
     def procedure(self) -> dict[str, Any]:
         """Draw n, keep the best."""

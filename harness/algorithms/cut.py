@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.algorithms import Algorithm, Needs, Paper
+from harness.algorithms import Algorithm, Footprint, Needs, Paper
 from harness.knobs import Between, Choice, OneOf, Uniform, above, knob
 
 if TYPE_CHECKING:
@@ -87,6 +87,10 @@ class Cut(Algorithm):
     misalign: str = knob("plain", valid=OneOf(("plain", "positive_judgment")), doc="the context of blamed responses")
     form: str = knob("paper", valid=OneOf(("paper", "released")), doc="the paper's loss, or that of the authors' code")
     praised_per_blamed: float = knob(0.0, valid=Between(low=0), doc="most praised rows for a blamed one; 0 keeps all")
+
+    def footprint(self) -> Footprint:
+        """A response behind the plain prompt, and behind the one with a judgment where that blames."""
+        return Footprint(responses=2)
 
     def losses(self, batch: JudgedBatch) -> tuple[torch.Tensor, torch.Tensor]:
         """One loss per response (B,), such that their mean over the step is the step's loss; and U (B, T)."""

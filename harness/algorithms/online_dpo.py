@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.algorithms import Needs, Paper
+from harness.algorithms import Footprint, Needs, Paper
 from harness.algorithms._pairs import PairAlgorithm
 from harness.algorithms.dpo import margin_losses
 from harness.knobs import Between, OneOf, Uniform, above, knob
@@ -48,9 +48,9 @@ class OnlineDpo(PairAlgorithm):
         """The labeller."""
         return Needs(data="prompts", reward=self.labeller == "reward", judge=self.labeller == "judge")
 
-    def resident(self) -> int:
-        """Policy and start, and the reward model where that labels."""
-        return 3 if self.labeller == "reward" else 2
+    def footprint(self) -> Footprint:
+        """Two of a prompt's responses, policy and start, and the reward model where that labels."""
+        return Footprint(2, start=True, reward=self.labeller == "reward")
 
     @property
     def reference(self) -> bool:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from harness.algorithms import Algorithm, Needs
 from harness.knobs import Between, Uniform, above, knob
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.data import Dataset
     from harness.job import Job
     from harness.metrics import Measurement
 
@@ -28,6 +31,12 @@ class Pretrain(Algorithm):
     layers: int = knob(4, valid=Between(low=1), doc="number of layers")
     heads: int = knob(4, valid=Between(low=1), doc="attention heads; must divide hidden")
     learning_rate: float = knob(3e-3, valid=above(0), search=Uniform(1e-4, 1e-2, log=True), doc="peak of the schedule")
+
+    def configuration(self, dataset: Dataset) -> Mapping[str, Any]:
+        """Known from the knobs and from the dataset's words."""
+        from harness.training.scratch import configuration
+
+        return configuration(dataset, self.hidden, self.layers, self.heads)
 
     def train(self, job: Job) -> list[Measurement]:
         """Make a tokenizer and a model, and train the model along the shared road.

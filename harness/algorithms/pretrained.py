@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from harness.algorithms import Algorithm, Needs
+from harness.algorithms import Algorithm, Footprint, Needs
 from harness.knobs import OneOf, knob
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harness.data import Dataset
     from harness.job import Job
     from harness.metrics import Measurement
 
@@ -31,6 +34,16 @@ class Pretrained(Algorithm):
     )
 
     bits: int = knob(0, valid=OneOf((0, 4, 8)), later=True, doc="quantised by bitsandbytes; 0: not")
+
+    def configuration(self, dataset: Dataset) -> Mapping[str, Any] | None:
+        """Where its config.json is on this machine."""
+        from harness.inference.loading import configuration
+
+        return configuration(self.name, self.revision)
+
+    def footprint(self) -> Footprint:
+        """Weights that are written again."""
+        return Footprint(responses=0)
 
     def train(self, job: Job) -> list[Measurement]:
         """Write `policy/`.

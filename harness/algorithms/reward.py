@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.algorithms import Algorithm, Needs, Paper
+from harness.algorithms import Algorithm, Footprint, Needs, Paper
 from harness.errors import HarnessError
 from harness.knobs import Between, OneOf, Uniform, above, knob
 
@@ -132,6 +132,10 @@ class Reward(Algorithm):
     def requires(self) -> Needs:
         """The view that the knobs ask for."""
         return Needs(data=self.data)
+
+    def footprint(self) -> Footprint:
+        """Of a pair both; of a ranking as many as the lab's shortest has, since the dataset decides."""
+        return Footprint(responses=4 if self.requires().data == "rankings" else 2)
 
     def losses(self, scores: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
         """One loss per prompt (B,), from scores (B, K) of responses, best first, of which `counts` (B,) are real."""

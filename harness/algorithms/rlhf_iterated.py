@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from harness.algorithms import Algorithm, Needs, Paper, Round
+from harness.algorithms import Algorithm, Footprint, Needs, Paper, Round
 from harness.knobs import Between, OneOf, Uniform, above, knob
 
 
@@ -39,9 +39,9 @@ class RlhfIterated(Algorithm):
         """Annotators only where they label."""
         return Needs(data="prompts", reward=True, annotators=self.labeller == "annotators")
 
-    def resident(self) -> int:
+    def footprint(self) -> Footprint:
         """As PPO with a value head."""
-        return 3
+        return Footprint(2, start=True, reward=True)
 
     def rounds(self) -> tuple[Round, ...]:
         """PPO, then labels, a reward model and PPO again."""

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
+from harness.commands.room import by_size, expected
 from harness.plan import Plan
 from harness.recipe import read_recipe
 from harness.report.looks import plan_so_far
@@ -30,6 +31,7 @@ def describe(plan: Plan, store: Store) -> dict[str, Any]:
     stages = plan.stages()
     names = [stage.name for stage in stages]
     done = {name for name in names if store.done(name)}
+    memory, narrow = expected(plan, store)
     return {
         "recipe": plan.recipe.name,
         "question": plan.recipe.question,
@@ -40,8 +42,9 @@ def describe(plan: Plan, store: Store) -> dict[str, Any]:
         "done": len(done),
         "shared": _shared(plan),
         "cut": [f"{cell.contestant}: {cell.reason}" for cell in plan.cells if cell.reason and cell.replicate == 0],
-        "warnings": _warnings(plan),
+        "warnings": _warnings(plan) + narrow,
         "tuning": _tuning(plan, store),
+        "memory": memory,
         "device_seconds": _expected(stages, done, store),
         "separable": _separable(plan),
     }
@@ -146,6 +149,15 @@ def _text(found: dict[str, Any]) -> str:
     return "\n".join([*lines, "", *_outlook(found)])
 
 
+def _memory(found: list[dict[str, Any]]) -> list[str]:
+    told = by_size([one for one in found if one["bytes"]])
+    unknown = [one["algorithm"] for one in found if not one["bytes"]]
+    lines = [f"Memory that training takes at its peak, estimated: {told}"] if told else []
+    if unknown:
+        lines.append(f"No estimate of memory before the model is on this machine: {', '.join(unknown)}")
+    return lines
+
+
 def _search(asked: dict[str, Any]) -> str:
     many = f"{asked['studies']} studies of {asked['trials']} trials, {asked['finished']} trials finished"
     return f"Tuned before that: {many}, by {asked['metric']} on {asked['prompts']} tune prompts"
@@ -158,6 +170,7 @@ def _outlook(found: dict[str, Any]) -> list[str]:
         lines.append(f"Expected: {cost['low']:.0f} to {cost['high']:.0f} device-seconds for what is left")
     if cost["left"] and cost["unknown"]:
         lines.append(f"No record yet to estimate from: {', '.join(cost['unknown'])}")
+    lines += _memory(found["memory"])
     for family in found["separable"]:
         least = family["difference_in_seed_sd"]
         text = f"{least:g} sd of a seed's paired difference" if least else "none at all"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 SMOLLM2, MINILM = "smollm2-135m", "all-minilm-l6-v2"
+SMOLLM2_CONFIG = {
+    "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9,
+    "num_key_value_heads": 3, "vocab_size": 49152, "tie_word_embeddings": True,
+}  # fmt: skip
+"""What a plan has to know before the GGUF file is read."""
 PADS = ("<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|endoftext|>", "<unk>")
 """Tokens that may pad, where a tokenizer has them and they end nothing."""
 
@@ -97,6 +103,30 @@ def _source(name: str, revision: str, remote_code: bool) -> tuple[str, dict[str,
     if name == SMOLLM2:
         return str(smollm2_folder()), {**options, "gguf_file": "SmolLM2-135M-Instruct.Q4_1.gguf"}
     return name, {**options, "revision": revision or "main"}
+
+
+def configuration(name: str, revision: str) -> dict[str, Any] | None:
+    """A model's config.json as far as this machine has it; None where it would have to be fetched.
+
+    Args:
+        name: as `bring` takes it.
+        revision: of the hub, or the hash of a folder.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    from harness.data import _shelf
+
+    if name == SMOLLM2:
+        return dict(SMOLLM2_CONFIG)
+    try:
+        if name in ("folder", MINILM):
+            file: Any = (_shelf.find_folder(revision) if name == "folder" else minilm_folder()) / "config.json"
+        else:
+            file = try_to_load_from_cache(name, "config.json", revision=revision or "main")
+        found = json.loads(Path(file).read_text()) if isinstance(file, str | Path) else None
+    except (HarnessError, OSError, ValueError):
+        return None  # whoever loads it says what is wrong
+    return found if isinstance(found, dict) else None
 
 
 def smollm2_folder() -> Path:

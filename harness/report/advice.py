@@ -154,7 +154,7 @@ def _candidate(comparison: Comparison, row: Standing, knobs: str, answers: float
         view=needs.data,
         reward=needs.reward,
         judge=needs.judge,
-        models=algorithm.resident(),
+        models=algorithm.footprint().models,
         gold=(gold.value, gold.low, gold.high) if gold else None,
         beats=tuple(won),
         clear=tuple(name for name, pair in won.items() if _clear(pair.low, pair.high, comparison.margin)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
 
@@ -43,6 +43,18 @@ def new_tokenizer(dataset: Dataset) -> PreTrainedTokenizerBase:
     )  # fmt: skip
     tokenizer.chat_template = TEMPLATE
     return tokenizer
+
+
+def configuration(dataset: Dataset, hidden: int, layers: int, heads: int) -> dict[str, Any]:
+    """What `new_model` with the dataset's tokenizer will have in its config.json, as far as it has to do with size."""
+    return {
+        "vocab_size": 4 + len(ROLES) + len(dataset.vocabulary() or ()),
+        "hidden_size": hidden,
+        "intermediate_size": 3 * hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "tie_word_embeddings": True,
+    }
 
 
 def new_model(

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import shutil
+import subprocess
 from typing import Any
 
 from harness.provenance import made_by
@@ -34,8 +35,15 @@ def findings() -> dict[str, Any]:
         "disk": f"{shutil.disk_usage('.').free / 2**30:.0f} GiB free here",
         "device": _device(),
         "git": "yes" if shutil.which("git") else "no: records will not say which commit made them",
-        "slurm": "yes, but the slurm executor is not yet there" if shutil.which("sbatch") else "no",
+        "slurm": _slurm(),
     }
+
+
+def _slurm() -> str:
+    if not shutil.which("sbatch"):
+        return "no sbatch here: launch.executor = 'slurm' needs it"
+    said = subprocess.run(["sbatch", "--version"], capture_output=True, text=True, check=False).stdout.strip()
+    return f"{said or 'sbatch is here, but does not answer'}; launch.executor = 'slurm' uses it"
 
 
 def _device() -> str:

@@ -42,7 +42,7 @@ def test_a_csv_in_another_encoding(tmp_path: Path) -> None:
 
 
 def test_more_prompts_are_asked_for_than_there_are(tmp_path: Path) -> None:
-    from harness.stages import training_rows
+    from harness.stages.specs import asked_by, training_rows
 
     rows = [{"prompt": f"Why {i}?", "chosen": "a", "rejected": "b"} for i in range(10)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -50,6 +50,10 @@ def test_more_prompts_are_asked_for_than_there_are(tmp_path: Path) -> None:
     told = r"budget.prompts asks for 1000 prompts; split 'train' has 10 with pairs"
     with pytest.raises(HarnessError, match=told):
         training_rows(data, "pairs", "train", 1000)
+    with pytest.raises(HarnessError, match=r"^evaluation.prompts asks for 11 prompts"):
+        training_rows(data, "prompts", "train", 11, asked_by("test"))
+    with pytest.raises(HarnessError, match=r"^tune.prompts asks for 11 prompts"):
+        training_rows(data, "prompts", "train", 11, asked_by("tune"))
 
 
 def test_a_gated_model_without_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

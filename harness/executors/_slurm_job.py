@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 TAKEN_OVER = 75
 """Exit code of a job that was silent for so long that another process has taken its stage."""
 LOOK_SECONDS = 0.2
+LEAVE_SECONDS = 45.0
+"""So long a training that is told to leave may take to its next checkpoint; half of the time before the limit."""
 
 
 class Job:
@@ -34,7 +37,7 @@ class Job:
 
     def __call__(self) -> None:
         """Run them. Safe to start again: a finished stage is not repeated, another goes on from its checkpoint."""
-        _leave_at_once()
+        _heed_signals()
         missing: set[str] = set()
         for folder, answer in ((Path(folder), Path(answer)) for folder, answer in self.stages):
             print(f"stage: {folder}", flush=True)
@@ -136,19 +139,32 @@ def _invite(meeting: Path) -> None:
     write_whole(meeting, json.dumps(place))
 
 
-def _leave_at_once() -> None:
-    """Have submitit's handler, once it has requeued the job, end the process outright.
+def _heed_signals() -> None:
+    """On the signal before the time limit, requeue and end; on the one before preemption, only save.
 
-    It raises SystemExit wherever the stage is, which would be written down as the stage's failure.
+    A training first writes a checkpoint, for `LEAVE_SECONDS` at most; anything else leaves at once. The process ends
+    outright, since submitit's handler raises SystemExit, which would be written down as the stage's failure. Whoever
+    preempts requeues or cancels by itself.
     """
+    from harness.training.checkpoints import soon
+
     requeue = signal.getsignal(signal.SIGUSR2)
     if not callable(requeue):
         return
 
-    def handle(number: int, frame: FrameType | None) -> None:
+    def leave(number: int, frame: FrameType | None) -> None:
         try:
             requeue(number, frame)
         except SystemExit:
             os._exit(1)
 
+    def handle(number: int, frame: FrameType | None) -> None:
+        if soon.ask(lambda: leave(number, frame)):
+            last = threading.Timer(LEAVE_SECONDS, leave, (number, frame))
+            last.daemon = True
+            last.start()
+        else:
+            leave(number, frame)
+
     signal.signal(signal.SIGUSR2, handle)
+    signal.signal(signal.SIGTERM, lambda *_: soon.ask(lambda: None) and None)

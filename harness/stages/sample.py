@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from harness.data import Row
 from harness.metrics import Measurement
 from harness.stages.base import Stage, walk
-from harness.stages.specs import open_algorithm, open_dataset, training_rows
+from harness.stages.specs import asked_by, open_algorithm, open_dataset, training_rows
 from harness.stages.train import Train
 
 
@@ -51,7 +51,7 @@ class Sample(Stage):
         from harness.trust.prompts import refuse_overlap
 
         dataset = open_dataset(self.dataset)
-        rows = training_rows(dataset, "prompts", self.split, self.prompts)
+        rows = training_rows(dataset, "prompts", self.split, self.prompts, asked_by(self.split))
         refuse_overlap(rows, self.split, trained_on(self, self.dataset))
         return write_samples(out, inputs, rows, dataset, self)
 

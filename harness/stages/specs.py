@@ -58,8 +58,20 @@ def same_version(what: str, name: str, version: int, kind: Any) -> None:
         )
 
 
-def training_rows(dataset: Dataset, view: str, split: str, prompts: int) -> list[Row]:
+def asked_by(split: str) -> str:
+    """The table of a recipe that says how many prompts of a split are answered."""
+    return "tune" if split == "tune" else "evaluation"
+
+
+def training_rows(dataset: Dataset, view: str, split: str, prompts: int, asked: str = "budget") -> list[Row]:
     """Rows of the first `prompts` distinct prompts of a split, in the dataset's order; of all where it is 0.
+
+    Args:
+        dataset: has the rows.
+        view: of them.
+        split: of them.
+        prompts: their number.
+        asked: the recipe's table that says so, for the message.
 
     Raises:
         HarnessError: the split has fewer prompts.
@@ -71,5 +83,5 @@ def training_rows(dataset: Dataset, view: str, split: str, prompts: int) -> list
         return rows[:prompts]
     wanted = set(list(dict.fromkeys(row["prompt_id"] for row in rows))[:prompts])
     if len(wanted) < prompts:
-        raise HarnessError(f"budget.prompts asks for {prompts} prompts; split '{split}' has {len(wanted)} with {view}")
+        raise HarnessError(f"{asked}.prompts asks for {prompts} prompts; split '{split}' has {len(wanted)} with {view}")
     return [row for row in rows if row["prompt_id"] in wanted]

@@ -10,6 +10,8 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 MANIFEST = "complete.json"
@@ -31,6 +33,46 @@ def newest(folder: Path) -> Path | None:
         elif best is None:
             best = checkpoint
     return best
+
+
+class Soon:
+    """That whoever trains in this process saves at the next place where a checkpoint may fall, and what follows then.
+
+    One process is asked at a time: several that train together would have to agree on the place.
+    """
+
+    def __init__(self) -> None:
+        self._open, self._then = False, list[Callable[[], None]]()
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        """While a training runs, that listens."""
+        self._open = True
+        try:
+            yield
+        finally:
+            self._open = False
+            self._then.clear()
+
+    def ask(self, then: Callable[[], None]) -> bool:
+        """Ask for a checkpoint, after which `then` is called; whether anybody trains who will write it."""
+        if self._open:
+            self._then.append(then)
+        return self._open
+
+    @property
+    def asked(self) -> bool:
+        """Whether somebody waits for a checkpoint."""
+        return bool(self._then)
+
+    def saved(self) -> None:
+        """Tell all who wait that one is whole."""
+        waiting, self._then = self._then, []
+        for then in waiting:
+            then()
+
+
+soon = Soon()
 
 
 def _step(checkpoint: Path) -> int:

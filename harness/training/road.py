@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +90,8 @@ def run(job: Job, trainer: Any, save: Callable[[Path], None], product: str, alig
         resume = checkpoints.newest(folder) or _begun(job, folder)
     if resume:
         trainer.objective.load(resume)
-    with tracked(job, trainer):
+    alone = trainer.accelerator.num_processes == 1
+    with tracked(job, trainer), checkpoints.soon.heard() if alone else nullcontext():
         trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     if not all(bool(torch.isfinite(p).all()) for p in trainer.model.parameters()):
         raise FloatingPointError(f"a weight is no longer finite after step {trainer.state.global_step}")
@@ -280,6 +282,8 @@ def _callback(job: Job, save: Callable[[Path], None], product: str, trainer: Any
                 shutil.rmtree(kept, ignore_errors=True)
                 save(draft)
                 draft.rename(kept)
+            if checkpoints.soon.asked and state.global_step % every == 0:
+                control.should_save = True
             if state.global_step == last:
                 control.should_save = control.should_training_stop = True
             if state.global_step == state.max_steps:
@@ -291,5 +295,6 @@ def _callback(job: Job, save: Callable[[Path], None], product: str, trainer: Any
                 checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
                 trainer.objective.save(checkpoint)
                 checkpoints.seal(checkpoint)
+                checkpoints.soon.saved()
 
     return Keeper()

@@ -203,6 +203,40 @@ def test_where_preemption_cancels_the_driver_submits_again(slurm: Cluster, tmp_p
 
 
 @pytest.mark.long
+def test_a_job_that_hears_no_signal_reaches_its_time_limit_and_the_next_run_does_it(
+    slurm: Cluster, tmp_path: Path
+) -> None:
+    deaf, later = brick("deaf", trouble="deaf", once=True), brick("later", brick("deaf", trouble="deaf", once=True))
+    summary = run([later], Store(tmp_path), Slurm(timeout_min=1))
+    assert (summary.failed, list(summary.blocked)) == ({deaf.name: "timeout"}, [later.name])
+    failure = Store(tmp_path).failure(deaf.name)
+    assert failure is not None
+    assert "it reached its time limit" in failure["error"]
+    assert set(go(tmp_path, later).ran) == {deaf.name, later.name}
+    assert runs(tmp_path) == {deaf.name: 2, later.name: 1}
+
+
+@pytest.mark.long
+def test_where_a_nodes_daemon_is_killed_nothing_is_lost_and_nothing_done_twice(slurm: Cluster, tmp_path: Path) -> None:
+    stage, later = brick("a", seconds=40.0), brick("later", brick("a", seconds=40.0))
+    Store(tmp_path).prepare(later)
+    Store(tmp_path).prepare(stage)
+    running = driver(tmp_path)
+    until(lambda: runs(tmp_path))
+    (node,) = jobs(slurm, "%N")
+    daemon = slurm.daemons.pop(node)
+    daemon.kill()
+    daemon.wait()
+    try:
+        assert running.wait(timeout=180) == 0
+    finally:
+        slurm.node(node)
+    assert record(tmp_path, stage)["status"] == record(tmp_path, later)["status"] == "done"
+    assert runs(tmp_path)[stage.name] <= 2, "the process on the node may have gone on, or not"
+    assert runs(tmp_path)[later.name] == 1
+
+
+@pytest.mark.long
 def test_a_comparison_is_that_of_the_local_executor(slurm: Cluster, tmp_path: Path) -> None:
     recipe = tmp_path / "tiny.toml"
     recipe.write_text(TINY)

@@ -92,6 +92,11 @@ def _hoard(job: Job) -> None:
     time.sleep(40)
 
 
+def _be_deaf(job: Job) -> None:
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    time.sleep(600)
+
+
 TROUBLES: dict[str, Callable[[Job], None]] = {
     "memory": _fail(MemoryError()),
     "torch memory": _fail(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 8 bytes")),
@@ -104,6 +109,7 @@ TROUBLES: dict[str, Callable[[Job], None]] = {
     "kill": lambda job: os.kill(os.getpid(), signal.SIGKILL),
     "segfault": lambda job: ctypes.string_at(0) and None,
     "hang": lambda job: time.sleep(60),
+    "deaf": _be_deaf,
     "overtaken": lambda job: (job.out / "lease-000099.json").write_text('{"released": true}') and None,
     "speak": _speak,
     "allocate": _allocate,

@@ -177,7 +177,7 @@ class _Run:
             self.executor.close()
             for name in self.running:
                 with suppress(OSError):
-                    bury(self.store.root / name)
+                    bury(self.store.root / name, counted=False)
         return self.summary
 
     def _submit(self) -> bool:
@@ -307,6 +307,7 @@ class _Run:
         self._tell("finished", stage)
 
     def _lost(self, stage: Stage, ended: Ended) -> None:
+        bury(self.store.root / stage.name, counted=True)
         note_death(self.store, stage.name, ended.cause, ended.error, ended.seconds, ended.devices)
         self.deaths[stage.name] += 1
         if ended.cause == "killed" and self.deaths[stage.name] <= self.retries:

@@ -144,6 +144,7 @@ def _attempt(store: Store, stage: Stage, lease: Lease, checkpoint_every: int, on
             seconds, cost = meter.read()
             facts = _facts(store, stage, measurements)
             if lease.held():
+                facts["failed_device_seconds"] += lease.owed()
                 store.finish(stage.name, {**facts, "started": started, "seconds": seconds, "cost": cost})
                 return Outcome(stage.name, "done")
         except (Exception, SystemExit) as error:
@@ -151,6 +152,7 @@ def _attempt(store: Store, stage: Stage, lease: Lease, checkpoint_every: int, on
             traceback.print_exc()
             seconds, cost = meter.read()
             if lease.held():
+                cost["device_seconds"] += lease.owed()
                 return _note(store, stage.name, error, traceback.format_exc(), {"seconds": seconds, "cost": cost})
     return Outcome(stage.name, "busy", error="another process took over: this one was silent for too long")
 

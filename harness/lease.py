@@ -88,15 +88,32 @@ def free(content: dict[str, Any]) -> bool:
     return content.get("machine") == _machine() and _started(content["pid"]) != content["started"]
 
 
-def bury(folder: Path) -> None:
-    """Release the lease of a holder that was here and is gone, so that watchers on other hosts need not wait."""
+def _owed(content: dict[str, Any], own: bool) -> dict[str, float]:
+    """Device-seconds of holders that died and of which nobody has written down what they cost; `own` counts this one's.
+
+    What a holder spent is known to a beat, since nothing else tells of one that vanished.
+    """
+    spent = float(content.get("beat", 0)) * BEAT_SECONDS * int(content.get("devices", 1)) if own else 0.0
+    owed = float(content.get("owed", 0.0)) + spent
+    return {"owed": owed} if owed else {}
+
+
+def bury(folder: Path, counted: bool) -> None:
+    """Release the lease of a holder that was here and is gone, so that watchers on other hosts need not wait.
+
+    Args:
+        folder: of the stage.
+        counted: whether the caller writes down what the holder cost; else the next holder does.
+    """
     number, content = newest(folder)
     if number and not content.get("released") and free(content):
-        _create(folder, number + 1, {**identity(), "released": True})
+        _create(folder, number + 1, {**identity(), **_owed(content, not counted), "released": True})
 
 
 def release(folder: Path) -> bool:
     """Release the lease of a holder that is known to be gone, since Slurm says that its job is over.
+
+    Whoever does it writes down what the holder cost.
 
     Returns:
         Whether it was this process that did it: of several that see the same death, one does.
@@ -104,7 +121,7 @@ def release(folder: Path) -> bool:
     number, content = newest(folder)
     if not number or content.get("released"):
         return False
-    return _create(folder, number + 1, {**identity(), "released": True})
+    return _create(folder, number + 1, {**identity(), **_owed(content, False), "released": True})
 
 
 def _file(folder: Path, generation: int) -> Path:
@@ -158,6 +175,7 @@ class Lease:
 
     def __enter__(self) -> Lease:
         number, content = newest(self.folder)
+        self._content |= _owed(content, not content.get("released"))
         if not free(content) or not _create(self.folder, number + 1, {**self._content, "beat": 0}):
             raise Busy(f"{self.folder.name} is being worked on by {content.get('host', 'another process')}")
         self.generation = number + 1
@@ -176,6 +194,10 @@ class Lease:
         self._thread.join()
         if self.held():
             self._write({**self._content, "released": True})
+
+    def owed(self) -> float:
+        """Device-seconds of earlier holders that vanished, for whoever writes down what the stage cost; told once."""
+        return float(self._content.pop("owed", 0.0))
 
     def held(self) -> bool:
         """Whether no newer generation has been made: ask before writing a record."""
@@ -214,4 +236,4 @@ class Watcher:
             return False
         if now - last[2] < self.stale_seconds:
             return False
-        return _create(folder, number + 1, {**identity(), "released": True})
+        return _create(folder, number + 1, {**identity(), **_owed(content, True), "released": True})

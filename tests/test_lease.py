@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from bricks import until
 
-from harness.lease import Busy, Lease, Watcher, bury, free, newest
+from harness.lease import BEAT_SECONDS, Busy, Lease, Watcher, bury, free, identity, newest
 
 HOLD = """
 import sys, time
@@ -184,10 +184,36 @@ def test_a_holder_that_was_overtaken_is_told_and_leaves_the_new_lease_alone(fold
 
 def test_the_dead_are_buried_for_other_hosts_and_the_living_are_not(folder: Path) -> None:
     with holder(folder) as process:
-        bury(folder)
+        bury(folder, counted=True)
         assert newest(folder)[0] == 1
         process.kill()
         process.wait(10)
-        bury(folder)
+        bury(folder, counted=True)
         assert newest(folder)[1]["released"]
         assert newest(folder)[0] == 2
+
+
+def beaten(folder: Path, beats: int, **more: object) -> None:
+    """A lease of a process that has gone without a word after so many beats."""
+    number, _ = newest(folder)
+    content = {**identity(), "started": "long ago", "beat": beats, **more}
+    (folder / f"lease-{number + 1:06d}.json").write_text(json.dumps(content))
+
+
+def test_what_vanished_holders_have_spent_is_owed_once(tmp_path: Path) -> None:
+    beaten(tmp_path, 3, devices=2)
+    with Lease(tmp_path) as lease:
+        assert lease.owed() == 3 * 2 * BEAT_SECONDS
+        assert lease.owed() == 0
+    with Lease(tmp_path) as lease:
+        assert lease.owed() == 0
+
+
+def test_what_is_owed_is_handed_on_until_somebody_writes_it_down(tmp_path: Path) -> None:
+    beaten(tmp_path, 2)
+    with Lease(tmp_path):
+        pass  # it gave up before it could write anything
+    beaten(tmp_path, 4, owed=2 * BEAT_SECONDS)
+    bury(tmp_path, counted=True)
+    with Lease(tmp_path) as lease:
+        assert lease.owed() == 2 * BEAT_SECONDS

@@ -19,7 +19,7 @@ GROUP, TILE = 16, 4096
 `harness.training.forward`, which a plan must not import)."""
 COPIES = 9
 """Of a tile, in the backward pass of TRL's fused head on a CPU."""
-SLACK, SLACK_LORA = 1.3, 2.1
+SLACK, SLACK_LORA = 1.3, 1.9
 """What is saved for the backward pass takes so much more: gradients of a layer, and holes that the allocator cannot
 use, which short-lived products beside every adapter leave behind. Measured: benchmarks/memory.py."""
 ADAM = 3

@@ -13,7 +13,7 @@ _TEXT, _NAMES, _NUMBER = "text", "a list of names", "a number"
 FIELDS = {
     **{"id": _TEXT, "source": _TEXT, "claim": _TEXT, "note": _TEXT, "tier": _TEXT, "not_run": _TEXT, "runs": _TEXT},
     **{"metric": _TEXT, "a": _NAMES, "b": _NAMES, "along": _TEXT, "against": _NUMBER, "direction": _TEXT},
-    "delta": _NUMBER,
+    **{"delta": _NUMBER, "correlates": _TEXT},
 }
 _NEEDED = ("id", "claim", "metric", "direction", "delta")
 
@@ -31,8 +31,13 @@ class Hypothesis:
         not_run: why it is tested by no run; empty where it can be.
         runs: the recipe that decides it.
         metric: `gold` (in sd of the start), a metric's name, `metric/role`, `seconds` or `memory` of training (log
-            ratios), or `curve:<name>` (mean of the last third of the steps minus that of the first).
-        a: contestants by label, or by algorithm and then all of that algorithm.
+            ratios), `curve:<name>` (mean of the last third of the steps minus that of the first), `spread:gold`
+            (a run's distance to the contestant's median run), `sweep:<knob>` (log of the standard deviation of gold
+            over a knob's values; `a` and `b` then name algorithms), or `widening` (how much z(proxy) − z(gold) grows
+            for each √nat of KL on the way of training).
+        correlates: a second metric: what is compared with `against` is then the rank correlation of both over the
+            contestants `a`, within prompts where both have the same ones; of a curve, the correlation over runs.
+        a: contestants by label, or by algorithm and then all of that algorithm; `every` one there is.
         b: what each of `a` is compared with; `start` is the setting's start.
         along: a knob as `algorithm.knob`, instead of `a` and `b`: the fitted change from its lowest to its highest
             value, values equally spaced.
@@ -49,6 +54,7 @@ class Hypothesis:
     not_run: str = ""
     runs: str = ""
     metric: str = ""
+    correlates: str = ""
     a: tuple[str, ...] = ()
     b: tuple[str, ...] = ()
     along: str = ""
@@ -121,6 +127,9 @@ def _wrong_sides(given: Mapping[str, Any], problem: Callable[[str, str], None]) 
     if len(sides) != 1:
         came = f"came {' and '.join(sides)}" if sides else "came none"
         problem("claim", f"a hypothesis has one of b (contestants), against (a number) and along (a knob); {came}")
+        return 1
+    if "correlates" in given and "against" not in given:
+        problem("claim", "a hypothesis that correlates two metrics compares the correlation with a number: against")
         return 1
     if ("a" in given) == ("along" in given):
         problem("claim", "a hypothesis names its contestants a, or the knob along which they lie, not both")

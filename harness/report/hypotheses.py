@@ -20,7 +20,7 @@ _COLUMNS = {
     **dict.fromkeys(("metric", "direction"), "string"),
     **{"delta": "Float64", "own_verdict": "string"},
     **dict.fromkeys(("estimate", "low", "high", "p_holm"), "Float64"),
-    **dict.fromkeys(("seeds", "prompts", "more_seeds", "more_prompts"), "Int64"),
+    **dict.fromkeys(("seeds", "prompts", "failed", "more_seeds", "more_prompts"), "Int64"),
 }
 _MEANINGS = {
     "id": "its letter is the article; p-values are adjusted over an article's tested claims, or a recipe's own",
@@ -42,6 +42,7 @@ _MEANINGS = {
     "p_holm": "two-sided, of no difference, Holm over the family",
     "seeds": "runs of the first side",
     "prompts": "prompts or pairs; absent where each run has one number",
+    "failed": "runs that failed and are left out; by gold they stand in with the start's scores",
     "more_seeds": "that would find delta with power .8, prompts unchanged; absent where seeds cannot help",
     "more_prompts": "the same, seeds unchanged",
 }
@@ -85,6 +86,8 @@ def _why(row: Any) -> str:
     parts = [row["why"]]
     if row["own_verdict"] not in (None, row["verdict"]):
         parts.append(f"this one: {row['own_verdict']}")
+    if row["failed"]:
+        parts.append(f"{count(row['failed'], 'failed run')} left out")
     if row["own_verdict"] == UNDECIDED:
         parts.append(_more(row["more_seeds"], row["more_prompts"], row["delta"]))
     if row["own_verdict"] in (SUPPORTED, CONTRADICTED) and max(-row["low"], row["high"]) < row["delta"]:
@@ -118,5 +121,6 @@ def _comparison(found: Found) -> dict[str, Any]:
     return row | {
         **{"estimate": result.difference, "low": result.low, "high": result.high, "p_holm": found.p},
         **{"seeds": result.n_runs[0], "prompts": None if found.scored.by_run else result.n_prompts},
+        **{"failed": found.scored.absent or None},
         **{"more_seeds": found.more_seeds, "more_prompts": found.more_prompts},
     }

@@ -70,7 +70,10 @@ def test_a_comparison_is_left_in_the_queue_shown_and_cancelled_and_nothing_else(
             assert (place / "re sults" / name.partition(".")[0].partition("+")[0]).is_dir(), "from squeue to the stage"
             assert (comment.split()[:2], comment.endswith("re sults")) == (["harness", "tiny"], True)
 
-    other = asked(place, "run", "--detach", "--set", "name='other'", "--set", "budget.steps=3", "--json")
+    text = (ONE + HELD).replace("hidden = 16", "hidden = 24").replace('"tiny"', '"other"')
+    (place / "other.toml").write_text(text)  # it shares no stage, since Slurm ends whatever waits for a cancelled job
+    words = ["run", str(place / "other.toml"), "--detach", "--json", "--results", str(place / "re sults")]
+    other = inside(*words, cwd=place)
     others = set(json.loads(other.stdout)["submitted"].values())
     ended = told(place, "cancel")["cancelled"]
     assert ended == left["submitted"]

@@ -1,0 +1,157 @@
+"""A claim's metric as runs: one row for each run of a contestant, over prompts or with one number alone."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import harness.registry as registry
+from harness.report.cubes import cubes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.records import Tables
+    from harness.report.compare import Comparison
+    from harness.stats.runs import Runs
+
+LEVELS = ("sample", "prompt", "pair")
+CORPUS = "corpus"
+TRAINED = {"seconds": "device_seconds", "memory": "peak_memory_bytes"}
+CURVE, SPREAD, SWEEP, WIDENING = "curve:", "spread:", "sweep:", "widening"
+FEWEST = 3
+"""Values of a knob that a trend needs, and seeds that a correlation needs."""
+
+
+def ladders(along: str, tables: Tables, setting: Comparison) -> list[list[tuple[float, str]]]:
+    """Contestants that differ in this knob alone, by its rising value, where there are enough of them."""
+    algorithm, knob = along.split(".")
+    cells = tables.cells[(tables.cells["setting"] == setting.name) & (tables.cells["algorithm"] == algorithm)]
+    found: dict[str, list[tuple[float, str]]] = {}
+    for _, row in cells.drop_duplicates("contestant").iterrows():
+        knobs: dict[str, Any] = {**_usual(algorithm), **json.loads(row["knobs"])}
+        value = knobs.pop(knob, None)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            found.setdefault(json.dumps(knobs, sort_keys=True), []).append((float(value), str(row["contestant"])))
+    return [sorted(own) for own in found.values() if len(own) >= FEWEST]
+
+
+def _usual(algorithm: str) -> dict[str, Any]:
+    """The defaults of an algorithm's knobs."""
+    from harness.knobs import knobs
+
+    return {name: one.default for name, one in knobs(registry.load("algorithms", algorithm)).items()}
+
+
+def by_run(metric: str) -> bool:
+    """Whether a metric has one number for each run, on no prompts."""
+    return metric in TRAINED or metric == WIDENING or metric.startswith((CURVE, SPREAD, SWEEP))
+
+
+def runs_of(metric: str, names: list[str], tables: Tables, setting: Comparison) -> dict[str, Runs]:
+    """Scores of these contestants over the same prompts; those that have none are left out."""
+    if metric == "gold":
+        return {name: setting.runs[name] for name in names if name in setting.runs and len(setting.runs[name].scores)}
+    if metric in TRAINED:
+        return _trained(metric, names, tables, setting.name)
+    if metric == WIDENING:
+        from harness.report.claim_links import widening
+
+        return _of_runs(widening(names, setting)) if {"gold", "proxy"} <= setting.scales.keys() else {}
+    if metric.startswith(SPREAD):
+        return {
+            name: _spread(runs) for name, runs in runs_of(metric.removeprefix(SPREAD), names, tables, setting).items()
+        }
+    if metric.startswith(SWEEP):
+        return _sweeps(metric.removeprefix(SWEEP), names, tables, setting)
+    if metric.startswith(CURVE):
+        return _curves(metric.removeprefix(CURVE), names, tables, setting.name)
+    return _measured(metric, names, tables, setting)
+
+
+def _measured(metric: str, names: list[str], tables: Tables, setting: Comparison) -> dict[str, Runs]:
+    import pandas as pd
+
+    from harness.stats.runs import Runs
+
+    name, _, role = metric.partition("/")
+    own = {
+        level: [block for block in tables.blocks.of(setting.name, name, role, level) if block.contestant in names]
+        for level in (*LEVELS, CORPUS)
+    }
+    for level in LEVELS:
+        found = cubes(own[level], tables.blocks.prompts)
+        if found.by_contestant:
+            return {who: Runs(cube.prompts, cube.replicates) for who, cube in found.by_contestant.items()}
+    whole = [(block.contestant, block.replicate, block.mean) for block in own[CORPUS]]
+    return _of_runs(pd.DataFrame(whole, columns=["contestant", "replicate", "number"]))
+
+
+def _trained(metric: str, names: list[str], tables: Tables, setting: str) -> dict[str, Runs]:
+    """Natural logarithms, so that a difference is one of ratios."""
+    import numpy as np
+
+    spent = tables.spent[(tables.spent["setting"] == setting) & tables.spent["contestant"].isin(names)]
+    own = spent[(spent["part"] == "own") & (spent[TRAINED[metric]] > 0)]
+    return _of_runs(own.assign(number=np.log(own[TRAINED[metric]])))
+
+
+def _curves(metric: str, names: list[str], tables: Tables, setting: str) -> dict[str, Runs]:
+    """Mean of the last third of a run's steps minus that of the first."""
+    curves = tables.curves
+    own = curves[(curves["setting"] == setting) & curves["contestant"].isin(names) & (curves["metric"] == metric)]
+    found = []
+    for (contestant, replicate), rows in own.groupby(["contestant", "replicate"], observed=True):
+        ordered = rows.sort_values("step")["value"]
+        third = len(ordered) // 3
+        if third:
+            number = float(ordered.iloc[-third:].mean() - ordered.iloc[:third].mean())
+            found.append({"contestant": contestant, "replicate": replicate, "number": number})
+    import pandas as pd
+
+    return _of_runs(pd.DataFrame(found, columns=["contestant", "replicate", "number"]))
+
+
+def _spread(runs: Runs) -> Runs:
+    """|mean − median of all means| of each finished run: a t test on these is Brown and Forsythe's (1974)."""
+    import numpy as np
+
+    from harness.stats.runs import Runs
+
+    means = runs.finished.scores.mean(axis=1)
+    apart = np.abs(means - np.median(means))
+    return Runs(np.stack([apart, apart], 1), runs.finished.replicates)
+
+
+def _sweeps(knob: str, algorithms: list[str], tables: Tables, setting: Comparison) -> dict[str, Runs]:
+    """Per replicate the log of the standard deviation of mean gold over a knob's values, by algorithm."""
+    import numpy as np
+    import pandas as pd
+
+    found = []
+    for algorithm in algorithms:
+        for ladder in ladders(f"{algorithm}.{knob}", tables, setting)[:1]:  # other knobs as they first come
+            runs = runs_of("gold", [name for _, name in ladder], tables, setting)
+            if len(runs) < len(ladder):
+                continue
+            shared = sorted(set.intersection(*(set(own.replicates) for own in runs.values())))
+            means = np.stack([own.at(shared).mean(axis=1) for own in runs.values()])
+            found += [
+                {"contestant": algorithm, "replicate": seed, "number": float(np.log(means[:, place].std(ddof=1)))}
+                for place, seed in enumerate(shared)
+            ]
+    return _of_runs(pd.DataFrame(found, columns=["contestant", "replicate", "number"]))
+
+
+def _of_runs(rows: pd.DataFrame) -> dict[str, Runs]:
+    """One number for each run, written twice: two prompts that agree, so that the test is a t test over runs."""
+    import numpy as np
+
+    from harness.stats.runs import Runs
+
+    found = {}
+    for name, own in rows.groupby("contestant", observed=True):
+        ordered = own.sort_values("replicate")
+        column = ordered["number"].to_numpy(float)
+        found[str(name)] = Runs(np.stack([column, column], 1), tuple(int(seed) for seed in ordered["replicate"]))
+    return found

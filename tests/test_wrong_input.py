@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from bricks import PLUGINS, brick
+from test_cli import inside
 
 from harness.data import Dataset
 from harness.errors import HarnessError
@@ -93,3 +94,16 @@ def test_no_secret_is_in_a_failure_or_a_log(tmp_path: Path, monkeypatch: pytest.
 def test_words_and_numbers_are_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("A_KEY", "train")
     assert public("train at 3e-4, hf_hub and sk-learn, a/b/c") == "train at 3e-4, hf_hub and sk-learn, a/b/c"
+
+
+def test_too_few_prompts_for_the_evaluation_are_told_before_anything_is_trained(tmp_path: Path) -> None:
+    rows = [{"prompt": f"Why is it {i}?", "chosen": f"{i} a", "rejected": f"{i} b"} for i in range(40)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "few.toml").write_text(
+        'name = "few"\n[[dataset]]\nsource = "a.jsonl"\n[evaluation]\nprompts = 100\n[launch]\nexecutor = "inline"\n'
+        '[[start]]\nname = "base"\n[[algorithm]]\nname = "dpo"\n[[model]]\nsource = "nobody/nothing"\n'
+    )
+    done = inside("run", "few.toml", cwd=tmp_path)
+    assert isinstance(done.exception, HarnessError)
+    assert "few.toml: evaluation.prompts asks for 100 prompts; split 'test' has 3 with" in str(done.exception)
+    assert not list((tmp_path / "results").glob("*-*"))

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from harness import dispatch
+from harness.commands.enough import check_prompts
 from harness.commands.run import labels, open_executor
 from harness.errors import HarnessError
 from harness.executors._slurm_leave import Left, leave
@@ -37,6 +38,7 @@ def detach(path: Path, assignments: list[str], results: Path, as_json: bool) -> 
     words = [str(path), *(part for one in assignments for part in ("--set", one)), "--results", str(results)]
     _refuse_unfinished_search(recipe, store, words)
     plan, more = plan_so_far(recipe, store)
+    check_prompts(plan, store)
     left = Left()
     try:
         submit_all(plan.targets, store, executor, left)

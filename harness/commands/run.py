@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
+from harness.commands.enough import check_prompts
 from harness.executors._slurm_ends import write_deaths
 from harness.executors._slurm_queue import Queue
 from harness.launch import Launch
@@ -44,6 +45,7 @@ def finish(recipe: Recipe, store: Store) -> tuple[Plan, Summary]:
     """Tune where the recipe asks for it, and run what is missing, look after look; the last plan, and how it went."""
     from harness import dispatch
 
+    check_prompts(plan_so_far(recipe, store)[0], store)
     if recipe.tune is not None:
         search(recipe, store)
     more = True

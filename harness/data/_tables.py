@@ -65,6 +65,10 @@ class Tables(Dataset):
         """What the recipe gives, by view."""
         return {view: getattr(self, view) for view in FIELDS if getattr(self, view)}
 
+    def given(self) -> list[str]:
+        """The sources that are read, not those that are made from others."""
+        return [source for source in self.sources().values() if not source.startswith(FROM)]
+
     def offers(self) -> frozenset[str]:
         """The views that are given, but for graded responses, which no algorithm trains on as they are; and prompts."""
         given = frozenset(self.sources()) - {"graded"}

@@ -58,6 +58,10 @@ def same_version(what: str, name: str, version: int, kind: Any) -> None:
         )
 
 
+class TooFew(HarnessError):
+    """A split has fewer prompts than a recipe asks for."""
+
+
 def asked_by(split: str) -> str:
     """The table of a recipe that says how many prompts of a split are answered."""
     return "tune" if split == "tune" else "evaluation"
@@ -74,7 +78,7 @@ def training_rows(dataset: Dataset, view: str, split: str, prompts: int, asked: 
         asked: the recipe's table that says so, for the message.
 
     Raises:
-        HarnessError: the split has fewer prompts.
+        TooFew: the split has fewer prompts.
     """
     rows = dataset.rows(view, split)
     if not prompts:
@@ -83,5 +87,5 @@ def training_rows(dataset: Dataset, view: str, split: str, prompts: int, asked: 
         return rows[:prompts]
     wanted = set(list(dict.fromkeys(row["prompt_id"] for row in rows))[:prompts])
     if len(wanted) < prompts:
-        raise HarnessError(f"{asked}.prompts asks for {prompts} prompts; split '{split}' has {len(wanted)} with {view}")
+        raise TooFew(f"{asked}.prompts asks for {prompts} prompts; split '{split}' has {len(wanted)} with {view}")
     return [row for row in rows if row["prompt_id"] in wanted]

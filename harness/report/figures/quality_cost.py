@@ -52,7 +52,7 @@ def _panel(comparison: Comparison, kind: str) -> Any:
     ]
     if len({row["cost"] for row in rows}) < 2:
         return None
-    x = alt.X("cost:Q", title=TITLES[kind], scale=alt.Scale(type="log", nice=False, padding=20))
+    x = alt.X("cost:Q", title=TITLES[kind], scale=alt.Scale(type="log", nice=False, padding=60))
     y = alt.Y("value:Q", title="gold gain (sd of the start)", scale=alt.Scale(zero=False))
     base = alt.Chart(inline(rows))
     front = base.transform_filter("datum.front").mark_line(color=START_COLOUR, interpolate="step-after", strokeWidth=1)
@@ -66,7 +66,7 @@ def _panel(comparison: Comparison, kind: str) -> Any:
     )  # fmt: skip
     names = (
         base.transform_filter("datum.front")
-        .mark_text(align="left", dx=7, dy=-7, fontSize=11)
+        .mark_text(align="right", dx=-7, dy=-7, fontSize=11)  # nobody is above and to the left of the front
         .encode(x, y, text="contestant:N")
     )
     drawn = alt.layer(front.encode(x, y, order="cost:Q"), bars, marks, names)

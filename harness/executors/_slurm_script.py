@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.errors import HarnessError
+from harness.executors._slurm_queue import cancel
 from harness.launch import Resources
 
 if TYPE_CHECKING:
@@ -20,6 +23,11 @@ FOLDER = ".slurm"
 """In the results folder: sbatch files, pickles, logs of jobs, and which job has which stage."""
 SIGNAL_SECONDS = 90
 """So long before the time limit a job is told, and is requeued."""
+
+PASSING = ("Socket timed out", "Unable to contact slurm controller", "temporarily unable", "temporarily unavailable")
+"""What sbatch says where the controller is busy or away for a moment."""
+AGAIN_SECONDS, SUBMIT_SECONDS = 10.0, 300.0
+"""How soon such a submission is repeated, and for how long."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +109,28 @@ def submit(executor: submitit.SlurmExecutor, jobs: Mapping[int, Callable[[], Non
     return {place: f"{number}_{place}" for place in jobs}
 
 
+def patiently(name: str, submission: Callable[[], dict[int, str]]) -> dict[int, str]:
+    """Submit jobs of a name, again and again while the controller is busy.
+
+    A job may be in the queue although sbatch says that it failed, and is ended before the next attempt.
+
+    Raises:
+        HarnessError: sbatch refuses, says nothing that can be read, or the controller stays away.
+    """
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+    until = time.monotonic() + SUBMIT_SECONDS
+    while True:
+        try:
+            return submission()
+        except (FailedJobError, FailedSubmissionError, RuntimeError, OSError) as error:
+            cancel([f"--name={name}"])
+            said = last_line(error)
+            if not any(words in said for words in PASSING) or time.monotonic() > until:
+                raise HarnessError(f"Slurm took no job: {said}; look at [launch] in the recipe") from error
+            time.sleep(AGAIN_SECONDS)
+
+
 def _ranges(places: Sequence[int]) -> str:
     """`0-2,5` for 0, 1, 2 and 5."""
     runs: list[list[int]] = []
@@ -171,9 +201,9 @@ def outside_of_jobs() -> Iterator[None]:
 
 
 def last_line(error: BaseException) -> str:
-    """What sbatch said last about what is wrong."""
+    """What sbatch said last about what is wrong, else what was said first."""
     output = getattr(error.__cause__, "output", None)
     said = output.decode(errors="replace") if isinstance(output, bytes) else ""
     lines = [line.strip() for line in f"{error}\n{said}".splitlines() if line.strip()]
     wrong = [line for line in lines if "error:" in line or "fatal:" in line]
-    return (wrong or lines or [type(error).__name__])[-1]
+    return wrong[-1] if wrong else (lines or [type(error).__name__])[0]

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from harness.executors._slurm_ends import FINAL, how_it_ended, write_deaths
 from harness.executors._slurm_job import Job
 from harness.executors._slurm_notes import Note
 from harness.executors._slurm_queue import NEVER, Queue, cancel
-from harness.executors._slurm_script import Label, Preview, last_line, opened, outside_of_jobs, sbatch_file, submit
+from harness.executors._slurm_script import Label, Preview, opened, outside_of_jobs, patiently, sbatch_file, submit
 from harness.launch import Resources, asked
 from harness.lease import newest, release
 from harness.store import Store
@@ -221,8 +222,6 @@ class Slurm(Executor):
         Raises:
             HarnessError: sbatch refuses.
         """
-        from submitit.core.utils import FailedJobError, FailedSubmissionError
-
         folders = [folder for bundle in bundles.values() for folder in bundle]
         root, more = folders[0].parent, f"+{len(folders) - 1}" if len(folders) > 1 else ""
         name = f"{folders[0].name}{more}.{uuid.uuid4().hex[:6]}"
@@ -231,14 +230,15 @@ class Slurm(Executor):
         stages = {place: [(str(folder), answers[folder]) for folder in bundle] for place, bundle in bundles.items()}
         tasks = {place: {folder.name: answers[folder] for folder in bundle} for place, bundle in bundles.items()}
         intent = notes.intend(root, tasks, blank)
+        label = Label(name, root, self.recipe)
+        jobs = {place: Job(one, self.checkpoint_every) for place, one in stages.items()}
+        again = partial(opened, label, wishes, self.threads, self.slots, waits_for)
         try:
-            label = Label(name, root, self.recipe)
-            executor = opened(label, wishes, self.threads, self.slots, waits_for)
             with outside_of_jobs():
-                found = submit(executor, {place: Job(one, self.checkpoint_every) for place, one in stages.items()})
-        except (FailedJobError, FailedSubmissionError, RuntimeError, OSError) as error:
+                found = patiently(name, lambda: submit(again(), jobs))
+        except HarnessError:
             intent.unlink()
-            raise HarnessError(f"Slurm took no job: {last_line(error)}; look at [launch] in the recipe") from error
+            raise
         held = {
             folder: replace(blank, job=found[place], result=answers[folder])
             for place, bundle in bundles.items()

@@ -1,0 +1,118 @@
+"""A Slurm that can be told to misbehave: sbatch, squeue, scancel or srun, as its first word says.
+
+Jobs are processes here, written down in $FAKE_SLURM. The file `orders` there has a line for each call of sbatch to
+come: what it does instead of obeying. While the file `away` is there, squeue fails.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+HOME = Path(os.environ["FAKE_SLURM"])
+REFUSALS = {
+    "busy": "Socket timed out on send/recv operation",
+    "lost": "Socket timed out on send/recv operation",  # but the job is in the queue
+    "limit": "Job violates accounting/QOS policy (job submit limit, user's size and/or time limits)",
+}
+
+
+def main() -> None:
+    {"sbatch": sbatch, "squeue": squeue, "scancel": scancel, "srun": srun}[sys.argv[1]](sys.argv[2:])
+
+
+def sbatch(words: list[str]) -> None:
+    """Start every task of a job at once, unless there are other orders."""
+    with (HOME / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        order = _order()
+        with (HOME / "calls").open("a") as calls:
+            calls.write(f"{order or 'obey'}\n")
+        if order in ("busy", "limit"):
+            sys.exit(f"sbatch: error: Batch job submission failed: {REFUSALS[order]}")
+        job = _begin(Path(words[-1]))
+    if order == "lost":
+        sys.exit(f"sbatch: error: Batch job submission failed: {REFUSALS[order]}")
+    print("Submitted nobody knows what" if order == "garbage" else f"Submitted batch job {job}")
+
+
+def _order() -> str:
+    orders = HOME / "orders"
+    lines = orders.read_text().splitlines() if orders.exists() else []
+    orders.write_text("".join(f"{line}\n" for line in lines[1:]))
+    return lines[0] if lines else ""
+
+
+def _begin(script: Path) -> int:
+    text = script.read_text()
+    asked = dict(re.findall(r"^#SBATCH --([\w-]+)=(.*)$", text, re.MULTILINE))
+    job = 1 + len(list(HOME.glob("job-*.sh")))
+    copy = HOME / f"job-{job}.sh"
+    copy.write_text(text)
+    array = re.match(r"(\d+)(?:-(\d+))?", asked.get("array", ""))
+    places = range(int(array[1]), int(array[2] or array[1]) + 1) if array else [None]
+    for place in places:
+        own = {
+            "SLURM_JOB_ID": str(job), "SLURM_NTASKS": "1", "SLURM_JOB_NUM_NODES": "1", "SLURM_NODEID": "0",
+            "SLURM_JOB_NODELIST": "n1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0",
+        }  # fmt: skip
+        if place is not None:
+            own |= {"SLURM_ARRAY_JOB_ID": str(job), "SLURM_ARRAY_TASK_ID": str(place)}
+        nothing = subprocess.DEVNULL
+        process = subprocess.Popen(
+            ["bash", str(copy)], env={**os.environ, **own}, stdout=nothing, stderr=nothing, start_new_session=True
+        )
+        name = f"{job}_{place}" if place is not None else str(job)
+        (HOME / f"task-{name}.json").write_text(json.dumps({"pid": process.pid, "name": asked["job-name"]}))
+    return job
+
+
+def squeue(_: list[str]) -> None:
+    """What runs, and what has ended."""
+    if (HOME / "away").exists():
+        sys.exit("slurm_load_jobs error: Unable to contact slurm controller (connect failure)")
+    for file in sorted(HOME.glob("task-*.json")):
+        task = json.loads(file.read_text())
+        state = "CANCELLED" if task.get("cancelled") else "RUNNING" if _lives(task["pid"]) else "COMPLETED"
+        print(f"{file.stem.removeprefix('task-')}|{state}|None|{task['name']}")
+
+
+def scancel(words: list[str]) -> None:
+    """By number, or by `--name=`."""
+    for file in HOME.glob("task-*.json"):
+        task, number = json.loads(file.read_text()), file.stem.removeprefix("task-")
+        if f"--name={task['name']}" in words or {number, number.split("_")[0]} & set(words):
+            if _lives(task["pid"]):
+                os.killpg(task["pid"], signal.SIGKILL)
+            file.write_text(json.dumps({**task, "cancelled": True}))
+
+
+def srun(words: list[str]) -> None:
+    """The command behind the options, whose values are words of their own."""
+    while words[0].startswith("--"):
+        words = words[1:] if words[0] == "--unbuffered" else words[2:]
+    os.execvp(words[0], words)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+def install(folder: Path) -> None:
+    """Put commands into a folder that call this file by their names."""
+    for name in ("sbatch", "squeue", "scancel", "srun"):
+        (folder / name).write_text(f"#!/bin/sh\nexec '{sys.executable}' '{__file__}' {name} \"$@\"\n")
+        (folder / name).chmod(0o755)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""What a real Slurm cannot be made to do: to answer late, not at all, or nonsense (fake_slurm.py)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from bricks import PLUGINS, brick, record, runs, wall
+
+from harness.dispatch import run
+from harness.errors import HarnessError
+from harness.executors.slurm import Slurm
+from harness.store import Store
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which the fake is told what to do; submissions are repeated at once."""
+    home = tmp_path / "slurm"
+    home.mkdir()
+    monkeypatch.setenv("FAKE_SLURM", str(home))
+    monkeypatch.setenv("HARNESS_PLUGINS", PLUGINS)
+    import fake_slurm
+
+    fake_slurm.install(home)
+    monkeypatch.setenv("PATH", f"{home}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr("harness.executors._slurm_script.AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr("harness.executors.slurm.SETTLE_SECONDS", 2.0)
+    return home
+
+
+def go(results: Path, *targets: object) -> object:
+    return run(list(targets), Store(results), Slurm(timeout_min=5))  # type: ignore[arg-type]
+
+
+def calls(fake: Path) -> list[str]:
+    return (fake / "calls").read_text().split()
+
+
+def test_a_wall_is_made_without_a_slurm(fake: Path, tmp_path: Path) -> None:
+    summary = run(wall(2, 1, 0.0), Store(tmp_path / "r"), Slurm(timeout_min=5))
+    assert (len(summary.ran), summary.failed) == (3, {})
+    assert set(runs(tmp_path / "r").values()) == {1}
+
+
+@pytest.mark.parametrize("order", ["busy", "lost"])
+def test_a_controller_that_is_busy_is_asked_again_and_nothing_runs_twice(
+    fake: Path, tmp_path: Path, order: str
+) -> None:
+    (fake / "orders").write_text(f"{order}\n{order}\n")
+    row = [brick(f"{i}", seconds=1.0) for i in range(2)]
+    summary = run(row, Store(tmp_path / "r"), Slurm(timeout_min=5))
+    assert (len(summary.ran), summary.failed) == (2, {})
+    assert calls(fake) == [order, order, "obey"]
+    assert all(record(tmp_path / "r", stage)["attempt"] == 1 for stage in row)
+    assert not list((tmp_path / "r" / ".slurm" / "submitting").glob("*")), "nothing is left half-way"
+
+
+def test_a_controller_that_stays_busy_is_given_up(fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.executors._slurm_script.SUBMIT_SECONDS", 0.5)
+    (fake / "orders").write_text("busy\n" * 100)
+    with pytest.raises(HarnessError, match=r"Slurm took no job: .*Socket timed out"):
+        go(tmp_path / "r", brick("a"))
+    assert not runs(tmp_path / "r")
+
+
+def test_a_limit_of_the_account_is_told_at_once(fake: Path, tmp_path: Path) -> None:
+    (fake / "orders").write_text("limit\n")
+    with pytest.raises(HarnessError, match=r"Slurm took no job: .*job submit limit.*look at \[launch\]"):
+        go(tmp_path / "r", brick("a"))
+    assert calls(fake) == ["limit"]
+
+
+def test_an_answer_that_is_no_answer_is_told_and_leaves_no_job(fake: Path, tmp_path: Path) -> None:
+    (fake / "orders").write_text("garbage\n")
+    with pytest.raises(HarnessError, match=r"Slurm took no job: .*nobody knows what"):
+        go(tmp_path / "r", brick("a", seconds=60.0))
+    assert "RUNNING" not in os.popen("squeue").read()
+
+
+def test_while_squeue_fails_nothing_is_given_up(fake: Path, tmp_path: Path) -> None:
+    (fake / "away").touch()
+    stage = brick("a", seconds=4.0)
+    assert run([stage], Store(tmp_path / "r"), Slurm(timeout_min=5)).ran == [stage.name]
+    assert runs(tmp_path / "r") == {stage.name: 1}

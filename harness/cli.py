@@ -87,7 +87,7 @@ def tune(recipe: Recipe, set_: Set = None, results: Results = RESULTS, as_json: 
 
 @app.command()
 def plan(recipe: Recipe, set_: Set = None, results: Results = RESULTS, as_json: AsJson = False) -> None:
-    """Show what a recipe would run, what is shared, what cannot run and why. Runs nothing.
+    """Show what a recipe would run, what it would take, what is shared, what cannot run and why. Runs nothing.
 
     Example: harness plan recipes/compare_all.toml
     """

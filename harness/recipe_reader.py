@@ -24,6 +24,8 @@ from harness.recipe_tune import TuneReader
 
 KINDS_OF_SOURCE = {"dataset": data.named, "model": models.named}
 """What a source is short for."""
+CONTINUED = "continued"
+"""What a contestant is called after its name that is trained as a start is, and goes on from there."""
 NOT_YET = {
     "report": "there is nothing to set about the report yet",
 }
@@ -295,7 +297,17 @@ class Reader:
                     contestant.where, f"{contestant.label} is the same cell as another one ({seen[same]})"
                 )
             seen[same] = contestant.where
+        self._unlike(found, starts)
         return tuple(found)
+
+    def _unlike(self, found: list[Contestant], starts: tuple[Part, ...]) -> None:
+        """Note contestants that tables could not tell from another one, or from a start."""
+        labels = {start.label: start.where for start in starts}
+        for contestant in found:
+            other = labels.setdefault(contestant.label, contestant.where)
+            if other != contestant.where:
+                why = f"'{contestant.label}' needs a label of its own: label = \"...\" (the other: {other})"
+                self.problems.add(contestant.where, f"[[algorithm]] {why}")
 
     @staticmethod
     def _names() -> list[str]:
@@ -335,9 +347,10 @@ class Reader:
         points = [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
         self.together(owner, str(name), [{**fixed, **point} for point in points], "algorithm", place)
         told = {**fixed} if names.count(name) > 1 and not label else {}
+        usual = f"{name} {CONTINUED}" if name in [one.label for one in starts] else str(name)
         return [
             Contestant(
-                _label(label or str(name), {**told, **point}, str(start)),
+                _label(label or usual, {**told, **point}, str(start)),
                 str(name),
                 {**fixed, **point},
                 str(start),

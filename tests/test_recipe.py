@@ -65,6 +65,11 @@ BAD = {
         "reward: dimensions needs data = 'pairs'",
     ),
     "unknown role": (f'{SHORTEST[11:]}\n[reward.golden]\nsteps = 3', "there is no reward role 'golden'; did you mean 'gold'?"),
+    "same label twice": (
+        '[[algorithm]]\nname = "dpo"\nlabel = "x"\n[[algorithm]]\nname = "ipo"\nlabel = "x"',
+        """'x' needs a label of its own: label = "..." (the other: """,
+    ),
+    "the start's label": ('[[algorithm]]\nname = "dpo"\nlabel = "sft"', "'sft' needs a label of its own"),
     "same cell twice": ('[[algorithm]]\nname = "dpo"\n[[algorithm]]\nname = "dpo"\nbeta = 0.1', "is the same cell as another one"),
     "same start twice": (f'{SHORTEST[11:]}\n[[start]]\nname = "sft"\n[[start]]\nname = "sft"', "'sft' is there twice"),
     "knobs of an untrained start": (f'{SHORTEST[11:]}\n[[start]]\nname = "base"\nsteps = 3', "start 'base' takes no 'steps'"),
@@ -145,3 +150,9 @@ def test_a_grid_is_a_product_and_labels_tell_its_points_apart(tmp_path: Path) ->
         "dpo beta=0.1 learning_rate=0.0001", "dpo beta=0.1 learning_rate=0.001",
         "dpo beta=0.3 learning_rate=0.0001", "dpo beta=0.3 learning_rate=0.001", "ipo from base",
     ]  # fmt: skip
+
+
+def test_who_is_trained_as_the_start_is_and_goes_on_has_another_name(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text('name = "r"\n[[start]]\nname = "sft"\n[[algorithm]]\nname = "sft"\n')
+    (contestant,) = read_recipe(tmp_path / "r.toml").contestants
+    assert (contestant.label, contestant.algorithm) == ("sft continued", "sft")

@@ -86,3 +86,35 @@ def test_while_squeue_fails_nothing_is_given_up(fake: Path, tmp_path: Path) -> N
     stage = brick("a", seconds=4.0)
     assert run([stage], Store(tmp_path / "r"), Slurm(timeout_min=5)).ran == [stage.name]
     assert runs(tmp_path / "r") == {stage.name: 1}
+
+
+def sacct(fake: Path) -> None:
+    """Of each job that it is asked about, an earlier start of 1,000 seconds and the last, of 77."""
+    (fake / "sacct").write_text("""#!/bin/sh
+for word; do case $word in --jobs=*) echo "${word#--jobs=}|1000"; echo "${word#--jobs=}|77" ;; esac; done
+""")
+    (fake / "sacct").chmod(0o755)
+
+
+def test_what_an_attempt_cost_that_died_is_what_sacct_says(fake: Path, tmp_path: Path) -> None:
+    sacct(fake)
+    stage = brick("a", trouble="kill", once=True)
+    go(tmp_path / "r", stage)
+    assert record(tmp_path / "r", stage)["failed_device_seconds"] == 77
+
+
+def test_without_accounting_it_is_known_to_a_beat(fake: Path, tmp_path: Path) -> None:
+    (fake / "sacct").write_text("#!/bin/sh\necho 'Slurm accounting storage is disabled' >&2\nexit 1\n")
+    (fake / "sacct").chmod(0o755)
+    stage = brick("a", trouble="kill", once=True)
+    go(tmp_path / "r", stage)
+    assert record(tmp_path / "r", stage)["failed_device_seconds"] <= 5
+
+
+def test_of_a_bundle_sacct_does_not_tell_what_one_stage_cost(fake: Path, tmp_path: Path) -> None:
+    sacct(fake)
+    below = brick("below")
+    stage, executor = brick("a", below, trouble="kill", once=True), Slurm(timeout_min=5)
+    executor.bundle = 2
+    assert set(run([stage], Store(tmp_path / "r"), executor, retries=1).ran) == {below.name, stage.name}
+    assert record(tmp_path / "r", stage)["failed_device_seconds"] <= 5

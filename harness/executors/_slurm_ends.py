@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness.execute import note_death
 from harness.executors import Ended
-from harness.executors._slurm_queue import Queue
+from harness.executors import _slurm_notes as notes
+from harness.executors._slurm_queue import PATIENCE_SECONDS, Queue
 from harness.executors._slurm_script import FOLDER
 from harness.lease import BEAT_SECONDS, newest, release
 from harness.store import Store
@@ -58,6 +61,35 @@ def how_it_ended(root: Path, job: str, state: str) -> tuple[str, str, str]:
     return _ENDS.get(state, gone)
 
 
+def accounted(job: str) -> float | None:
+    """Seconds that a job has had its devices since it last started, by sacct; None where there is no accounting."""
+    columns = "--format=JobID,ElapsedRaw"
+    command = ["sacct", "--allocations", "--duplicates", "--noheader", "--parsable2", columns, f"--jobs={job}"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+        rows = [line.split("|") for line in done.stdout.splitlines()]
+        return next((float(seconds) for number, seconds in reversed(rows) if number == job), None)
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return None
+
+
+def seconds_spent(folder: Path, job: str, *, alone: bool) -> float:
+    """Seconds that a job that is over had its devices for a stage of which it could not tell.
+
+    Args:
+        folder: of the stage.
+        job: its number.
+        alone: whether the job had no other stage; of several sacct knows the sum alone, and the lease each, to a beat.
+    """
+    seconds = accounted(job) if alone else None
+    return _signs_of_life(folder, job) if seconds is None else seconds
+
+
+def _signs_of_life(folder: Path, job: str) -> float:
+    _, lease = newest(folder)
+    return float(lease.get("beat", 0)) * BEAT_SECONDS if lease.get("job") == job else 0.0
+
+
 def death(folder: Path, queue: Queue) -> Ended | None:
     """How a stage ended whose job is over and could not say so itself: nothing is written.
 
@@ -72,13 +104,17 @@ def death(folder: Path, queue: Queue) -> Ended | None:
     if Store(folder.parent).done(folder.name):  # by the time that the queue said so
         return None
     _, cause, words = how_it_ended(folder.parent, job, state)
-    seconds = float(lease.get("beat", 0)) * BEAT_SECONDS
-    return Ended("failed", cause, f"Slurm job {job}: {words}", seconds, int(lease.get("devices", 1)))
+    error, seconds = f"Slurm job {job}: {words}", _signs_of_life(folder, job)
+    return Ended("failed", cause, error, seconds, int(lease.get("devices", 1)))
 
 
 def write_deaths(store: Store, names: Sequence[str], queue: Queue) -> None:
     """Write down how stages ended whose jobs could not, since nobody was there to see it."""
+    stages_of = Counter(note.job for note in notes.every(store.root).values())
     for folder in (store.root / name for name in names):
-        ended = death(folder, queue)
-        if ended and release(folder):
-            note_death(store, folder.name, ended.cause, ended.error, ended.seconds, ended.devices)
+        ended, job = death(folder, queue), newest(folder)[1].get("job", "")
+        if ended is None:
+            continue
+        seconds = seconds_spent(folder, job, alone=stages_of[job] == 1)  # before the lease says somebody else
+        if release(folder):
+            note_death(store, folder.name, ended.cause, ended.error, seconds, ended.devices)

@@ -9,6 +9,7 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
@@ -140,7 +141,7 @@ def _invite(meeting: Path) -> None:
 
 
 def _heed_signals() -> None:
-    """On the signal before the time limit, requeue and end; on the one before preemption, only save.
+    """On the signal before the time limit or preemption, requeue and end; on the one at the end, only save.
 
     A training first writes a checkpoint, for `LEAVE_SECONDS` at most; anything else leaves at once. The process ends
     outright, since submitit's handler raises SystemExit, which would be written down as the stage's failure. Whoever
@@ -155,7 +156,9 @@ def _heed_signals() -> None:
     def leave(number: int, frame: FrameType | None) -> None:
         try:
             requeue(number, frame)
-        except SystemExit:
+        except Exception:  # on preemption Slurm may have requeued it itself; a lost job is the driver's to submit again
+            traceback.print_exc()
+        finally:
             os._exit(1)
 
     def handle(number: int, frame: FrameType | None) -> None:

@@ -20,7 +20,7 @@ from harness.errors import HarnessError
 from harness.execute import note_death
 from harness.executors import Ended, Executor, Handle
 from harness.executors import _slurm_notes as notes
-from harness.executors._slurm_ends import FINAL, how_it_ended, write_deaths
+from harness.executors._slurm_ends import FINAL, how_it_ended, seconds_spent, write_deaths
 from harness.executors._slurm_job import Job
 from harness.executors._slurm_notes import Note
 from harness.executors._slurm_queue import NEVER, Queue, cancel
@@ -41,7 +41,7 @@ class _Submitted:
     def __init__(self, executor: Slurm, folder: Path, before: Sequence[_Submitted] = ()) -> None:
         self.executor, self.folder, self.before = executor, folder, tuple(before)
         self.job, self.result = "", Path()
-        self.began, self.looked = time.monotonic(), 0.0
+        self.looked = 0.0
         self.gone_since: float | None = None
         self.ended: Ended | None = None
         self.died = self.stays = False
@@ -96,7 +96,8 @@ class _Submitted:
             return Ended("unbegun", error="its job ended at a stage before it")
         cancel([self.job])  # should Slurm requeue it after all, it must not meet its successor
         status, cause, words = how_it_ended(self.folder.parent, self.job, state)
-        seconds, error, self.died = time.monotonic() - self.began, f"Slurm job {self.job}: {words}", True
+        error, self.died = f"Slurm job {self.job}: {words}", True
+        seconds = seconds_spent(self.folder, self.job, alone=self.executor.is_alone(self))
         if newest(self.folder)[1].get("job") == self.job:
             release(self.folder)
         devices = self.executor.devices(self.folder)
@@ -176,6 +177,10 @@ class Slurm(Executor):
     def devices(self, folder: Path) -> int:
         """How many devices the job of a stage has."""
         return asked(self.resources, json.loads((folder / "spec.json").read_text())).processes
+
+    def is_alone(self, handle: _Submitted) -> bool:
+        """Whether no other stage is or was in a stage's job."""
+        return not handle.before and [one.job for one in self._open.values()].count(handle.job) == 1
 
     def held(self, folder: Path) -> Note | None:
         """The job that an earlier run has in the queue for a stage."""

@@ -89,6 +89,7 @@ def run(job: Job, trainer: Any, save: Callable[[Path], None], product: str, alig
     with trainer.accelerator.main_process_first():  # it removes what is not whole
         resume = checkpoints.newest(folder) or _begun(job, folder)
     if resume:
+        print(f"goes on from {resume.name}", flush=True)
         trainer.objective.load(resume)
     alone = trainer.accelerator.num_processes == 1
     with tracked(job, trainer), checkpoints.soon.heard() if alone else nullcontext():

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,7 @@ PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sco
 HOW = "to get it on Debian: apt-get install slurmctld slurmd slurm-client munge, and run as root"
 NODES = ("n1", "n2")
 START_SECONDS = 30.0
+NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none"
 
 CONF = """
 ClusterName=suite
@@ -39,6 +40,7 @@ SelectTypeParameters=CR_Core_Memory
 DefMemPerCPU=1000
 SchedulerType=sched/backfill
 SchedulerParameters=sched_min_interval=100000,batch_sched_delay=0,bf_interval=1
+SlurmctldParameters=preempt_send_user_signal
 ReturnToService=1
 GresTypes=gpu
 PreemptType=preempt/partition_prio
@@ -49,7 +51,7 @@ SlurmdTimeout=10
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
 JobAcctGatherParams=OverMemoryKill
-AccountingStorageType=accounting_storage/none
+{accounting}
 StateSaveLocation={home}/state
 SlurmdSpoolDir={home}/spool-%n
 SlurmctldPidFile={home}/slurmctld.pid
@@ -59,6 +61,7 @@ SlurmdLogFile={home}/slurmd-%n.log
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=2 RealMemory=4000 Gres=gpu:4
 NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=2 RealMemory=4000 Gres=gpu:4
 PartitionName=low Nodes=n1,n2 Default=YES PriorityTier=1 PreemptMode=REQUEUE MaxTime=INFINITE
+PartitionName=warned Nodes=n1,n2 PriorityTier=1 PreemptMode=REQUEUE GraceTime=30 MaxTime=INFINITE
 PartitionName=cancelled Nodes=n1,n2 PriorityTier=1 PreemptMode=CANCEL MaxTime=INFINITE
 PartitionName=high Nodes=n1,n2 PriorityTier=10 PreemptMode=OFF MaxTime=INFINITE
 """
@@ -132,7 +135,7 @@ class Cluster:
         raise RuntimeError(f"the suite's Slurm did not start: nodes are {states.split()}\n{said}")
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     sockets = [socket.socket() for _ in range(count)]
     for one in sockets:
         one.bind(("127.0.0.1", 0))
@@ -161,8 +164,9 @@ def _munge(cluster: Cluster, folder: Path) -> None:
         time.sleep(0.05)
 
 
-def _configure(home: Path) -> None:
-    text = CONF.format(host=socket.gethostname(), home=home, munge=home / "munge", ports=_free_ports(3))
+def _configure(home: Path, accounting: str) -> None:
+    ports = free_ports(3)
+    text = CONF.format(host=socket.gethostname(), home=home, munge=home / "munge", ports=ports, accounting=accounting)
     (home / "slurm.conf").write_text(text)
     (home / "state").mkdir()
     for node in NODES:
@@ -173,14 +177,18 @@ def _configure(home: Path) -> None:
 
 
 @contextmanager
-def running() -> Iterator[Cluster]:
-    """A cluster for the duration of a `with` block; its jobs and daemons are ended after it."""
+def running(before: Callable[[Cluster], str] = lambda cluster: NO_ACCOUNTING) -> Iterator[Cluster]:
+    """A cluster for the duration of a `with` block; its jobs and daemons are ended after it.
+
+    Args:
+        before: starts what has to run before the controller, and gives the lines of slurm.conf about accounting.
+    """
     home = Path(tempfile.mkdtemp(prefix="slurm-"))  # short, since a socket's path may have 107 characters
     home.chmod(0o755)  # munged runs as another user
     cluster = Cluster(home, {"SLURM_CONF": str(home / "slurm.conf"), "PATH": _path()})
     try:
-        _configure(home)
         _munge(cluster, home / "munge")
+        _configure(home, before(cluster))
         cluster.controller()
         for node in NODES:
             cluster.node(node)

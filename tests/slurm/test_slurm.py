@@ -237,10 +237,10 @@ def test_where_a_nodes_daemon_is_killed_nothing_is_lost_and_nothing_done_twice(s
 
 
 @pytest.mark.long
-@pytest.mark.timeout(2000)
+@pytest.mark.timeout(1900)
 def test_a_comparison_of_four_algorithms_is_that_of_the_local_executor(slurm: Cluster, tmp_path: Path) -> None:
     recipe = tmp_path / "tiny.toml"
-    recipe.write_text(TINY + "".join(f'[[algorithm]]\nname = "{name}"\n' for name in ("cut", "ppo")))
+    recipe.write_text(TINY + "".join(f'\n[[algorithm]]\nname = "{name}"\n' for name in ("cut", "ppo")))
     for executor in ("local", "slurm"):
         words = [f"launch.executor={executor}", "launch.timeout_min=10", "launch.workers=2", "launch.memory_gb=1.9"]
         command = [sys.executable, "-m", "harness.cli", "run", str(recipe), "--results", str(tmp_path / executor)]

@@ -44,11 +44,14 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Stage]:
 class Training:
     """The same training as a job that can be preempted, with its driver."""
 
-    def __init__(self, slurm: Cluster, undisturbed: tuple[Path, Stage], results: Path, every: int) -> None:
+    def __init__(
+        self, slurm: Cluster, undisturbed: tuple[Path, Stage], results: Path, every: int, partition: str = "low"
+    ) -> None:
         self.slurm, (self.before, self.stage), self.results = slurm, undisturbed, results
+        self.partition = partition
         shutil.copytree(self.before, results, ignore=shutil.ignore_patterns(self.stage.name))
         Store(results).prepare(self.stage)
-        words = [sys.executable, str(Path(__file__).with_name("drive.py")), str(results), "low", f"every={every}"]
+        words = [sys.executable, str(Path(__file__).with_name("drive.py")), str(results), partition, f"every={every}"]
         self.driver = subprocess.Popen(words, start_new_session=True)
         until(self.checkpoints.is_dir)
 
@@ -60,12 +63,14 @@ class Training:
         return list(self.checkpoints.glob("checkpoint-*/complete.json"))
 
     def job(self) -> str:
-        (found,) = self.slurm.run("squeue", "--noheader", "--partition=low", "--format=%i").split()
+        (found,) = self.slurm.run("squeue", "--noheader", f"--partition={self.partition}", "--format=%i").split()
         return found
 
     def ends_as_if_nothing_had_been(self) -> None:
         assert self.driver.wait(timeout=150) == 0
         assert record(self.results, self.stage)["status"] == "done"
+        log = (self.results / self.stage.name / "log.txt").read_text()
+        assert "goes on from checkpoint-" in log, "it does not begin anew"
         one, other = (folder / self.stage.name / "policy" for folder in (self.before, self.results))
         assert (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
         assert (one.parent / "curves.parquet").read_bytes() == (other.parent / "curves.parquet").read_bytes()
@@ -89,6 +94,20 @@ def test_a_training_is_preempted(slurm: Cluster, undisturbed: tuple[Path, Stage]
     until(lambda: bool(training.whole()))
     job = training.job()
     slurm.run("sbatch", "--partition=high", "--ntasks=4", "--output=/dev/null", "--wrap=sleep 1")
+    until(lambda: "Restarts=1" in slurm.run("scontrol", "show", "job", job))
+    training.ends_as_if_nothing_had_been()
+
+
+@pytest.mark.long
+def test_a_training_that_is_warned_before_preemption_writes_a_checkpoint_first(
+    slurm: Cluster, undisturbed: tuple[Path, Stage], tmp_path: Path
+) -> None:
+    training = Training(slurm, undisturbed, tmp_path / "results", SELDOM, "warned")
+    time.sleep(1)
+    assert not training.whole()
+    job = training.job()
+    slurm.run("sbatch", "--partition=high", "--ntasks=4", "--output=/dev/null", "--wrap=sleep 1")
+    until(lambda: bool(training.whole()))
     until(lambda: "Restarts=1" in slurm.run("scontrol", "show", "job", job))
     training.ends_as_if_nothing_had_been()
 

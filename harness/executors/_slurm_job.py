@@ -155,10 +155,11 @@ def _heed_signals() -> None:
 
     def leave(number: int, frame: FrameType | None) -> None:
         try:
-            requeue(number, frame)
+            requeue(number, frame)  # of several processes it leaves this to the first, and returns in the others
+        except SystemExit:
+            os._exit(1)
         except Exception:  # on preemption Slurm may have requeued it itself; a lost job is the driver's to submit again
             traceback.print_exc()
-        finally:
             os._exit(1)
 
     def handle(number: int, frame: FrameType | None) -> None:

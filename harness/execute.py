@@ -168,7 +168,7 @@ def _facts(store: Store, stage: Stage, measurements: list[Measurement]) -> dict[
         raise FloatingPointError(", ".join(lost))
     before = store.failure(stage.name) or {}
     return {
-        "spec": stage.spec,
+        "spec": stage.public_spec,
         "status": "done",
         "measurements": [vars(measurement) for measurement in measurements],
         "made_by": made_by(),

@@ -278,3 +278,16 @@ def test_sharing_is_allowed_where_the_recipe_says_so(tmp_path: Path) -> None:
     (told,) = plan.recipe.shared_rewards
     assert told.startswith("reward.proxy and reward.gold are one and the same model")
     assert plan_of(tmp_path, "[reward]\nallow_shared_reward = true\n").recipe.shared_rewards == ()
+
+
+def test_where_a_folder_lies_is_in_no_record_and_no_key(tmp_path: Path) -> None:
+    from harness.execute import execute
+    from harness.store import Store
+
+    one, store = stage_of(foreign(tmp_path / "theirs")), Store(tmp_path / "results")
+    shutil.copytree(tmp_path / "theirs", tmp_path / "elsewhere")
+    assert stage_of(tmp_path / "elsewhere").name == one.name
+    store.prepare(one)
+    assert execute(store.root / one.name).status == "done"
+    assert str(tmp_path) not in (store.root / one.name / "record.json").read_text()
+    assert store.load(one.name).settings()["path"] == str(tmp_path / "theirs")

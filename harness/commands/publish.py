@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
 
+from harness import keys
 from harness.errors import HarnessError
 from harness.recipe import read_recipe
 from harness.report.looks import plan_so_far
 from harness.search.chosen import TRIALS, trials_file
+from harness.stages import Stage
 from harness.store import RECORD, SPEC, Store
 
 TABLES = (
@@ -20,6 +23,13 @@ TABLES = (
     "weights.parquet",
     "answers.parquet",
 )
+
+
+def _conceal(stage: Stage, folder: Path) -> None:
+    """Leave out of a published stage where something lay on this machine; its hash is what names it."""
+    (folder / SPEC).write_text(keys.canonical(stage.public_spec), encoding="utf-8")
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    (folder / RECORD).write_text(json.dumps({**record, "spec": stage.public_spec}, indent=1, allow_nan=False))
 
 
 def publish_recipe(path: Path, results: Path, unfinished: bool = False) -> None:
@@ -54,6 +64,7 @@ def publish_recipe(path: Path, results: Path, unfinished: bool = False) -> None:
         for name in (SPEC, RECORD, *TABLES):
             if (source / name).exists():
                 shutil.copyfile(source / name, target / name)
+        _conceal(stage, target)
     if trials_file(store, recipe).exists():
         shutil.copyfile(trials_file(store, recipe), draft / TRIALS)
     (draft / "recipe.toml").write_text(recipe.text, encoding="utf-8")

@@ -46,7 +46,12 @@ class Stage(ABC):
     @cached_property
     def name(self) -> str:
         """`<kind>-<key>`, the name of its folder."""
-        return f"{self.kind}-{keys.key(self.spec)}"
+        return f"{self.kind}-{keys.key(self.public_spec)}"
+
+    @property
+    def public_spec(self) -> dict[str, Any]:
+        """The spec without where something lies on this machine, which its hash names."""
+        return {name: value for name, value in self.spec.items() if name != "path"}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Stage) and self.name == other.name

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
-from harness import keys
 from harness.metrics import Measurement
 from harness.stages.base import Stage
 from harness.stages.sample import Sample, trained_on
@@ -120,11 +118,6 @@ class Bench(Stage):
     source: dict[str, Any] | None = None
     sha256: str | None = None
     path: str | None = None
-
-    @cached_property
-    def name(self) -> str:
-        """The same tasks have the same name, wherever their folder lies."""
-        return f"{self.kind}-{keys.key({name: value for name, value in self.spec.items() if name != 'path'})}"
 
     def run(self, out: Path, inputs: dict[str, Path], checkpoint_every: int) -> list[Measurement]:
         """Write `scores.parquet`."""

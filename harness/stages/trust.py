@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from harness import keys
 from harness.metrics import Measurement
 from harness.stages.base import Stage
 from harness.stages.specs import open_dataset
@@ -30,11 +28,6 @@ class Ready(Stage):
     revision: str | None = None
     sha256: str | None = None
     path: str | None = None
-
-    @cached_property
-    def name(self) -> str:
-        """The same model has the same name, wherever it lies."""
-        return f"{self.kind}-{keys.key({name: value for name, value in self.spec.items() if name != 'path'})}"
 
     def run(self, out: Path, inputs: dict[str, Path], checkpoint_every: int) -> list[Measurement]:
         """Write `reward/`."""

@@ -107,3 +107,19 @@ def test_too_few_prompts_for_the_evaluation_are_told_before_anything_is_trained(
     assert isinstance(done.exception, HarnessError)
     assert "few.toml: evaluation.prompts asks for 100 prompts; split 'test' has 3 with" in str(done.exception)
     assert not list((tmp_path / "results").glob("*-*"))
+
+
+def test_where_a_folder_of_tasks_lies_is_in_no_report(tmp_path: Path) -> None:
+    from harness.plan import make_plan
+    from harness.records import read
+    from harness.report.method import method_section
+
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "one.yaml").write_text("task: one\n")
+    (tmp_path / "r.toml").write_text(
+        'name = "r"\n[[benchmark]]\nfolder = "tasks"\ntasks = ["one"]\n[[algorithm]]\nname = "dpo"\n'
+    )
+    plan = make_plan(read_recipe(tmp_path / "r.toml"))
+    section = method_section(plan, read(plan, Store(tmp_path / "results")), [], held_out=True)
+    assert '"sha256"' in str(section)
+    assert str(tmp_path) not in str(section)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.report.page import Code, Section
 from harness.report.sheet import Sheet, Shown, count, listed, make_frame, number
@@ -42,8 +43,15 @@ def _shown_path(path: Path) -> str:
 
 def _resolved(plan: Plan) -> str:
     """The recipe's values; what decides only where and how it is launched is left out."""
-    values = {name: value for name, value in asdict(plan.recipe).items() if name not in ("path", "text", "launch")}
-    return json.dumps(values, indent=1, default=str, ensure_ascii=False)
+    values = {name: value for name, value in asdict(plan.recipe).items() if name not in ("text", "launch")}
+    return json.dumps(_everywhere(values), indent=1, default=str, ensure_ascii=False)
+
+
+def _everywhere(value: Any) -> Any:
+    """Without where folders lie on this machine, which a hash names, and without places in the recipe's file."""
+    if isinstance(value, Mapping):
+        return {name: _everywhere(own) for name, own in value.items() if name not in ("path", "where")}
+    return [_everywhere(own) for own in value] if isinstance(value, list | tuple) else value
 
 
 def _points(comparisons: list[Comparison], margin: str, held_out: bool) -> list[str]:

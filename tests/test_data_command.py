@@ -17,7 +17,7 @@ from harness.errors import HarnessError
 def recipe(tmp_path: Path, shelf: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Twelve pairs and a bad one, to be read by the tiny model."""
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
-    rows = [{"prompt": f"bak {word}", "chosen": f"{word} dol", "rejected": "fim"} for word in tiny.WORDS[:12]]
+    rows = [{"prompt": f"bak {word}", "chosen": f"{word} dol", "rejected": "fim", "id": 1} for word in tiny.WORDS[:12]]
     rows[3]["chosen"] = " ".join(["bak"] * 70)
     rows += [{"prompt": "bak", "chosen": "x", "rejected": "x"}]
     (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -35,6 +35,7 @@ def test_it_counts_and_shows(recipe: Path) -> None:
     found = json.loads(CliRunner().invoke(app, ["data", str(recipe), "--json"]).stdout)[0]
     assert found["rows"] == {"binary train": 24, "pairs train": 12, "prompts train": 12}
     assert found["bad_rows"] == ["p.jsonl, line 13: chosen and rejected are equal"]
+    assert found["columns"] == {"pairs": {"read": {n: n for n in ("prompt", "chosen", "rejected")}, "left": ["id"]}}
     assert found["conversions"] == {"binary from pairs": 24}
     assert found["overlap"] == {}
     own = found["contestants"]
@@ -49,6 +50,17 @@ def test_the_marks_hold_what_is_trained_on(recipe: Path) -> None:
     said = CliRunner().invoke(app, ["data", str(recipe)]).stdout
     assert "<assistant>⟦fim </s>⟧" in said.replace("<assistant> ⟦", "<assistant>⟦")
     assert "Bad rows, 1:" in said
+    assert "  pairs: prompt, chosen, rejected; not read: id\n" in said
+
+
+def test_data_is_shown_where_no_algorithm_can_use_it(recipe: Path) -> None:
+    text = recipe.read_text().replace('binary = "from pairs"\n', 'binary = "from pairs"\njudgments = "from binary"\n')
+    text = text.replace('name = "dpo"', 'name = "forward_prediction"').replace('name = "kto"', 'name = "sft"')
+    recipe.write_text(text.replace('name = "sft_chosen"', 'name = "sft"').replace('[[algorithm]]\nname = "cut"\n', ""))
+    done = CliRunner().invoke(app, ["data", str(recipe)])
+    assert done.exit_code == 0, done.exception
+    assert "sft: sft needs demonstrations; dataset 'files' has binary, judgments, pairs, prompts" in done.stdout
+    assert "judgment: This response is not satisfactory., said by a template]" in done.stdout
 
 
 def test_bad_rows_refuse_where_the_recipe_says_nothing(recipe: Path) -> None:

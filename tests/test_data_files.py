@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from harness.data import Dataset
+from harness.data._presets import PRESETS
 from harness.data._splits import split_of
 from harness.errors import HarnessError
 from harness.recipe import read_recipe
@@ -66,8 +67,8 @@ def said(text: str) -> list[dict[str, str]]:
         ),
         ({"prompt": "Why?", "response_a": "No.", "response_b": "Because.", "preference": ["b", "a", "second"]}, ASKED),
         (
-            {"system": "Be brief.", "instruction": "Why?", "input": "x", "chosen": "Because.", "rejected": "No."},
-            [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?\n\nx"}],
+            {"system": None, "instruction": "Why?", "input": "x", "chosen": "Because.", "rejected": "No."},
+            [{"role": "user", "content": "Why?\n\nx"}],
         ),
     ],
 )
@@ -75,6 +76,41 @@ def test_a_pair_in_every_form(tmp_path: Path, record: dict[str, Any], prompt: li
     lines(tmp_path / "a.jsonl", [record])
     row = opened(tmp_path, f'source = "a.jsonl"\n{ALL}').rows("pairs", "train")[0]
     assert (row["prompt"], row["chosen"], row["rejected"]) == (prompt, "Because.", "No.")
+
+
+def test_a_system_column_is_read_as_the_recipe_says(tmp_path: Path) -> None:
+    """In real data it is a turn of the system, or the name of the system that wrote the response."""
+    lines(tmp_path / "a.jsonl", [{**PAIR, "system": "Be brief."}])
+    for rule in ("", 'on_bad = "drop"\n'):
+        with pytest.raises(
+            HarnessError, match=r"a\.jsonl, line 1: has a column 'system' \('Be brief\.'\).*\{system = ''\}"
+        ):
+            opened(tmp_path, f'source = "a.jsonl"\n{rule}{ALL}').rows("pairs", "train")
+    for column, turns in (("system", [{"role": "system", "content": "Be brief."}]), ("", [])):
+        (row,) = opened(tmp_path, f'source = "a.jsonl"\ncolumns = {{system = "{column}"}}\n{ALL}').rows(
+            "pairs", "train"
+        )
+        assert row["prompt"] == turns + ASKED
+
+
+@pytest.mark.parametrize(("given", "good"), [([3, 2, 1], True), ([1, 2, 3], False), ([2, 2, 1], False), (None, True)])
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_ranking_whose_scores_say_otherwise_is_none(
+    tmp_path: Path, given: list[int] | None, good: bool, beside: bool
+) -> None:
+    texts = ["x", "y", "z"]
+    row: dict[str, Any] = {"prompt": "Why?", "responses": texts}
+    if given and beside:
+        row["scores"] = given
+    elif given:
+        row["responses"] = [{"text": text, "score": score} for text, score in zip(texts, given, strict=True)]
+    lines(tmp_path / "a.jsonl", [row])
+    data = opened(tmp_path, f'source = "a.jsonl"\nview = "rankings"\n{ALL}')
+    if good:
+        assert data.rows("rankings", "train")[0]["responses"] == texts
+    else:
+        with pytest.raises(HarnessError, match=r"line 1: has scores that do not fall .* name the file as graded"):
+            data.rows("rankings", "train")
 
 
 def test_hub_presets_read_rows_of_their_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,6 +137,26 @@ def test_hub_presets_read_rows_of_their_shape(tmp_path: Path, monkeypatch: pytes
             [{"chosen": f"{SAID} a", "rejected": f"{SAID} b"}],
             {"prompt": TALK, "chosen": "a", "rejected": "b"},
         ),
+        "HuggingFaceH4/ultrafeedback_binarized": (
+            "pairs",
+            [
+                {
+                    "prompt": "Why?",
+                    "prompt_id": "0123",
+                    "chosen": [*ASKED, *said("a")],
+                    "rejected": [*ASKED, *said("b")],
+                    "messages": [*ASKED, *said("a")],
+                    "score_chosen": 8.0,
+                    "score_rejected": 2.0,
+                }
+            ],
+            {"prompt": ASKED, "chosen": "a", "rejected": "b"},
+        ),
+        "trl-lib/hh-rlhf-helpful-base": (
+            "pairs",
+            [{"prompt": TALK, "chosen": said("a"), "rejected": said("b")}],
+            {"prompt": TALK, "chosen": "a", "rejected": "b"},
+        ),
         "trl-lib/kto-mix-14k": (
             "binary",
             [{"prompt": ASKED, "completion": said("a"), "label": False}],
@@ -115,6 +171,7 @@ def test_hub_presets_read_rows_of_their_shape(tmp_path: Path, monkeypatch: pytes
             {"grades": {"Yes.": 4.0, "No.": 2.0, "Eh.": 2.0}},
         ),
     }
+    assert set(shapes) == set(PRESETS)
     for name, (view, rows, expected) in shapes.items():
         monkeypatch.setattr(datasets, "load_dataset", lambda *_, rows=rows, **__: datasets.Dataset.from_list(rows))
         extra = 'rankings = "from graded"\npairs = "from graded"\n' if view == "graded" else ""
@@ -167,7 +224,7 @@ def test_formats_and_columns_give_the_same_rows(tmp_path: Path) -> None:
         assert opened(tmp_path, f'source = "{name}"\n{columns}{ALL}').rows("pairs", "train") == expected
     text = f'source = "a.csv"\nencoding = "cp1252"\n{columns}{ALL}'
     assert opened(tmp_path, text).rows("pairs", "train") == expected
-    with pytest.raises(HarnessError, match=r"a\.csv: is not utf-8 \(byte 0xe9\).*cp1252"):
+    with pytest.raises(HarnessError, match=r"a\.csv, line 3: is not utf-8 \(byte 0xe9\).*cp1252"):
         opened(tmp_path, f'source = "a.csv"\n{columns}{ALL}').rows("pairs", "train")
 
 
@@ -199,8 +256,73 @@ def test_every_bad_row_is_told_with_its_place(tmp_path: Path) -> None:
     kept: Any = opened(tmp_path, f'source = "a.jsonl"\non_bad = "drop"\n{ALL}')
     assert len(kept.rows("pairs", "train")) == 1
     assert kept.counts("pairs", "train")["bad"] == len(BAD) + 2
-    assert "line 12: is not utf-8 (byte 0xff)" in kept.problems()[-2]
-    assert "line 13: is cut in the middle" in kept.problems()[-1]
+    assert "line 12: is not utf-8 (byte 0xff)" in str(kept.problems()[-2])
+    assert "line 13: is cut in the middle" in str(kept.problems()[-1])
+
+
+@pytest.mark.parametrize("rule", ["refuse", "drop"])
+def test_a_file_without_a_column_is_told_once(tmp_path: Path, rule: str) -> None:
+    lines(tmp_path / "a.jsonl", [{"q": f"Why {i}?", "Chosen": "a", "rejected": "b"} for i in range(200)])
+    with pytest.raises(HarnessError) as error:
+        opened(tmp_path, f'source = "a.jsonl"\non_bad = "{rule}"\n{ALL}').rows("pairs", "train")
+    assert str(error.value).split("\n") == [
+        "none of the 200 rows of a.jsonl can be read as pairs:",
+        "a.jsonl, lines 1, 2, 3 and 197 more: has no chosen: no column chosen (columns: q, Chosen, rejected); did you "
+        "mean 'Chosen'?",
+        "where columns have other names, say so: columns.pairs = {prompt = 'question'}",
+    ]
+
+
+def test_rows_with_the_same_problem_stand_together(tmp_path: Path) -> None:
+    empty, same = {**PAIR, "rejected": ""}, {**PAIR, "rejected": PAIR["chosen"]}
+    lines(tmp_path / "a.jsonl", [PAIR, same, empty, PAIR, same, same])
+    with pytest.raises(HarnessError) as error:
+        opened(tmp_path, f'source = "a.jsonl"\n{ALL}').rows("pairs", "train")
+    assert str(error.value).split("\n")[:2] == [
+        "a.jsonl, lines 2, 5 and 6: chosen and rejected are equal",
+        "a.jsonl, line 3: rejected is empty",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("a.jsonl", ""), ("a.csv", ""), ("a.csv", "prompt,chosen\n"), ("a.json", "[]")]
+)
+def test_a_file_without_rows(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(HarnessError, match=rf"^{name} has no rows$"):
+        opened(tmp_path, f'source = "{name}"\n{ALL}').rows("pairs", "train")
+
+
+def test_a_file_in_utf_16(tmp_path: Path) -> None:
+    """In its bytes a letter such as U+0A0A looks like two newlines."""
+    row = {**PAIR, "chosen": "one \u0a0a two\u0085 three"}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row, ensure_ascii=False) + "\n" + json.dumps(PAIR), encoding="utf-16")
+    with pytest.raises(HarnessError, match=r"line 1: is not utf-8 \(byte 0xff\).*encoding = 'utf-16'"):
+        opened(tmp_path, f'source = "a.jsonl"\n{ALL}').rows("pairs", "train")
+    found = opened(tmp_path, f'source = "a.jsonl"\nencoding = "utf-16"\n{ALL}').rows("pairs", "train")
+    assert {one["chosen"] for one in found} == {row["chosen"], PAIR["chosen"]}
+    lines(tmp_path / "b.jsonl", [PAIR])
+    with pytest.raises(HarnessError, match=r"b\.jsonl: is not utf-16"):
+        opened(tmp_path, f'source = "b.jsonl"\nencoding = "utf-16"\n{ALL}').rows("pairs", "train")
+
+
+def test_a_csv_with_another_separator(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("prompt;chosen;rejected\nWhy?;a;b\n")
+    with pytest.raises(
+        HarnessError, match=r"a\.csv: the header is one column, 'prompt;chosen;rejected'; .csv has commas"
+    ):
+        opened(tmp_path, f'source = "a.csv"\n{ALL}').rows("pairs", "train")
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed"])
+def test_a_gzip_file_that_is_damaged(tmp_path: Path, damage: str) -> None:
+    whole = gzip.compress("".join(json.dumps({**PAIR, "prompt": f"Why {i}?"}) + "\n" for i in range(99)).encode())
+    middle = len(whole) // 2
+    (tmp_path / "a.jsonl.gz").write_bytes(
+        whole[:middle] if damage == "cut" else whole[:middle] + b"\xff" * 40 + whole[middle + 40 :]
+    )
+    with pytest.raises(HarnessError, match=r"a\.jsonl\.gz: the gzip file is damaged or cut in the middle"):
+        opened(tmp_path, f'source = "a.jsonl.gz"\non_bad = "drop"\n{ALL}').rows("pairs", "train")
 
 
 def test_a_next_line_character_ends_no_line(tmp_path: Path) -> None:
@@ -253,6 +375,61 @@ def test_pairs_to_labels_and_back(tmp_path: Path) -> None:
     judged = there.rows("judgments", "train")
     assert all(row["template"] for row in judged)
     assert {row["response"][0]: row["judgment"] is None for row in judged} == {"a": True, "b": False}
+
+
+GOOD, POOR = {"response": "g", "label": True}, {"response": "b", "label": False}
+BY_HAND: dict[tuple[str, str], tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
+    ("rankings", "graded"): (
+        [{"responses": ["b", "g", "m"], "scores": [1, 3, 2]}],
+        [{"responses": ["g", "m", "b"]}],
+    ),
+    ("pairs", "graded"): ([{"responses": ["b", "g"], "scores": [1, 3]}], [{"chosen": "g", "rejected": "b"}]),
+    ("pairs", "rankings"): (
+        [{"responses": ["g", "m", "b"]}],
+        [{"chosen": c, "rejected": r} for c, r in (("g", "m"), ("g", "b"), ("m", "b"))],
+    ),
+    ("pairs", "binary"): ([GOOD, POOR], [{"chosen": "g", "rejected": "b"}]),
+    ("binary", "pairs"): ([{"chosen": "g", "rejected": "b"}], [GOOD, POOR]),
+    ("demonstrations", "pairs"): ([{"chosen": "g", "rejected": "b"}], [{"response": "g"}]),
+    ("demonstrations", "binary"): ([GOOD, POOR], [{"response": "g"}]),
+    ("judgments", "binary"): (
+        [GOOD, POOR],
+        [
+            {"response": "g", "judgment": None, "template": True},
+            {"response": "b", "judgment": "This response is not satisfactory.", "template": True},
+        ],
+    ),
+    ("judgments", "graded"): (
+        [{"responses": ["b", "g"], "scores": [1, 3.5]}],
+        [
+            {"response": "g", "judgment": None, "template": True},
+            {
+                "response": "b",
+                "judgment": "This response is not satisfactory: another one was graded 2.5 higher.",
+                "template": True,
+            },
+        ],
+    ),
+}
+"""What each conversion makes of rows on one prompt, whose response g is good, m not so good, and b bad."""
+
+
+@pytest.mark.parametrize(("view", "source"), BY_HAND, ids=lambda name: name)
+def test_conversions_by_hand(tmp_path: Path, view: str, source: str) -> None:
+    given, expected = BY_HAND[view, source]
+    lines(tmp_path / "a.jsonl", [{"prompt": "Why?", **row} for row in given])
+    data = opened(tmp_path, f'source = "a.jsonl"\nview = "{source}"\n{view} = "from {source}"\n{ALL}')
+    found = [
+        {name: row[name] for name in row if name not in ("id", "prompt_id", "prompt")}
+        for row in data.rows(view, "train")
+    ]
+    assert sorted(map(str, found)) == sorted(map(str, expected))
+
+
+def test_every_conversion_is_checked_by_hand() -> None:
+    from harness.data._merge import CONVERSIONS
+
+    assert set(BY_HAND) == set(CONVERSIONS)
 
 
 def test_splits_depend_on_the_prompt_alone(tmp_path: Path) -> None:
@@ -316,8 +493,28 @@ def test_what_was_done_with_rows_is_counted(tmp_path: Path) -> None:
     text = f'source = "a.jsonl"\nview = "binary"\njudgments = "from binary"\non_bad = "drop"\n{ALL}'
     data = opened(tmp_path, text)
     assert dict(data.changes("binary", "train")) == {"bad": 1, "repeated": 1, "ties": 0, "converted": 0}
-    assert data.changes("judgments", "train")["converted"] == 2
+    assert dict(data.changes("judgments", "train")) == {"bad": 1, "repeated": 0, "converted": 2}
     assert data.changes("prompts", "train")["converted"] == 0
+
+
+def test_conversions_are_in_the_record_and_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from harness.plan import make_plan
+    from harness.stages import Train, train
+
+    lines(tmp_path / "a.jsonl", [{"prompt": "Why?", "response": t, "label": t == "a"} for t in ("a", "b", "")])
+    (tmp_path / "r.toml").write_text(
+        'name = "x"\n[[algorithm]]\nname = "cut"\n[[start]]\nname = "base"\n[[dataset]]\nsource = "a.jsonl"\n'
+        f'view = "binary"\njudgments = "from binary"\non_bad = "drop"\n{ALL}[budget]\nprompts = 1\n'
+    )
+    stages = make_plan(read_recipe(tmp_path / "r.toml")).stages()
+    stage = next(one for one in stages if isinstance(one, Train) and one.algorithm["name"] == "cut")
+    kind = type(train.open_algorithm(stage.algorithm))
+    monkeypatch.setattr(kind, "train", lambda self, job: [])
+    made = stage.run(tmp_path, {}, 50)
+    assert {one.metric: one.value for one in made} == {"rows_bad": 1, "rows_converted": 2}
+    assert "judgments of split 'train': 1 rows bad, 2 rows converted" in capsys.readouterr().out
 
 
 def test_all_views_have_the_same_prompts_unless_told_otherwise(tmp_path: Path) -> None:
@@ -325,6 +522,10 @@ def test_all_views_have_the_same_prompts_unless_told_otherwise(tmp_path: Path) -
     lines(tmp_path / "d.jsonl", [{"prompt": f"Why {i}?", "response": "x"} for i in range(5, 15)])
     text = f'source = "files"\npairs = "p.jsonl"\ndemonstrations = "d.jsonl"\n{ALL}'
     same, own = opened(tmp_path, text), opened(tmp_path, f"{text}same_prompts = false\n")
+    lines(tmp_path / "q.jsonl", [{"prompt": f"Why {i}?"} for i in range(5, 15)])
+    for rule, prompts in (("true", 10), ("false", 15)):
+        text = f'source = "files"\npairs = "p.jsonl"\nprompts = "q.jsonl"\nsame_prompts = {rule}\n{ALL}'
+        assert len(opened(tmp_path, text).rows("prompts", "train")) == prompts
     count = {data: [len(data.rows(v, "train")) for v in ("pairs", "demonstrations", "prompts")] for data in (same, own)}
     assert count == {same: [5, 5, 5], own: [10, 10, 15]}
 
@@ -347,6 +548,7 @@ def test_the_key_is_the_content_and_not_the_path(tmp_path: Path) -> None:
     ("table", "message"),
     [
         ('source = "b.jsonl"', r"r\.toml:\d+: there is no file 'b\.jsonl'"),
+        ('source = "r.toml"', r"r\.toml:\d+: 'r\.toml' has no format that is read \(known: jsonl, json, csv"),
         ('source = "files"\npairs = "r.toml"', "'r.toml' has no format that is read"),
         ('source = "files"', "no data is given"),
         ('source = "a.jsonl"\ncolumns = {choosen = "x"}', "no field 'choosen'; did you mean 'chosen'"),
@@ -369,13 +571,19 @@ def test_what_a_recipe_may_not_say(tmp_path: Path, table: str, message: str) -> 
 def test_a_dataset_of_the_hub_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
-    def refuse(*_: Any, **__: Any) -> None:
-        raise ConnectionError("Couldn't reach the Hub\nmore")
+    asked: list[tuple[Any, ...]] = []
+
+    def refuse(*given: Any, **__: Any) -> None:
+        asked.append(given)
+        raise ConnectionError("Couldn't reach the Hub.\nmore")
 
     monkeypatch.setattr(datasets, "load_dataset", refuse)
     data = opened(tmp_path, 'source = "trl-lib/kto-mix-14k"')
     with pytest.raises(HarnessError, match=r"dataset 'trl-lib/kto-mix-14k' \(revision main\) cannot be had .*Couldn't"):
         data.rows("binary", "train")
+    with pytest.raises(HarnessError, match=r"Couldn't reach the Hub\. Is the id right"):
+        data.rows("binary", "test")
+    assert len(asked) == 1, "it takes a minute to be refused"
 
 
 def test_a_large_file_is_read_record_by_record(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import tiny
 from bricks import PLUGINS, brick
 from test_cli import inside
 
@@ -123,3 +124,20 @@ def test_where_a_folder_of_tasks_lies_is_in_no_report(tmp_path: Path) -> None:
     section = method_section(plan, read(plan, Store(tmp_path / "results")), [], held_out=True)
     assert '"sha256"' in str(section)
     assert str(tmp_path) not in str(section)
+
+
+def test_where_a_model_and_a_file_lie_is_in_no_label(tmp_path: Path, shelf: Path) -> None:
+    from harness.plan import make_plan
+
+    rows = [{"prompt": f"Why {i}?", "chosen": "a", "rejected": "b"} for i in range(3)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    model, file = shelf / tiny.START / "policy", tmp_path / "a.jsonl"
+    (tmp_path / "r.toml").write_text(
+        f'name = "r"\n[[model]]\nsource = "{model}"\n[[dataset]]\nsource = "{file}"\n[[start]]\nname = "base"\n'
+        f'[[algorithm]]\nname = "dpo"\n[reward.gold]\nbase = {{source = "{model}"}}\n'
+        f'[[judge]]\nsource = "local"\nmodel = "{model}"\n'
+    )
+    plan = make_plan(read_recipe(tmp_path / "r.toml"))
+    assert {(cell.model, cell.dataset) for cell in plan.cells} == {("policy", "a.jsonl")}
+    assert {judge for cell in plan.cells for judge in cell.judges} == {"policy"}
+    assert str(shelf) not in str([stage.spec for stage in plan.stages()])

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.data import SPLITS, Dataset, EmptySplit, Row
+from harness.data._bad import told
 from harness.data._splits import opening
 from harness.data._tables import FROM, Tables
 from harness.errors import HarnessError
-from harness.plan import Plan, make_plan
+from harness.plan import Plan, expanded
 from harness.recipe import Part, read_recipe
 from harness.stages import dataset_spec, open_dataset, training_rows
 
@@ -27,12 +28,11 @@ if TYPE_CHECKING:
 EXAMPLES = 3
 OPEN, CLOSE = "⟦", "⟧"
 """What stands between them is trained on."""
-SHOWN = 10
 
 
 def show_data(path: Path, assignments: list[str], as_json: bool) -> None:
     """Print what was understood of the data of a recipe."""
-    plan = make_plan(read_recipe(path, assignments))
+    plan = expanded(read_recipe(path, assignments))
     model = plan.recipe.models[0]
     found = [describe(plan, model, dataset) for dataset in plan.recipe.datasets]
     print(json.dumps(found, indent=1, ensure_ascii=False) if as_json else "\n\n".join(_text(one) for one in found))
@@ -178,6 +178,7 @@ def _examples(encoder: Encoder, view: str, rows: dict[tuple[str, str], list[Row]
 def _said(what: str, row: Row) -> str:
     """What a response is, with its label or judgment."""
     more = [f"{name}: {row[name]}" for name in ("label", "judgment") if name in row]
+    more += ["said by a template"] if row.get("template") else []
     return ", ".join([what, *more])
 
 
@@ -188,16 +189,29 @@ def _care(data: Tables, rows: dict[tuple[str, str], list[Row]]) -> dict[str, Any
         counted = data.counts(view, split)
         left.update({f"{view}: {what}": n for what, n in counted.items() if n and what != "bad"})
     made = {view: source.removeprefix(FROM) for view, source in data.sources().items() if source.startswith(FROM)}
+    bad = data.problems()
     counts = {view: sum(len(found) for (own, _), found in rows.items() if own == view) for view in made}
     return {
         "left_out": dict(left),
         "conversions": {f"{view} from {made[view]}": count for view, count in counts.items()},
-        "bad_rows": data.problems(),
+        "bad_rows": [str(one) for one in bad],
+        "bad_told": told(bad),
+        "columns": {view: {"read": names, "left": left} for view, (names, left) in data.understood().items()},
     }
 
 
+def _columns(found: dict[str, dict[str, Any]]) -> list[str]:
+    """A line for each view: `pairs: prompt = question, chosen, rejected; not read: id`."""
+    lines = []
+    for view, columns in found.items():
+        names = [field if field == name else f"{field} = {name}" for field, name in columns["read"].items()]
+        left = f"; not read: {', '.join(columns['left'])}" if columns["left"] else ""
+        lines.append(f"  {view}: {', '.join(names)}{left}")
+    return ["Columns:", *lines, ""] if lines else []
+
+
 def _text(found: dict[str, Any]) -> str:
-    lines = [f"{found['dataset']}, read as {found['model']} does", ""]
+    lines = [f"{found['dataset']}, read as {found['model']} does", "", *_columns(found.get("columns", {}))]
     splits = [split for split in SPLITS if split in found["prompts"]]
     views = sorted({name.split()[0] for name in found["rows"]})
     lines.append(f"{'rows':16s}" + "".join(f"{split:>11s}" for split in splits))
@@ -214,10 +228,8 @@ def _text(found: dict[str, Any]) -> str:
     ):
         if found.get(name):
             lines += ["", title, *[f"  {what}: {count}" for what, count in found[name].items()]]
-    bad = found.get("bad_rows", [])
-    if bad:
-        more = [f"  ... and {len(bad) - SHOWN} more"] if len(bad) > SHOWN else []
-        lines += ["", f"Bad rows, {len(bad)}:", *[f"  {row}" for row in bad[:SHOWN]], *more]
+    if found.get("bad_rows"):
+        lines += ["", f"Bad rows, {len(found['bad_rows'])}:", *[f"  {line}" for line in found["bad_told"]]]
     lines += ["", "What each would train on:"]
     for name, own in found["contestants"].items():
         text = own.get("reason") or "{rows} rows of {view}, {prompts} prompts; too long: {too_long} rows".format(**own)

@@ -30,7 +30,7 @@ def check_prompts(plan: Plan, store: Store) -> None:
     for stage in wanted.values():
         with contextlib.suppress(HarnessError):
             data = open_dataset(stage.dataset)
-            if not isinstance(data, Tables) or any(data.large(source) for source in data.given()):
+            if not isinstance(data, Tables) or any(data.large(source) for source in data.own().values()):
                 continue
             try:
                 training_rows(data, "prompts", stage.split, stage.prompts, asked_by(stage.split))

@@ -157,8 +157,8 @@ def named(source: str, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
     A file's view is `view`; a hub's dataset is `owner/name`.
     """
-    file = source.removesuffix(".gz").rpartition(".")[2] in ("jsonl", "ndjson", "json", "csv", "tsv", "parquet")
-    if file:
+    kind = source.removesuffix(".gz").rpartition(".")[2]
+    if kind in ("jsonl", "ndjson", "json", "csv", "tsv", "parquet") or ("/" not in source and "." in source):
         own = {name: value for name, value in given.items() if name != "view"}
         return "files", {**own, str(given.get("view", "pairs")): source}
     if source.count("/") == 1:

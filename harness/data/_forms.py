@@ -21,6 +21,10 @@ class BadRow(ValueError):
     """A row that cannot be used, and why."""
 
 
+class Unclear(BadRow):
+    """A row that could be read in two ways; the recipe has to say which, whatever it does with bad rows."""
+
+
 def text(value: object, name: str) -> str:
     """A text that is not empty and can be written as UTF-8.
 
@@ -30,7 +34,7 @@ def text(value: object, name: str) -> str:
     if value is None:
         raise BadRow(f"{name} is null")
     if not isinstance(value, str):
-        raise BadRow(f"{name} is a {type(value).__name__}, {_short(value)}; it must be text")
+        raise BadRow(f"{name} is a {type(value).__name__}, {short(value)}; it must be text")
     if not value.strip():
         raise BadRow(f"{name} is empty")
     try:
@@ -126,7 +130,7 @@ def number(value: object, name: str) -> float:
         except ValueError:
             value = str(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise BadRow(f"{name} is {_short(value)}; it must be a finite number")
+        raise BadRow(f"{name} is {short(value)}; it must be a finite number")
     return float(value)
 
 
@@ -143,7 +147,7 @@ def label(value: object, name: str) -> bool:
     }  # fmt: skip
     found = known.get(str(value).strip().lower()) if not isinstance(value, list | dict) else None
     if found is None:
-        raise BadRow(f"{name} is {_short(value)}; a label is true or false, 1 or 0, good or bad")
+        raise BadRow(f"{name} is {short(value)}; a label is true or false, 1 or 0, good or bad")
     return found
 
 
@@ -156,11 +160,11 @@ def _listed(value: str) -> object:
 
 def _message(item: object, name: str) -> Message:
     if not isinstance(item, dict):
-        raise BadRow(f"{name} is {_short(item)}; a message has role and content")
+        raise BadRow(f"{name} is {short(item)}; a message has role and content")
     who = item.get("role", item.get("from"))
     role = ROLES.get(str(who).lower())
     if role is None:
-        raise BadRow(f"{name} has role {_short(who)} (known: {', '.join(ROLES)})")
+        raise BadRow(f"{name} has role {short(who)} (known: {', '.join(ROLES)})")
     return {"role": role, "content": text(item.get("content", item.get("value")), f"{name}.content")}
 
 
@@ -168,6 +172,7 @@ def _empty(name: str) -> Any:
     raise BadRow(f"{name} is empty")
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
+    """A value as a message shows it."""
     shown = repr(value)
     return shown if len(shown) <= 40 else shown[:37] + "..."

@@ -7,7 +7,8 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -61,20 +62,23 @@ def _opened(path: Path, zipped: bool, name: str) -> Iterator[IO[bytes]]:
     with gzip.open(path) if zipped else path.open("rb") as stream:
         try:
             yield stream  # type: ignore[misc]  # a GzipFile reads like any binary stream
-        except (EOFError, gzip.BadGzipFile) as error:
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             raise HarnessError(f"{name}: the gzip file is damaged or cut in the middle ({error})") from error
 
 
 def _jsonl(stream: IO[bytes], encoding: str, name: str) -> Iterator[Record]:
     """Lines end at a newline alone: U+0085 and U+2028 are ordinary characters of a text."""
-    for number, line in enumerate(stream, 1):
+    lines: Iterable[bytes] = stream
+    if not _single(encoding):
+        lines, encoding = _recoded(stream, encoding, name), "utf-8-sig"
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         place = f"line {number}"
         try:
             values = json.loads(line.decode(encoding))
         except UnicodeDecodeError as error:
-            yield Record(place, None, f"is not {_plain(encoding)} (byte 0x{line[error.start]:02x})")
+            yield Record(place, None, f"is not {_plain(encoding)} (byte 0x{line[error.start]:02x}); {_hint(line)}")
         except (json.JSONDecodeError, RecursionError) as error:
             cut = "is cut in the middle" if not line.endswith(b"\n") else "is no JSON"
             yield Record(place, None, f"{cut} ({error})")
@@ -82,10 +86,25 @@ def _jsonl(stream: IO[bytes], encoding: str, name: str) -> Iterator[Record]:
             yield _record(place, values)
 
 
+def _single(encoding: str) -> bool:
+    """Whether a newline is one byte that nothing else has; in UTF-16 it is two, and 0x0a may be half of a letter."""
+    return "\n".encode(_plain(encoding)) == b"\n"
+
+
+def _recoded(stream: IO[bytes], encoding: str, name: str) -> Iterator[bytes]:
+    """Lines as UTF-8."""
+    text = io.TextIOWrapper(stream, encoding, newline="\n")
+    try:
+        for line in text:
+            yield line.encode()
+    except UnicodeError as error:
+        raise _encoded(stream, encoding, name) from error
+
+
 def _json(stream: IO[bytes], encoding: str, name: str) -> Iterator[Record]:
     """A list of objects, decoded one after the other from a growing buffer."""
     source, decoder = codecs.getreader(encoding)(stream), json.JSONDecoder()
-    buffer, number, size = _more(source, CHUNK, encoding, name).lstrip(), 0, CHUNK
+    buffer, number, size = _more(stream, source, CHUNK, encoding, name).lstrip(), 0, CHUNK
     if not buffer.startswith("["):
         raise HarnessError(
             f"{name}: a JSON file must be a list of objects, [ {{...}}, ... ]; this begins {buffer[:20]!r}"
@@ -98,7 +117,7 @@ def _json(stream: IO[bytes], encoding: str, name: str) -> Iterator[Record]:
         try:
             values, end = decoder.raw_decode(buffer)
         except (json.JSONDecodeError, RecursionError) as error:
-            more = _more(source, size, encoding, name) if len(buffer) < LONGEST else ""
+            more = _more(stream, source, size, encoding, name) if len(buffer) < LONGEST else ""
             if not more:
                 what = f"row {number + 1} is cut in the middle or no JSON ({error})"
                 raise HarnessError(f"{name}: {what}; the rows after it cannot be found") from error
@@ -108,11 +127,11 @@ def _json(stream: IO[bytes], encoding: str, name: str) -> Iterator[Record]:
         yield _record(f"row {number}", values)
 
 
-def _more(source: Any, size: int, encoding: str, name: str) -> str:
+def _more(stream: IO[bytes], source: Any, size: int, encoding: str, name: str) -> str:
     try:
         return str(source.read(size))
-    except UnicodeDecodeError as error:
-        raise _encoded(name, encoding, error) from error
+    except UnicodeError as error:
+        raise _encoded(stream, encoding, name) from error
 
 
 def _csv(stream: IO[bytes], encoding: str, name: str, delimiter: str = ",") -> Iterator[Record]:
@@ -123,12 +142,14 @@ def _csv(stream: IO[bytes], encoding: str, name: str, delimiter: str = ",") -> I
         number += 1
         try:
             values = next(rows, None)
-        except UnicodeDecodeError as error:
-            raise _encoded(name, encoding, error) from error
+        except UnicodeError as error:
+            raise _encoded(stream, encoding, name) from error
         except csv.Error as error:
             raise HarnessError(f"{name}: row {number} is no CSV ({error})") from error
         if values is None:
             return
+        if number == 1:
+            _check_header(list(rows.fieldnames or []), delimiter, name)
         more, fewer = None in values, None in values.values()
         wrong = f"has {'more' if more else 'fewer'} values than the header has columns" if more or fewer else ""
         yield Record(f"row {number}", None if wrong else values, wrong)
@@ -162,10 +183,31 @@ def _plain(encoding: str) -> str:
     return encoding.removesuffix("-sig")
 
 
-def _encoded(name: str, encoding: str, error: UnicodeDecodeError) -> HarnessError:
-    byte = error.object[error.start]
-    hint = "give the file's own encoding, for example encoding = 'cp1252'"
-    return HarnessError(f"{name}: is not {_plain(encoding)} (byte 0x{byte:02x}); {hint}")
+def _encoded(stream: IO[bytes], encoding: str, name: str) -> HarnessError:
+    """Where a file is not in its encoding: the first line that is not, which is found by reading it once more."""
+    stream.seek(0)
+    for number, line in enumerate(stream if _single(encoding) else (), 1):
+        try:
+            line.decode(encoding)
+        except UnicodeDecodeError as error:
+            found = f"line {number}: is not {_plain(encoding)} (byte 0x{line[error.start]:02x})"
+            return HarnessError(f"{name}, {found}; {_hint(line)}")
+    return HarnessError(f"{name}: is not {_plain(encoding)}; say what it is, for example encoding = 'utf-8'")
+
+
+def _hint(line: bytes) -> str:
+    """What the recipe could say; UTF-16 begins with a mark of its own."""
+    likely = "utf-16" if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "cp1252"
+    return f"give the file's own encoding, for example encoding = '{likely}'"
+
+
+def _check_header(columns: list[str], delimiter: str, name: str) -> None:
+    """A header of one column that holds another delimiter is one that was not taken apart."""
+    other = next((sign for sign in ",;\t" if sign != delimiter and sign in "".join(columns[:1])), "")
+    if len(columns) == 1 and other:
+        raise HarnessError(
+            f"{name}: the header is one column, {columns[0]!r}; .csv has commas between columns, and .tsv has tabs"
+        )
 
 
 READERS: dict[str, Callable[[IO[bytes], str, str], Iterator[Record]]] = {

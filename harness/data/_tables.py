@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from abc import abstractmethod
 from collections import Counter
@@ -14,7 +13,8 @@ from typing import Any, ClassVar
 
 from harness import keys, near
 from harness.data import SPLITS, VIEWS, Dataset, EmptySplit, Row, _shelf
-from harness.data._forms import BadRow
+from harness.data._bad import Bad, told, unusable
+from harness.data._forms import BadRow, Unclear
 from harness.data._merge import CONVERSIONS, converted, merged
 from harness.data._read import Record
 from harness.data._splits import SHARES, opening, shares_of, split_of
@@ -22,8 +22,6 @@ from harness.data._views import FIELDS, Reader
 from harness.errors import HarnessError, nearest
 from harness.knobs import OneOf, knob
 
-SHOWN = 10
-"""Bad rows that a message names; it counts the rest."""
 FROM = "from "
 Settle = Callable[[str, str], None]
 """Notes a problem of a knob: its name, and what is wrong."""
@@ -58,6 +56,10 @@ class Tables(Dataset):
         """Records of a view's source, each with what messages call its file."""
 
     @abstractmethod
+    def called(self, source: str) -> str:
+        """What messages call a view's source."""
+
+    @abstractmethod
     def large(self, source: str) -> bool:
         """Whether only the rows of one split are to be held at a time."""
 
@@ -65,9 +67,9 @@ class Tables(Dataset):
         """What the recipe gives, by view."""
         return {view: getattr(self, view) for view in FIELDS if getattr(self, view)}
 
-    def given(self) -> list[str]:
-        """The sources that are read, not those that are made from others."""
-        return [source for source in self.sources().values() if not source.startswith(FROM)]
+    def own(self) -> dict[str, str]:
+        """The sources that are read, not those that are made from others, by view."""
+        return {view: source for view, source in self.sources().items() if not source.startswith(FROM)}
 
     def offers(self) -> frozenset[str]:
         """The views that are given, but for graded responses, which no algorithm trains on as they are; and prompts."""
@@ -90,7 +92,7 @@ class Tables(Dataset):
         return rows
 
     def counts(self, view: str, split: str) -> Counter[str]:
-        """What was left out on the way: `ties` and `repeated` rows of the split, `bad` rows of the file."""
+        """What was left out on the way: `ties` and `repeated` rows of the split, `bad` rows of its file."""
         return Counter(_rows(self, view, split)[1])
 
     def changes(self, view: str, split: str) -> Mapping[str, int]:
@@ -102,10 +104,18 @@ class Tables(Dataset):
         """Prompts that keep together in one split, as `near.groups` gives them; none are sought in large sources."""
         return _groups(self)
 
-    def problems(self) -> list[str]:
-        """Every bad row of every source: its file, its place, and what is wrong with it."""
-        given = [view for view, source in self.sources().items() if not source.startswith(FROM)]
-        return [problem for view in given for problem in _read(self, view, "")[1]]
+    def problems(self) -> list[Bad]:
+        """Every bad row of every source."""
+        return [problem for view in self.own() for problem in _read(self, view, "")[1]]
+
+    def understood(self) -> dict[str, tuple[dict[str, str], list[str]]]:
+        """Columns by field, and columns that are not read, of the first record of each view that is given."""
+        found = {}
+        for view, source in self.own().items():
+            first = next((record.values for _, record in self.records(source) if record.values is not None), {})
+            names = Reader(view, _columns(self, view)).understood(first)
+            found[view] = (names, [name for name in first if name not in names.values()])
+        return found
 
     def _why_empty(self, split: str) -> str:
         if not shares_of(self.splits).get(split):
@@ -120,7 +130,8 @@ class Tables(Dataset):
 
     def _narrowed(self, split: str) -> frozenset[str] | None:
         """The prompts that all views have in a split, or None where that does not matter."""
-        return _common(self, split) if self.same_prompts and len(self.offers()) > 2 else None
+        views = len(self.offers() - {"prompts"}) + ("prompts" in self.sources())
+        return _common(self, split) if self.same_prompts and views > 1 else None
 
     @classmethod
     def settle(cls, given: Mapping[str, Any], folder: Path, problem: Settle) -> dict[str, Any]:
@@ -181,39 +192,60 @@ def _columns(data: Tables, view: str) -> dict[str, str]:
 @lru_cache(maxsize=16)
 def _groups(data: Tables) -> Mapping[str, str]:
     """Near duplicates among the prompts of all views; kept on disk, for every stage asks."""
-    given = {view: source for view, source in data.sources().items() if not source.startswith(FROM)}
-    if any(data.large(source) for source in given.values()):
+    if any(data.large(source) for source in data.own().values()):
         return {}
     name = f"near-{keys.key([type(data).__name__, data.version, asdict(data)])}"
-    return _shelf.kept(name, lambda: near.groups(set(_openings(data, given))))
+    return _shelf.kept(name, lambda: near.groups(set(_openings(data))))
 
 
-def _openings(data: Tables, given: Mapping[str, str]) -> Iterator[str]:
-    for view, source in given.items():
-        reader = Reader(view, _columns(data, view))
-        for _, record in data.records(source):
-            if record.values is not None:
-                with contextlib.suppress(BadRow):  # told when rows are read
-                    yield opening(reader.row(record.values)["prompt"])
+def _openings(data: Tables) -> Iterator[str]:
+    for view in data.own():
+        for found in _parsed(data, view):
+            if not isinstance(found, Bad):  # those are told when rows are read
+                yield opening(found["prompt"])
 
 
-@lru_cache(maxsize=16)
-def _read(data: Tables, view: str, only: str) -> tuple[dict[str, list[Row]], list[str]]:
-    """Rows of a view's own source by split, of one split where `only` says so, and every bad row."""
-    reader, shares, groups = Reader(view, _columns(data, view)), shares_of(data.splits), data.groups()
-    rows: dict[str, list[Row]] = {}
-    bad: list[str] = []
+def _parsed(data: Tables, view: str) -> Iterator[Row | Bad]:
+    """Every record of a view's own source as a row, or what is wrong with it.
+
+    Raises:
+        HarnessError: a record could be read in two ways.
+    """
+    reader = Reader(view, _columns(data, view))
     for file, record in data.records(getattr(data, view)):
         try:
             if record.values is None:
                 raise BadRow(record.problem)
             row = reader.row(record.values)
+        except Unclear as error:
+            raise HarnessError(f"{file}, {record.place}: {error}") from error
         except BadRow as error:
-            bad.append(f"{file}, {record.place}: {error}")
+            yield Bad(file, record.place, str(error))
+        else:
+            yield row
+
+
+@lru_cache(maxsize=16)
+def _read(data: Tables, view: str, only: str) -> tuple[dict[str, list[Row]], list[Bad]]:
+    """Rows of a view's own source by split, of one split where `only` says so, and every bad row.
+
+    Raises:
+        HarnessError: there is no row that can be used.
+    """
+    shares, groups = shares_of(data.splits), data.groups()
+    rows: dict[str, list[Row]] = {}
+    bad: list[Bad] = []
+    usable = 0
+    for found in _parsed(data, view):
+        if isinstance(found, Bad):
+            bad.append(found)
             continue
-        split = split_of(row["prompt"], shares, groups)
+        usable += 1
+        split = split_of(found["prompt"], shares, groups)
         if split and only in ("", split):
-            rows.setdefault(split, []).append(row)
+            rows.setdefault(split, []).append(found)
+    if not usable:
+        raise HarnessError(unusable(data.called(getattr(data, view)), view, bad))
     return rows, bad
 
 
@@ -226,15 +258,19 @@ def _rows(data: Tables, view: str, split: str) -> tuple[tuple[Row, ...], Mapping
         return _prompts(data, split), counts
     if source.startswith(FROM):
         other = source.removeprefix(FROM)
-        rows = converted(view, other, list(_rows(data, other, split)[0]), counts)
+        given, before = _rows(data, other, split)
+        rows = converted(view, other, list(given), counts)
+        counts["bad"] = before["bad"]
         return tuple(merged(view, rows, counts)), counts
     own, bad = _read(data, view, split if data.large(source) else "")
-    if bad and data.on_bad == "refuse":
-        more = f"\n... and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
-        hint = "\non_bad = 'drop' leaves bad rows out and counts them"
-        raise HarnessError("\n".join(bad[:SHOWN]) + more + hint)
+    _refuse(data, bad)
     counts["bad"] = len(bad)
     return tuple(merged(view, own.get(split, []), counts)), counts
+
+
+def _refuse(data: Tables, bad: list[Bad]) -> None:
+    if bad and data.on_bad == "refuse":
+        raise HarnessError("\n".join([*told(bad), "on_bad = 'drop' leaves bad rows out and counts them"]))
 
 
 def _prompts(data: Tables, split: str) -> tuple[Row, ...]:
@@ -243,8 +279,7 @@ def _prompts(data: Tables, split: str) -> tuple[Row, ...]:
     for view, source in data.sources().items():
         if view == "prompts":
             own, bad = _read(data, view, split if data.large(source) else "")
-            if bad and data.on_bad == "refuse":
-                raise HarnessError("\n".join(bad[:SHOWN]))
+            _refuse(data, bad)
             rows = merged(view, own.get(split, []), Counter())
         else:
             rows = list(_rows(data, view, split)[0])

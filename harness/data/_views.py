@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from harness import keys
 from harness.data import Message, Row
-from harness.data._forms import BadRow, label, number, prompt_of, response_of, text
+from harness.data._forms import BadRow, Unclear, label, number, prompt_of, response_of, short, text
+from harness.errors import nearest
 
 PROMPT = ("prompt", "instruction", "question", "query")
 RESPONSE = ("response", "completion", "output", "answer", "messages", "conversations")
@@ -57,6 +59,12 @@ class Reader:
         made: Row = getattr(self, f"_{self.view}")()
         return {"prompt_id": keys.key([dict(message) for message in made["prompt"]]), **made}
 
+    def understood(self, record: dict[str, Any]) -> dict[str, str]:
+        """The columns of a record that are read, by field."""
+        self.record = record
+        names = {field: self._name(field) for field in FIELDS[self.view]}
+        return {field: name for field, name in names.items() if name in record}
+
     def _name(self, field: str) -> str:
         """The column of a field; empty where there is none."""
         if field in self.columns:
@@ -69,8 +77,8 @@ class Reader:
     def _get(self, field: str) -> tuple[Any, str]:
         name = self._name(field)
         if name not in self.record:
-            asked = f"no column '{name}'" if name else f"no {field}: none of {', '.join(FIELDS[self.view][field])}"
-            raise BadRow(f"has {asked} (columns: {', '.join(self.record)})")
+            looked = f"no column '{name}'" if name else f"no {field}: no column {' or '.join(FIELDS[self.view][field])}"
+            raise BadRow(f"has {looked} (columns: {', '.join(self.record)}){nearest(name or field, self.record)}")
         return self.record[name], name
 
     def _prompt(self, before: list[Message]) -> list[Message]:
@@ -88,9 +96,19 @@ class Reader:
         if self._has("input") and self._get("input")[0]:
             added = text(*self._get("input"))
             found = [*found[:-1], {**found[-1], "content": f"{found[-1]['content']}\n\n{added}"}]
-        if self._has("system") and self._get("system")[0]:
-            found = [{"role": "system", "content": text(*self._get("system"))}, *found]
-        return found
+        return [*self._system(), *found]
+
+    def _system(self) -> list[Message]:
+        """The system turn, where the recipe names its column: in some data `system` is who wrote the response."""
+        value = self._get("system")[0] if self._has("system") else None
+        if not value:
+            return []
+        if "system" not in self.columns:
+            raise Unclear(
+                f"has a column 'system' ({short(value)}), which may be a system turn or the system that wrote the "
+                "response; say columns = {system = 'system'} for a turn, or {system = ''} to leave it out"
+            )
+        return [{"role": "system", "content": text(value, self._name("system"))}]
 
     def _one(self) -> Row:
         before, response = response_of(*self._get("response"))
@@ -132,25 +150,35 @@ class Reader:
         return sum(VOTES[str(one).strip().lower()] for one in given)
 
     def _rankings(self) -> Row:
-        responses = self._several()
+        responses, scores = self._several(), self._beside()
         if len(set(responses)) < max(2, len(responses)):
             raise BadRow("a ranking needs two responses or more, all different")
+        if any(a <= b for a, b in pairwise(scores)):
+            raise BadRow(
+                "has scores that do not fall from each response to the next, so the first is not the best; name the "
+                "file as graded, and say rankings = 'from graded'"
+            )
         return {"prompt": self._prompt([]), "responses": responses}
 
     def _graded(self) -> Row:
         if not self._has("responses"):
             return {**self._one(), "grades": [(self._one()["response"], number(*self._get("score")))]}
-        value, name = self._get("responses")
         texts = self._several()
         if self._has("scores"):
             scores, named = self._get("scores")
         else:
-            key = self.columns.get("score", "score")
+            (value, name), key = self._get("responses"), self.columns.get("score", "score")
             scores, named = [item.get(key) if isinstance(item, dict) else None for item in value], f"{name}.{key}"
         if not isinstance(scores, list) or len(scores) != len(texts):
             raise BadRow(f"{named} must be a list of {len(texts)} scores, one for each response")
         grades = [(one, number(score, named)) for one, score in zip(texts, scores, strict=True)]
         return {"prompt": self._prompt([]), "grades": grades}
+
+    def _beside(self) -> list[float]:
+        """Scores that stand beside the responses of a ranking."""
+        value, _ = self._get("responses")
+        found = self.record.get("scores", [item.get("score") for item in value if isinstance(item, dict)])
+        return [number(one, "score") for one in found if one is not None] if isinstance(found, list) else []
 
     def _several(self) -> list[str]:
         value, name = self._get("responses")

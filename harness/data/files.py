@@ -38,6 +38,10 @@ class Files(Tables):
             for record in records(path, kind, self.encoding, path.name):
                 yield path.name, record
 
+    def called(self, source: str) -> str:
+        """The names of the files."""
+        return " and ".join(_shelf.find(name.partition(".")[0]).name for name in source.split())
+
     def large(self, source: str) -> bool:
         """Whether a file has 256 MB."""
         return any(_shelf.find(name.partition(".")[0]).stat().st_size > LARGE for name in source.split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,10 @@ from harness.data._tables import Settle, Tables
 from harness.data._views import FIELDS
 from harness.errors import HarnessError
 from harness.knobs import knob
+
+PATIENCE_SECONDS = 600.0
+_REFUSED: dict[tuple[str, ...], tuple[float, str]] = {}
+"""When this process was refused a table, and what was said."""
 
 
 @dataclass(frozen=True)
@@ -30,14 +35,28 @@ class Hub(Tables):
 
     def records(self, source: str) -> Iterator[tuple[str, Record]]:
         """Rows of a split of the hub's, downloaded once into the hub's own cache."""
-        import datasets
-
-        try:
-            table = datasets.load_dataset(self.name, self.subset or None, split=source, revision=self.revision)
-        except Exception as error:  # the hub's library raises a dozen kinds, all of which mean this
-            raise HarnessError(_unreachable("dataset", self.name, self.revision, error)) from error
+        table = self._table(source)
         for number, values in enumerate(table, 1):
             yield self.name, Record(f"row {number}", dict(values))
+
+    def _table(self, source: str) -> Any:
+        """A split of the hub's. Where it cannot be had, the hub is not asked again for a while: it takes a minute."""
+        import datasets
+
+        asked = (self.name, self.subset, source, self.revision)
+        when, told = _REFUSED.get(asked, (0.0, ""))
+        if told and time.monotonic() - when < PATIENCE_SECONDS:
+            raise HarnessError(told)
+        try:
+            return datasets.load_dataset(self.name, self.subset or None, split=source, revision=self.revision)
+        except Exception as error:  # the hub's library raises a dozen kinds, all of which mean this
+            told = _unreachable("dataset", self.name, self.revision, error)
+            _REFUSED[asked] = time.monotonic(), told
+            raise HarnessError(told) from error
+
+    def called(self, source: str) -> str:
+        """The id and the hub's split."""
+        return f"{self.name} ({source})"
 
     def large(self, source: str) -> bool:
         """Never: the hub's tables lie in memory-mapped files."""
@@ -62,7 +81,7 @@ class Hub(Tables):
 
 
 def _unreachable(what: str, name: str, revision: str, error: Exception) -> str:
-    reason = str(error).strip().split("\n")[0][:200] or type(error).__name__
+    reason = str(error).strip().split("\n")[0][:200].rstrip(".") or type(error).__name__
     return (
         f"{what} '{name}' (revision {revision}) cannot be had from the hub: {reason}. Is the id right, is there a "
         "network, and does it need `hf auth login`?"

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, nearest
 
+PRESETS = Path(__file__).parent / "presets"
+"""Settings that were published, to extend; in the repository they are recipes/presets."""
 Step = str | int
 _HEADER = re.compile(r"^\s*(\[\[?)\s*(.+?)\s*\]\]?\s*(#.*)?$")
 _KEY = re.compile(r"""^\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*'))*)\s*=""")
@@ -43,8 +45,9 @@ class Located:
 def read_toml(path: Path) -> Located:
     """Read a TOML file and what it extends.
 
-    `extends = "other.toml"` takes everything from another file, named from this one's folder: tables are merged key by
-    key, this file's keys win, and an array (an array of tables too) replaces the other file's as a whole.
+    `extends = "other.toml"` takes everything from another file, named from this one's folder, and `extends = "other"`
+    from a preset of the package: tables are merged key by key, this file's keys win, and an array (an array of tables
+    too) replaces the other file's as a whole.
 
     Raises:
         HarnessError: a file is not there or is no TOML, or files extend each other in a ring.
@@ -71,7 +74,18 @@ def _read(path: Path, children: tuple[Path, ...]) -> Located:
         return own
     if not isinstance(parent, str):
         raise HarnessError(f"{own.where('extends')}: extends is {parent!r}; it must name one file")
-    return _merge(_read(path.parent / parent, (*children, path.resolve())), own)
+    return _merge(_read(_parent(path, parent, own.where("extends")), (*children, path.resolve())), own)
+
+
+def _parent(path: Path, parent: str, where: str) -> Path:
+    """The file that a recipe extends: beside it, or, by its name alone, a preset."""
+    if (path.parent / parent).is_file() or "/" in parent or parent.endswith(".toml"):
+        return path.parent / parent
+    known = sorted(file.stem for file in PRESETS.glob("*.toml"))
+    if parent not in known:
+        names = f"presets: {', '.join(known)}; a file is named with its .toml"
+        raise HarnessError(f"{where}: there is no preset '{parent}' to extend{nearest(parent, known)} ({names})")
+    return PRESETS / f"{parent}.toml"
 
 
 def _merge(base: Located, own: Located) -> Located:

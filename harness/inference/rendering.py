@@ -14,8 +14,23 @@ if TYPE_CHECKING:
 
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: list[Message]) -> list[int]:
-    """Token ids of a prompt, up to and including what opens the assistant's turn."""
-    ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=True, return_dict=False)
+    """Token ids of a prompt, up to and including what opens the assistant's turn.
+
+    Raises:
+        HarnessError: the template refuses it, as some do a system turn, or has a mistake.
+    """
+    return _written(tokenizer, prompt, True)
+
+
+def _written(tokenizer: PreTrainedTokenizerBase, turns: list[Message], opened: bool) -> list[int]:
+    """Token ids of a conversation, with what opens the assistant's next turn where `opened`."""
+    from jinja2 import TemplateError
+
+    try:
+        ids = tokenizer.apply_chat_template(turns, add_generation_prompt=opened, tokenize=True, return_dict=False)
+    except TemplateError as error:
+        roles = ", ".join(turn["role"] for turn in turns)
+        raise HarnessError(f"the chat template cannot write a conversation of turns by {roles}: {error}") from error
     return cast(list[int], ids)
 
 
@@ -59,7 +74,7 @@ def check_template(tokenizer: PreTrainedTokenizerBase, prompt: list[Message]) ->
     if tokenizer.bos_token_id is not None and opened[:2] == [tokenizer.bos_token_id] * 2:
         raise HarnessError("the chat template and the tokenizer both write the begin token: it stands there twice")
     turn = [*prompt, {"role": "assistant", "content": "yes"}]
-    whole = cast(list[int], tokenizer.apply_chat_template(turn, tokenize=True, return_dict=False))
+    whole = _written(tokenizer, turn, False)
     if whole[: len(opened)] != opened:
         raise HarnessError(
             "the chat template is not prefix-consistent: prompt + response does not begin with the prompt as it is "

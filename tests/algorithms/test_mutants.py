@@ -151,7 +151,7 @@ TABLE: list[tuple[str, str, str, str, list[str]]] = [
     (SCORING, "pad", "[IGNORED] * len(prompt)", "prompt", ["step of ipo", "step of kto", "sft by hand"]),  # in DPO the prompt's cancel
     (SCORING, "pad", "response + [IGNORED] * gap", "response + [pad_id] * gap", ["step of dpo", "step of kto", "sft by hand"]),
     ("harness.inference.rendering", "render_response", ", end_token(tokenizer)]", "]", ["step of dpo", "step of kto", "sft by hand"]),
-    ("harness.inference.rendering", "render_prompt", "add_generation_prompt=True", "add_generation_prompt=False",
+    ("harness.inference.rendering", "render_prompt", "tokenizer, prompt, True", "tokenizer, prompt, False",
      ["step of dpo", "step of kto"]),
     (PAIRS, "PairObjective.loss", "logp[:n],\n            logp[n:],", "logp[n:],\n            logp[:n],", ["step of dpo"]),
 ]  # fmt: skip

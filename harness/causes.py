@@ -14,6 +14,7 @@ HINTS = {
     "divergence": "the loss or a weight is no longer finite: lower learning_rate, or raise budget.warmup",
     "timeout": "raise launch.timeout_min; the next run goes on from the last checkpoint",
     "killed": "the process was killed from outside, often by the system for lack of memory; the next run goes on",
+    "cancelled": "somebody has ended its job; the next run does it again",
     "network": "is the service up, and reachable from here? the next run asks only what has no answer yet",
     "bad data": "mend what the message names, and run again",
     "bug": "a bug in harness or in a library: please report it with the traceback in failed.json",

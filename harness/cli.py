@@ -54,19 +54,20 @@ def run(
 ) -> None:
     """Run what is missing of a comparison, build the report, and print the answer.
 
-    With executor = "slurm" and --detach it submits all of it, each job waiting for those whose results it reads.
+    With executor = "slurm" and --detach it submits all of it, each job waiting for those whose results it reads. Where
+    that has to be decided on the way, by [tune] or looks, it submits a small job that does what this command does.
     Stop it at any moment and start it again: nothing that is finished runs twice.
     Example: harness run recipes/compare_all.toml --set launch.workers=4
     """
-    if detach:
-        from harness.commands.detach import detach as leave
-
-        leave(recipe, set_ or [], results, as_json)
-        return
     if dry_run:
         from harness.commands.dry_run import dry_run as write
 
-        write(recipe, set_ or [], results, as_json)
+        write(recipe, set_ or [], results, detach, as_json)
+        return
+    if detach:
+        from harness.commands.detach import detach as leave
+
+        leave(recipe, set_ or [], results, reports, as_json)
         return
     from harness.commands.run import run_recipe
 
@@ -194,7 +195,7 @@ def advise(
         list[str] | None,
         typer.Option(
             help="What there is to train on: pairs, rankings, binary, judgments, demonstrations, prompts, "
-            "reward (a reward model or rule). May repeat."
+            "reward (a reward model or rule), judge (of new responses). May repeat."
         ),
     ] = None,
     memory_gb: Annotated[float | None, typer.Option(help="Memory of the device, in GB.")] = None,

@@ -308,7 +308,8 @@ class _Run:
 
     def _lost(self, stage: Stage, ended: Ended) -> None:
         bury(self.store.root / stage.name, counted=True)
-        note_death(self.store, stage.name, ended.cause, ended.error, ended.seconds, ended.devices)
+        if not ended.noted:
+            note_death(self.store, stage.name, ended.cause, ended.error, ended.seconds, ended.devices)
         self.deaths[stage.name] += 1
         if ended.cause == "killed" and self.deaths[stage.name] <= self.retries:
             attempt = f"attempt {self.deaths[stage.name] + 1}"

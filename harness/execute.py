@@ -141,8 +141,8 @@ def _attempt(store: Store, stage: Stage, lease: Lease, checkpoint_every: int, on
             on_begin()
             meter.start()
             measurements = stage.run(folder, inputs, checkpoint_every)
-            seconds, cost = meter.read()
             facts = _facts(store, stage, measurements)
+            seconds, cost = meter.read()
             if lease.held():
                 facts["failed_device_seconds"] += lease.owed()
                 store.finish(stage.name, {**facts, "started": started, "seconds": seconds, "cost": cost})

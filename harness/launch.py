@@ -43,13 +43,18 @@ class Resources:
         return self.nodes * self.processes_per_node
 
 
+DRIVER = "driver"
+"""Where the driver is a job itself, it asks for the values of all, but for those of `SMALL`."""
+SMALL: Mapping[str, Any] = {"memory_gb": 2.0, "gpus": 0, "cpus": 1}
+
+
 @dataclass(frozen=True)
 class Launch(Resources):
     """Who runs the stages. Nothing of it is in a key, and nothing reruns when it changes.
 
     Attributes:
         trackers: what follows training runs, as transformers' `report_to` has it.
-        stages: what differs by kind of stage.
+        stages: what differs by kind of stage, and for the driver.
         algorithms: what differs for the training runs of an algorithm.
     """
 
@@ -76,16 +81,17 @@ class Launch(Resources):
 
 
 def asked(resources: Mapping[str, Any], spec: Mapping[str, Any]) -> Resources:
-    """What a stage's job asks for: the algorithm's own values, then those of the kind of stage, then those of all.
+    """What a job asks for: for a stage the algorithm's own values, then those of the kind of stage, then those of all.
 
     Only training works in several processes; any other stage has one, with one GPU at most.
 
     Args:
         resources: values for all, and by name under `stages` and `algorithms`.
-        spec: of the stage.
+        spec: of the stage; of the driver it says `DRIVER` as its kind and nothing else.
     """
     kind, values = spec["kind"], dict(resources)
     by_kind, by_algorithm = values.pop("stages", {}), values.pop("algorithms", {})
+    small = SMALL if kind == DRIVER else {}
     algorithm = spec["algorithm"]["name"] if kind == "train" else ""
-    found = Resources(**{**values, **by_kind.get(kind, {}), **by_algorithm.get(algorithm, {})})
+    found = Resources(**{**values, **small, **by_kind.get(kind, {}), **by_algorithm.get(algorithm, {})})
     return found if kind == "train" else replace(found, nodes=1, gpus=min(found.gpus, 1))

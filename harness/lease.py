@@ -24,10 +24,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from harness import held
+
 BEAT_SECONDS = 5.0
 """A holder says this often that it lives."""
 STALE_SECONDS = 60.0
 """A holder that cannot be looked up is dead once a watcher has seen no beat for so long, by the watcher's clock."""
+
+LOOK_SECONDS = 1.0
 
 _UNREADABLE: dict[str, Any] = {"host": "a host that cannot be read", "machine": None, "pid": 0, "started": ""}
 
@@ -52,7 +56,8 @@ def identity() -> dict[str, Any]:
     own = {"host": socket.gethostname(), "machine": _machine(), "pid": pid, "started": _started(pid)}
     if not slurm_job():
         return own
-    return {**own, "job": slurm_job(), "devices": int(os.environ.get("WORLD_SIZE", "1"))}  # should it die silently
+    devices, idle = int(os.environ.get("WORLD_SIZE", "1")), held.devices.idle_seconds()
+    return {**own, "job": slurm_job(), "devices": devices, "idle": idle}  # should it die silently
 
 
 def slurm_job() -> str:
@@ -88,14 +93,26 @@ def free(content: dict[str, Any]) -> bool:
     return content.get("machine") == _machine() and _started(content["pid"]) != content["started"]
 
 
+def signs_of_life(content: dict[str, Any]) -> float:
+    """Seconds from the begin of a holder's job, or the end of the stage before it, to its last sign of life."""
+    return float(content.get("idle", 0.0)) + float(content.get("beat", 0)) * BEAT_SECONDS
+
+
 def _owed(content: dict[str, Any], own: bool) -> dict[str, float]:
     """Device-seconds of holders that died and of which nobody has written down what they cost; `own` counts this one's.
 
     What a holder spent is known to a beat, since nothing else tells of one that vanished.
     """
-    spent = float(content.get("beat", 0)) * BEAT_SECONDS * int(content.get("devices", 1)) if own else 0.0
+    spent = signs_of_life(content) * int(content.get("devices", 1)) if own else 0.0
     owed = float(content.get("owed", 0.0)) + spent
     return {"owed": owed} if owed else {}
+
+
+def _epitaph(content: dict[str, Any], *, counted: bool) -> dict[str, Any]:
+    """The lease that releases a dead holder's: who saw that it is dead, and which Slurm job it was."""
+    witness = {name: value for name, value in identity().items() if name in ("host", "machine", "pid", "started")}
+    job = {"job": content["job"]} if content.get("job") else {}
+    return {**witness, **job, **_owed(content, not counted), "released": True}
 
 
 def bury(folder: Path, counted: bool) -> None:
@@ -107,7 +124,7 @@ def bury(folder: Path, counted: bool) -> None:
     """
     number, content = newest(folder)
     if number and not content.get("released") and free(content):
-        _create(folder, number + 1, {**identity(), **_owed(content, not counted), "released": True})
+        _create(folder, number + 1, _epitaph(content, counted=counted))
 
 
 def release(folder: Path) -> bool:
@@ -121,7 +138,7 @@ def release(folder: Path) -> bool:
     number, content = newest(folder)
     if not number or content.get("released"):
         return False
-    return _create(folder, number + 1, {**identity(), **_owed(content, False), "released": True})
+    return _create(folder, number + 1, _epitaph(content, counted=True))
 
 
 def _file(folder: Path, generation: int) -> Path:
@@ -236,4 +253,24 @@ class Watcher:
             return False
         if now - last[2] < self.stale_seconds:
             return False
-        return _create(folder, number + 1, {**identity(), **_owed(content, True), "released": True})
+        return _create(folder, number + 1, _epitaph(content, counted=False))
+
+
+def outlast(folder: Path, watcher: Watcher | None = None) -> None:
+    """Wait while nobody can tell whether a folder's holder lives; returns at once where it does, or there is none.
+
+    An earlier start of this process's own Slurm job is outlived in any case: a job that was requeued from a node that
+    does not answer may still run there.
+
+    Args:
+        folder: that somebody holds.
+        watcher: says when a holder that went silent counts as dead.
+    """
+    watcher, first = watcher or Watcher(STALE_SECONDS), newest(folder)
+    while not watcher.release_if_dead(folder):
+        number, content = newest(folder)
+        seen = (number, content.get("beat")) != (first[0], first[1].get("beat"))
+        ours = content.get("job", "") == slurm_job() != ""
+        if not ours and (seen or content.get("machine") == _machine()):
+            return
+        time.sleep(LOOK_SECONDS)

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from harness import __version__
+from harness import __version__, held
 
 PACKAGES = (
     "torch",
@@ -73,14 +73,14 @@ def _commit() -> tuple[str, bool]:
 
 
 class Meter:
-    """What a stage costs, measured from `start` to `read`."""
+    """What a stage costs, measured from `start` to `read`, and what its job took to come to it."""
 
     def start(self) -> None:
         """Begin, and set the process's peak memory back where the kernel lets us."""
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
         self._loaded = _memory("VmRSS")
-        self._began, self._cpu = time.monotonic(), _cpu_seconds()
+        self._began, self._cpu, self._idle = time.monotonic(), _cpu_seconds(), held.devices.idle_seconds()
         self._cuda = _cuda()
         if self._cuda:
             self._cuda.reset_peak_memory_stats()
@@ -90,7 +90,8 @@ class Meter:
         seconds = time.monotonic() - self._began
         devices = int(os.environ.get("WORLD_SIZE", "1"))  # processes that share a stage; each has its device
         cost: dict[str, Any] = {
-            "device_seconds": seconds * devices,
+            "device_seconds": (self._idle + seconds) * devices,
+            "idle_seconds": self._idle,
             "devices": devices,
             "device": self._cuda.get_device_name() if self._cuda else (platform.processor() or platform.machine()),
             "cpu_seconds": _cpu_seconds() - self._cpu,
@@ -99,6 +100,7 @@ class Meter:
         }
         if self._cuda:  # unproven: nobody has run it on a GPU yet
             cost["peak_device_memory_bytes"] = self._cuda.max_memory_allocated()
+        held.devices.hand_on()
         return seconds, cost
 
 

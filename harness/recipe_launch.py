@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from harness import registry
 from harness.errors import nearest
 from harness.knobs import knobs
-from harness.launch import Launch, Resources
+from harness.launch import DRIVER, Launch, Resources
 from harness.stages import KINDS
 
 if TYPE_CHECKING:
@@ -33,8 +33,11 @@ TRACKERS = (
 LISTS = {"sbatch": '["--exclusive"]', "setup": '["module load cuda"]'}
 
 
+OF_KIND = (*KINDS, DRIVER)
+
+
 class LaunchReader:
-    """Reads `[launch]`, `[launch.<kind of stage>]` and `[launch.algorithm.<name>]`."""
+    """Reads `[launch]`, `[launch.<kind of stage>]`, `[launch.driver]` and `[launch.algorithm.<name>]`."""
 
     def __init__(self, reader: Reader) -> None:
         self.reader, self.located, self.problems = reader, reader.located, reader.problems
@@ -42,7 +45,7 @@ class LaunchReader:
     def read(self) -> Launch:
         """What it says; its problems are noted."""
         given = self.reader.table(self.reader.values.get("launch", {}), "launch")
-        kinds = {kind: given.pop(kind) for kind in KINDS if kind in given}
+        kinds = {kind: given.pop(kind) for kind in OF_KIND if kind in given}
         algorithms = self.reader.table(given.pop("algorithm", {}), "launch", "algorithm")
         self._tables(given)
         trackers = self._trackers(given.pop("trackers", []))
@@ -72,8 +75,8 @@ class LaunchReader:
     def _tables(self, given: dict[str, Any]) -> None:
         """Refuse tables that are for nothing."""
         for name in [name for name, value in given.items() if isinstance(value, dict)]:
-            known = (*KINDS, "algorithm.<name>")
-            text = f"[launch.{name}] is for nothing{nearest(name, (*KINDS, 'algorithm'))} (known: {', '.join(known)})"
+            known = (*OF_KIND, "algorithm.<name>")
+            text = f"[launch.{name}] is for nothing{nearest(name, (*OF_KIND, 'algorithm'))} (known: {', '.join(known)})"
             self.problems.add(self.located.where("launch", name), text)
             del given[name]
 

@@ -1,7 +1,8 @@
 """A Slurm that can be told to misbehave: sbatch, squeue, scancel or srun, as its first word says.
 
 Jobs are processes here, written down in $FAKE_SLURM. The file `orders` there has a line for each call of sbatch to
-come: what it does instead of obeying. While the file `away` is there, squeue fails.
+come: what it does instead of obeying. The file `most` says how many tasks may be in the queue. While the file `away` is
+there, squeue fails.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def sbatch(words: list[str]) -> None:
     """Start every task of a job at once, unless there are other orders."""
     with (HOME / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        order = _order()
+        order = _order() or _limit(Path(words[-1]))
         with (HOME / "calls").open("a") as calls:
             calls.write(f"{order or 'obey'}\n")
         if order in ("busy", "limit"):
@@ -49,15 +50,25 @@ def _order() -> str:
     return lines[0] if lines else ""
 
 
+def _limit(script: Path) -> str:
+    most, asked = HOME / "most", _array(script.read_text())
+    live = sum(_lives(json.loads(file.read_text())["pid"]) for file in HOME.glob("task-*.json"))
+    return "limit" if most.exists() and live + len(asked) > int(most.read_text()) else ""
+
+
+def _array(script: str) -> list[int | None]:
+    """The places of an array; of a single job, None."""
+    found = re.search(r"^#SBATCH --array=(\d+)(?:-(\d+))?", script, re.MULTILINE)
+    return [*range(int(found[1]), int(found[2] or found[1]) + 1)] if found else [None]
+
+
 def _begin(script: Path) -> int:
     text = script.read_text()
     asked = dict(re.findall(r"^#SBATCH --([\w-]+)=(.*)$", text, re.MULTILINE))
     job = 1 + len(list(HOME.glob("job-*.sh")))
     copy = HOME / f"job-{job}.sh"
     copy.write_text(text)
-    array = re.match(r"(\d+)(?:-(\d+))?", asked.get("array", ""))
-    places = range(int(array[1]), int(array[2] or array[1]) + 1) if array else [None]
-    for place in places:
+    for place in _array(text):
         own = {
             "SLURM_JOB_ID": str(job), "SLURM_NTASKS": "1", "SLURM_JOB_NUM_NODES": "1", "SLURM_NODEID": "0",
             "SLURM_JOB_NODELIST": "n1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0",

@@ -71,8 +71,21 @@ def test_only_training_has_several_processes() -> None:
     assert (sample.gpus, sample.nodes, sample.processes) == (1, 1, 1)
 
 
+def test_the_driver_asks_for_little_but_where_the_others_are(tmp_path: Path) -> None:
+    resources = read_recipe(write(tmp_path, TINY + LAUNCH)).launch.resources
+    driver = asked(resources, {"kind": "driver"})
+    assert (driver.cpus, driver.gpus, driver.nodes, driver.memory_gb) == (1, 0, 1, 2)
+    assert (driver.partition, driver.timeout_min, driver.setup) == ("gpu", 30, ("module load cuda",))
+    text = "[launch.driver]\npartition = 'cpu'\ntimeout_min = 600\nsbatch = []\n"
+    resources = read_recipe(write(tmp_path, TINY + LAUNCH + text)).launch.resources
+    driver = asked(resources, {"kind": "driver"})
+    assert (driver.partition, driver.timeout_min, driver.memory_gb) == ("cpu", 600, 2)
+    assert asked(resources, spec("train", "dpo")).partition == "gpu"
+
+
 MISTAKES = {
     "[launch.smaple]\ngpus = 1": "r.toml:3: [launch.smaple] is for nothing; did you mean 'sample'?",
+    "[launch.drivr]\ncpus = 1": "r.toml:3: [launch.drivr] is for nothing; did you mean 'driver'?",
     "[launch.train]\ngpu = 1": "r.toml:4: launch.train has no knob 'gpu'; did you mean 'gpus'?",
     "[launch.train]\nworkers = 1": "r.toml:4: launch.train.workers: it is alike for all stages; write it in [launch]",
     "[launch.sample]\nnodes = 2": "r.toml:4: launch.sample.nodes is 2; only training works in several processes",

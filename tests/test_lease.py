@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from bricks import until
 
-from harness.lease import BEAT_SECONDS, Busy, Lease, Watcher, bury, free, identity, newest
+from harness.lease import BEAT_SECONDS, Busy, Lease, Watcher, bury, free, identity, newest, outlast, release
 
 HOLD = """
 import sys, time
@@ -191,6 +191,63 @@ def test_the_dead_are_buried_for_other_hosts_and_the_living_are_not(folder: Path
         bury(folder, counted=True)
         assert newest(folder)[1]["released"]
         assert newest(folder)[0] == 2
+
+
+def test_the_dead_keep_the_number_of_their_job(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By which their log is found; not that of the job which saw it."""
+    monkeypatch.setenv("SLURM_JOB_ID", "9")
+    forge(folder, 1, machine=["elsewhere"], job="7", devices=4)
+    assert release(folder)
+    assert (newest(folder)[1]["job"], "devices" in newest(folder)[1]) == ("7", False)
+
+
+@contextmanager
+def elsewhere(folder: Path, **changes: object) -> Iterator[threading.Event]:
+    """A holder on another machine, that says that it lives until the event is set."""
+    forge(folder, 1, machine=["elsewhere"], **changes)
+    quiet, content = threading.Event(), newest(folder)[1]
+
+    def beat() -> None:
+        beats = 0
+        while not quiet.wait(0.05):
+            beats += 1
+            draft = folder / "draft"
+            draft.write_text(json.dumps({**content, "beat": beats}))
+            draft.replace(folder / "lease-000001.json")
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        yield quiet
+    finally:
+        quiet.set()
+        thread.join()
+
+
+def test_who_cannot_be_looked_up_is_waited_for_until_it_is_seen_to_live_or_known_to_be_dead(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.lease.LOOK_SECONDS", 0.1)
+    outlast(folder)
+    with holder(folder):
+        outlast(folder)
+        assert not free(newest(folder)[1]), "whoever lives here is known to"
+    with elsewhere(folder, job="7") as quiet:
+        outlast(folder, Watcher(stale_seconds=1.0))
+        assert not free(newest(folder)[1]), "it was seen to live"
+        quiet.set()
+        outlast(folder, Watcher(stale_seconds=1.0))
+        assert free(newest(folder)[1])
+
+
+def test_an_earlier_start_of_the_same_job_is_outlived(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.lease.LOOK_SECONDS", 0.1)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    with elsewhere(folder, job="7") as quiet:
+        threading.Timer(1.0, quiet.set).start()
+        outlast(folder, Watcher(stale_seconds=0.5))
+        assert quiet.is_set(), "it was not taken for dead while it lived"
+        assert free(newest(folder)[1])
 
 
 def beaten(folder: Path, beats: int, **more: object) -> None:

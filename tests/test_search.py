@@ -17,7 +17,9 @@ from clerk import Clerk, Finished, peak
 
 from harness.commands.clean import clean_recipe
 from harness.errors import HarnessError
+from harness.execute import note_death
 from harness.executors import Ended, Handle
+from harness.lease import Lease, newest
 from harness.plan import make_plan
 from harness.recipe import Recipe, read_recipe
 from harness.search.chosen import planned
@@ -149,6 +151,31 @@ def test_a_trial_whose_workers_are_killed_is_tried_again_as_any_stage(tmp_path: 
     assert [len(study["trials"]) for study in studies] == [6, 6]
     assert {trial["status"] for trial in studies[0]["trials"]} == {status}
     assert {trial["status"] for trial in studies[1]["trials"]} == {"done"}
+
+
+def test_a_trial_whose_job_was_cancelled_stays_open_for_the_next_run(tmp_path: Path) -> None:
+    class Cancelled(Clerk):
+        """Somebody ends the second training of dpo."""
+
+        def submit(self, folder: Path) -> Handle:
+            stage = self.store.load(folder.name)
+            trained = [one for one in self.ran if one.kind == "train" and one.spec["algorithm"]["name"] == "dpo"]
+            if stage.kind == "train" and stage.spec["algorithm"]["name"] == "dpo" and len(trained) == 1:
+                self.ran.append(stage)
+                note_death(self.store, stage.name, "cancelled", "Slurm job 1: it was cancelled", 1.0)
+                return Finished(folder, Ended("failed", "cancelled", "Slurm job 1: it was cancelled"))
+            return super().submit(folder)
+
+    store, recipe = Store(tmp_path / "results"), recipe_of(tmp_path)
+    with pytest.raises(HarnessError, match="nothing was lost"):
+        tune(recipe, store, lambda: Cancelled(store))
+    before = json.loads((store.root / "tuning" / "x" / "trials.json").read_text())["studies"]
+    assert [trial["status"] for trial in before[0]["trials"]].count("open") == 1
+    assert before[1]["finished"]
+    studies = tune(recipe, store, lambda: Clerk(store))
+    undisturbed, _ = search(tmp_path / "undisturbed")
+    assert [knobs_of(study) for study in studies] == [knobs_of(study) for study in undisturbed]
+    assert {trial["status"] for study in studies for trial in study["trials"]} == {"done"}
 
 
 def test_a_trial_above_a_limit_is_not_chosen(tmp_path: Path) -> None:
@@ -329,12 +356,22 @@ def test_optuna_reads_the_journal_by_itself(tmp_path: Path) -> None:
 
 
 def test_two_at_once_are_refused(tmp_path: Path) -> None:
-    from harness.lease import Lease
-
     folder = tmp_path / "results/tuning/x"
     folder.mkdir(parents=True)
     with Lease(folder), pytest.raises(HarnessError, match="worked on by"):
         search(tmp_path)
+
+
+def test_a_run_elsewhere_that_is_silent_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.lease.STALE_SECONDS", 0.2)
+    monkeypatch.setattr("harness.lease.LOOK_SECONDS", 0.1)
+    folder = tmp_path / "results" / "tuning" / "x"
+    folder.mkdir(parents=True)
+    with Lease(folder):
+        content = newest(folder)[1]
+    (folder / "lease-000002.json").write_text(json.dumps({**content, "machine": ["elsewhere"], "released": False}))
+    studies, _ = search(tmp_path)
+    assert all(study["finished"] for study in studies)
 
 
 def test_what_all_trials_rest_on_may_fail_without_costing_one(tmp_path: Path) -> None:

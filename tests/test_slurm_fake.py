@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from bricks import PLUGINS, brick, record, runs, wall
 
-from harness.dispatch import run
+from harness.dispatch import Event, run
 from harness.errors import HarnessError
+from harness.executors._slurm_ends import write_deaths
+from harness.executors._slurm_queue import Queue
 from harness.executors.slurm import Slurm
 from harness.store import Store
 
@@ -28,7 +31,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     fake_slurm.install(home)
     monkeypatch.setenv("PATH", f"{home}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setattr("harness.executors._slurm_script.AGAIN_SECONDS", 0.1)
-    monkeypatch.setattr("harness.executors.slurm.SETTLE_SECONDS", 2.0)
+    monkeypatch.setattr("harness.executors._slurm_handle.SETTLE_SECONDS", 2.0)
     return home
 
 
@@ -74,6 +77,36 @@ def test_a_limit_of_the_account_is_told_at_once(fake: Path, tmp_path: Path) -> N
     assert calls(fake) == ["limit"]
 
 
+@pytest.mark.parametrize("bundle", [1, 2])
+def test_beyond_a_limit_on_jobs_stages_wait_until_others_have_ended(fake: Path, tmp_path: Path, bundle: int) -> None:
+    (fake / "most").write_text("3")
+    executor = Slurm(timeout_min=5)
+    executor.bundle = bundle
+    summary = run(wall(9, 1, 0.2), Store(tmp_path / "r"), executor)
+    assert (len(summary.ran), summary.failed, summary.blocked) == (10, {}, {})
+    assert set(runs(tmp_path / "r").values()) == {1}
+    refused = calls(fake).count("limit")
+    assert 0 < refused < 12, "an array is halved, and then one goes in for each that has ended"
+    assert all(record(tmp_path / "r", stage)["attempt"] == 1 for stage in wall(9, 1, 0.2))
+
+
+def test_once_others_have_left_the_queue_more_go_in_again(
+    fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.executors.slurm.FULL_SECONDS", 0.5)
+    (fake / "most").write_text("1")
+
+    def look(event: Event) -> None:
+        if event.what == "finished":
+            (fake / "most").write_text("9")
+
+    summary = run([brick(f"{i}", seconds=2.0) for i in range(6)], Store(tmp_path / "r"), Slurm(), on_event=look)
+    assert len(summary.ran) == 6
+    assert calls(fake)[:4] == ["limit", "limit", "limit", "obey"], "6, 3, 2 and 1"
+    arrays = ["--array" in (fake / f"job-{1 + job}.sh").read_text() for job in range(calls(fake).count("obey"))]
+    assert (arrays[0], any(arrays)) == (False, True)
+
+
 def test_an_answer_that_is_no_answer_is_told_and_leaves_no_job(fake: Path, tmp_path: Path) -> None:
     (fake / "orders").write_text("garbage\n")
     with pytest.raises(HarnessError, match=r"Slurm took no job: .*nobody knows what"):
@@ -101,6 +134,17 @@ def test_what_an_attempt_cost_that_died_is_what_sacct_says(fake: Path, tmp_path:
     stage = brick("a", trouble="kill", once=True)
     go(tmp_path / "r", stage)
     assert record(tmp_path / "r", stage)["failed_device_seconds"] == 77
+
+
+def test_a_death_that_a_report_sees_too_is_written_down_once(fake: Path, tmp_path: Path) -> None:
+    sacct(fake)
+    stage, store = brick("a", trouble="kill", once=True), Store(tmp_path / "r")
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(go, store.root, stage)
+        while not (running.done() or store.failure(stage.name)):  # as `harness report` does, before the driver is sure
+            write_deaths(store, [stage.name], Queue())
+        running.result()
+    assert (record(store.root, stage)["failed_device_seconds"], record(store.root, stage)["attempt"]) == (77, 2)
 
 
 def test_without_accounting_it_is_known_to_a_beat(fake: Path, tmp_path: Path) -> None:

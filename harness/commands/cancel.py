@@ -6,12 +6,12 @@ import json
 import time
 from pathlib import Path
 
-from harness.commands.run import labels
+from harness.commands.driver import name_of
+from harness.commands.status import wanted
 from harness.errors import HarnessError
 from harness.executors import _slurm_notes as notes
 from harness.executors._slurm_queue import UNKNOWN, Queue, cancel
 from harness.recipe import read_recipe
-from harness.report.looks import plan_so_far
 from harness.store import Store
 
 LOOK_SECONDS = 1.0
@@ -27,7 +27,7 @@ def cancel_recipe(path: Path, assignments: list[str], results: Path, as_json: bo
         HarnessError: squeue does not answer, or jobs do not go away.
     """
     recipe, store = read_recipe(path, assignments), Store(results)
-    called = labels(plan_so_far(recipe, store)[0])
+    called = {**wanted(recipe, store)[1], name_of(recipe.name): "the driver"}
     found = end_all(store.root.resolve(), recipe.name)
     if as_json:
         print(json.dumps({"recipe": recipe.name, "cancelled": found}, indent=1))
@@ -35,7 +35,8 @@ def cancel_recipe(path: Path, assignments: list[str], results: Path, as_json: bo
     for stage, job in found.items():
         print(f"  {job}: {called.get(stage, stage)} [{stage}]")
     if found:
-        print(f"{len(found)} stages of {recipe.name} were cancelled; harness run {path} goes on from what is finished")
+        stages = len(found) - (name_of(recipe.name) in found)
+        print(f"{stages} stages of {recipe.name} were cancelled; harness run {path} goes on from what is finished")
     else:
         print(f"{recipe.name} has nothing in the queue")
 
@@ -48,7 +49,7 @@ def end_all(root: Path, recipe: str) -> dict[str, str]:
         recipe: its name.
 
     Returns:
-        The job of each stage that was in the queue or ran.
+        The job of each stage that was in the queue or ran, and that of the driver.
 
     Raises:
         HarnessError: squeue does not answer, or jobs do not go away.
@@ -62,10 +63,15 @@ def end_all(root: Path, recipe: str) -> dict[str, str]:
         if any(queue.state(note.job) == UNKNOWN for note in own.values()):
             raise HarnessError("squeue does not answer, so nothing is known of the jobs; try again in a moment")
         held = {stage: note.job for stage, note in own.items() if note.held(queue)}
+        if driver := {stage: job for stage, job in held.items() if stage == name_of(recipe)}:
+            held = driver  # first, and at once: it would see the others' end as that of trials which have failed
+            cancel(["--signal=KILL", *driver.values()])
         if held and time.monotonic() > limit:
             raise HarnessError(f"these jobs were cancelled and do not go away: {' '.join(sorted(set(held.values())))}")
         cancel(sorted(set(held.values())))
         found |= held
         quiet = 0 if held else quiet + 1
         time.sleep(LOOK_SECONDS if found else 0)
+    if name_of(recipe) in found:
+        notes.erase(root / name_of(recipe))
     return found

@@ -1,4 +1,4 @@
-"""`harness run --detach`: all that is left of a comparison goes to Slurm, and nobody stays."""
+"""`harness run --detach`: all that is left of a comparison goes to Slurm, and nobody stays here."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from harness import dispatch
+from harness.commands.driver import leave_driver, name_of
 from harness.commands.enough import check_prompts
 from harness.commands.run import labels, open_executor
 from harness.errors import HarnessError
@@ -24,11 +25,13 @@ from harness.stages import Stage, walk
 from harness.store import Store
 
 
-def detach(path: Path, assignments: list[str], results: Path, as_json: bool) -> None:
+def detach(path: Path, assignments: list[str], results: Path, reports: Path, as_json: bool) -> None:
     """Submit what is left, with its dependencies, and say what was submitted and how to watch it.
 
+    Where what comes next has to be decided on the way, by a search or by looks, the driver is submitted in its place.
+
     Raises:
-        HarnessError: the recipe's stages do not go to Slurm, or have to be chosen on the way, or sbatch refuses.
+        HarnessError: the recipe's stages do not go to Slurm, or sbatch refuses.
     """
     recipe, store = read_recipe(path, assignments), Store(results)
     executor = open_executor(recipe.launch, recipe)
@@ -36,14 +39,18 @@ def detach(path: Path, assignments: list[str], results: Path, as_json: bool) -> 
         given = recipe.launch.executor
         raise HarnessError(f"{path}: --detach leaves jobs to Slurm, but launch.executor is '{given}' and not 'slurm'")
     words = [str(path), *(part for one in assignments for part in ("--set", one)), "--results", str(results)]
-    _refuse_unfinished_search(recipe, store, words)
     plan, more = plan_so_far(recipe, store)
     check_prompts(plan, store)
-    left = Left()
+    left, driver = Left(), name_of(recipe.name)
+    if needs_driver(recipe, store, more) or executor.held(store.root.resolve() / driver):
+        job, new = leave_driver(recipe, path, assignments, store, reports, executor)
+        (left.submitted if new else left.held)[driver] = job
+        _tell(left, f"the driver is Slurm job {job}{'' if new else ' already'}; it submits the rest", words, as_json)
+        return
     try:
         submit_all(plan.targets, store, executor, left)
     finally:
-        _tell(left, labels(plan), words, as_json, more)
+        _tell(left, _listed(left, labels(plan)), words, as_json)
 
 
 def submit_all(targets: list[Stage], store: Store, executor: Slurm, left: Left) -> None:
@@ -66,18 +73,18 @@ def submit_all(targets: list[Stage], store: Store, executor: Slurm, left: Left) 
     leave(executor, store, waves, _at_work(store, without_job), left)
 
 
-def _refuse_unfinished_search(recipe: Recipe, store: Store, words: list[str]) -> None:
-    if recipe.tune is None:
-        return
+def needs_driver(recipe: Recipe, store: Store, more: bool) -> bool:
+    """Whether what comes next has to be decided on the way, by a search or by later looks.
+
+    Args:
+        recipe: what is left to Slurm.
+        store: where.
+        more: whether later looks may ask for more seeds.
+    """
+    if more or recipe.tune is None:
+        return more
     finished = [study for study in read_studies(store, recipe) if study["finished"]]
-    if len(finished) == len(problems(recipe, make_plan(recipe))):
-        return
-    driver = shlex.join([sys.executable, "-m", "harness.cli", "run", *words])
-    command = shlex.join(["sbatch", "--job-name=harness-driver", "--cpus-per-task=1", "--mem=2G", f"--wrap={driver}"])
-    raise HarnessError(
-        f"{words[0]}: each trial of [tune] depends on those before it, so that somebody has to stay until they are "
-        f"done: run the driver as a small job of its own, with a time limit that is long enough:\n  {command}"
-    )
+    return len(finished) < len(problems(recipe, make_plan(recipe)))
 
 
 def _at_work(store: Store, names: list[str]) -> set[str]:
@@ -101,18 +108,19 @@ def _at_work(store: Store, names: list[str]) -> set[str]:
     return found
 
 
-def _tell(left: Left, called: dict[str, str], words: list[str], as_json: bool, more: bool) -> None:
+def _listed(left: Left, called: dict[str, str]) -> str:
+    lines = [f"  {job}: {called.get(name, name)} [{name}]" for name, job in left.submitted.items()]
+    parts = [f"{len(left.submitted)} stages submitted as {left.arrays} jobs and arrays"] if left.submitted else []
+    parts += [f"{len(left.held)} were in the queue"] if left.held else []
+    parts += [f"{len(left.out)} left out: another run works on them, or on what they read"] if left.out else []
+    return "\n".join([*lines, "; ".join(parts) or "nothing is left to submit"])
+
+
+def _tell(left: Left, text: str, words: list[str], as_json: bool) -> None:
     if as_json:
         found = {"submitted": left.submitted, "held": left.held, "elsewhere": sorted(left.out), "arrays": left.arrays}
         print(json.dumps(found, indent=1))
         return
-    for name, job in left.submitted.items():
-        print(f"  {job}: {called.get(name, name)} [{name}]")
-    parts = [f"{len(left.submitted)} stages submitted as {left.arrays} jobs and arrays"] if left.submitted else []
-    parts += [f"{len(left.held)} were in the queue"] if left.held else []
-    parts += [f"{len(left.out)} left out: another run works on them, or on what they read"] if left.out else []
-    print("; ".join(parts) or "nothing is left to submit")
-    if more:
-        print("later looks may ask for more: run this again when it is done")
     recipe = shlex.join(words)
-    print(f"watch it: harness watch {recipe}\nthen:     harness report {recipe}\nend it:   harness cancel {recipe}")
+    print(f"{text}\nwatch it: harness watch {recipe}\nthen:     harness report {recipe}")
+    print(f"end it:   harness cancel {recipe}")

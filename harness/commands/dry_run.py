@@ -5,23 +5,38 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness import dispatch
+from harness.commands.detach import needs_driver
+from harness.commands.driver import name_of
 from harness.commands.run import labels, open_executor
 from harness.errors import HarnessError
+from harness.executors._slurm_leave import Left, leave
+from harness.executors._slurm_notes import Note
+from harness.executors._slurm_script import sbatch_file
 from harness.executors.slurm import Slurm
+from harness.launch import DRIVER, Resources, asked
 from harness.recipe import read_recipe
 from harness.report.looks import plan_so_far
+from harness.stages import Stage
 from harness.store import Store
 
 DRY_RUN = "dry-run"
 """Below `<results>/.slurm/`; each dry run replaces the one before."""
 
 
-def dry_run(path: Path, assignments: list[str], results: Path, as_json: bool) -> None:
+def dry_run(path: Path, assignments: list[str], results: Path, detach: bool, as_json: bool) -> None:
     """Write the files and say where they are and what is in them.
+
+    Args:
+        path: of the recipe.
+        assignments: values of it that are set.
+        results: the results folder.
+        detach: the files are those of `--detach`.
+        as_json: print for a program.
 
     Raises:
         HarnessError: the recipe's stages do not go to Slurm.
@@ -31,33 +46,64 @@ def dry_run(path: Path, assignments: list[str], results: Path, as_json: bool) ->
     if not isinstance(executor, Slurm):
         given = recipe.launch.executor
         raise HarnessError(f"{path}: --dry-run writes sbatch files, but launch.executor is '{given}' and not 'slurm'")
-    if recipe.tune is not None:
-        sys.stderr.write("[tune]: the trials, which come first, are not shown: each depends on those before it\n")
     plan, more = plan_so_far(recipe, store)
-    files = _write(plan.targets, store, executor, labels(plan))
+    files = _Files(store, executor, labels(plan))
+    if detach and needs_driver(recipe, store, more):
+        files.driver(recipe.name)
+    elif detach:
+        leave(executor, store, dispatch.waves(plan.targets, store, executor), set(), Left(), files.put)
+    else:
+        if recipe.tune is not None:
+            sys.stderr.write("[tune]: the trials, which come first, are not shown: each depends on those before it\n")
+        files.waves(plan.targets)
     if as_json:
-        print(json.dumps({"files": files}, indent=1))
+        print(json.dumps({"files": files.found}, indent=1))
         return
-    for file in files:
+    for file in files.found:
         print(f"{file['file']}: {len(file['jobs'])} jobs")
         for place, job in enumerate(file["jobs"]):
             print(f"  {place}: {', then '.join(job.values())}")
-    print(f"{len(files)} sbatch files; nothing was submitted" + ("; later looks may ask for more" if more else ""))
+    print(
+        f"{len(files.found)} sbatch files; nothing was submitted" + ("; later looks may ask for more" if more else "")
+    )
 
 
-def _write(targets: list[Any], store: Store, executor: Slurm, called: dict[str, str]) -> list[dict[str, Any]]:
-    """One file for each array, numbered by wave; what each of its jobs runs, by stage and what to call it."""
-    folder = store.root / ".slurm" / DRY_RUN
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    found: list[dict[str, Any]] = []
-    for number, bundles in enumerate(dispatch.waves(targets, store, executor), 1):
-        previews = executor.preview(store.root, [bundle[0].spec for bundle in bundles])
-        for part, preview in enumerate(previews, 1):
-            file = folder / f"wave-{number:03d}-{part}.sh"
-            file.write_text(preview.text)
-            jobs = [
-                {stage.name: called.get(stage.name, stage.name) for stage in bundles[place]} for place in preview.places
-            ]
-            found.append({"file": str(file), "jobs": jobs})
-    return found
+class _Files:
+    """Writes files where a run would submit them."""
+
+    def __init__(self, store: Store, executor: Slurm, called: Mapping[str, str]) -> None:
+        self.root, self.store, self.executor, self.called = store.root.resolve(), store, executor, called
+        self.folder = store.root / ".slurm" / DRY_RUN
+        self.found: list[dict[str, Any]] = []
+        """File by file, what each of its jobs runs: by stage, what to call it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+
+    def waves(self, targets: list[Stage]) -> None:
+        """One file for each array, numbered by wave."""
+        for number, bundles in enumerate(dispatch.waves(targets, self.store, self.executor), 1):
+            groups: dict[Resources, list[list[Path]]] = {}
+            for bundle in bundles:
+                wishes = asked(self.executor.resources, bundle[0].spec)
+                groups.setdefault(wishes, []).append([self.root / stage.name for stage in bundle])
+            for part, (wishes, group) in enumerate(groups.items(), 1):
+                self._write(f"wave-{number:03d}-{part}.sh", wishes, dict(enumerate(group)))
+
+    def put(
+        self, wishes: Resources, bundles: Mapping[int, Sequence[Path]], waits_for: str, *, stays: bool
+    ) -> dict[Path, Note]:
+        """As `Slurm.put`; a file's number stands for that of its job where another waits for it."""
+        number = len(self.found) + 1
+        self._write(f"job-{number}.sh", wishes, bundles, waits_for)
+        jobs = {index: f"{number}_{index}" if len(bundles) > 1 else str(number) for index in bundles}
+        return {folder: Note(jobs[index], "") for index, bundle in bundles.items() for folder in bundle}
+
+    def driver(self, recipe: str) -> None:
+        """The driver as a job."""
+        self._write("driver.sh", asked(self.executor.resources, {"kind": DRIVER}), {0: [self.root / name_of(recipe)]})
+
+    def _write(self, name: str, wishes: Resources, bundles: Mapping[int, Sequence[Path]], waits_for: str = "") -> None:
+        file = self.folder / name
+        file.write_text(sbatch_file(self.executor.array(wishes, bundles, waits_for)))
+        jobs = [{one.name: self.called.get(one.name, one.name) for one in bundle} for bundle in bundles.values()]
+        self.found.append({"file": str(file), "jobs": jobs})

@@ -6,16 +6,17 @@ import difflib
 import re
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from harness.commands.run import PATIENCE_SECONDS, labels
-from harness.commands.status import State, job_of, state_of
+from harness.commands.driver import note_of
+from harness.commands.run import PATIENCE_SECONDS
+from harness.commands.status import State, job_of, state_of, wanted
 from harness.errors import HarnessError
 from harness.executors._slurm_ends import job_log
 from harness.executors._slurm_queue import Queue
+from harness.launch import DRIVER
 from harness.recipe import read_recipe
-from harness.report.looks import plan_so_far
 from harness.store import LOG, Store
 
 LEAST_OF_A_KEY = 4
@@ -30,23 +31,33 @@ def show_logs(path: Path, which: str, assignments: list[str], results: Path, lin
     Raises:
         HarnessError: nothing in the recipe is called so, or several stages are.
     """
-    store, queue = Store(results), Queue(PATIENCE_SECONDS)
-    plan, _ = plan_so_far(read_recipe(path, assignments), store)
-    called = labels(plan)
+    recipe, store, queue = read_recipe(path, assignments), Store(results), Queue(PATIENCE_SECONDS)
+    driver = note_of(store, recipe)
+    if driver and which in (DRIVER, driver.job):
+        file = job_log(store.root.resolve(), driver.job)
+        _tail([file], lines)
+        if follow:
+            _follow(file, lambda: driver.held(queue))
+        return
+    _, called = wanted(recipe, store)
     name, others = _choose(find(which, called, store), store, queue)
     state = state_of(store, name, queue)
     print(f"{called[name]}: {state.word}" + (f", Slurm job {state.job}" if state.job else "") + f" [{name}]")
     if others:
         print(f"also: {', '.join(f'{called[other]} [{other}]' for other in others)}")
-    files = _files(store, name, state)
-    for file in files:
+    _tail(_files(store, name, state), lines)
+    if follow:
+        _follow(store.root / name / LOG, lambda: state_of(store, name, queue).word in ("running", "queued"))
+
+
+def _tail(files: list[Path], lines: int) -> None:
+    found = [file for file in files if file.exists()]
+    for file in found:
         print(f"==> {file} <==")
         with file.open(errors="replace") as text:
             print("".join(deque(text, maxlen=lines)), end="", flush=True)
-    if not files:
+    if not found:
         print("it has no log yet")
-    if follow:
-        _follow(store, name)
 
 
 def find(which: str, called: Mapping[str, str], store: Store) -> list[str]:
@@ -99,15 +110,14 @@ def _files(store: Store, name: str, state: State) -> list[Path]:
     files = [folder / LOG]
     if state.job and (state.word != "done" or not files[0].exists()):
         files.append(job_log(folder.parent, state.job))
-    return [file for file in files if file.exists()]
+    return files
 
 
-def _follow(store: Store, name: str) -> None:
-    """Print what is added to a stage's log until the stage has ended."""
-    log, queue = store.root / name / LOG, Queue(PATIENCE_SECONDS)
+def _follow(log: Path, goes_on: Callable[[], bool]) -> None:
+    """Print what is added to a log until nothing more is to come."""
     at, going = log.stat().st_size if log.exists() else 0, True
     while going:
-        going = state_of(store, name, queue).word in ("running", "queued")
+        going = goes_on()
         if log.exists():
             with log.open(errors="replace") as text:
                 text.seek(at)

@@ -35,8 +35,11 @@ if TYPE_CHECKING:
 
 def run_recipe(path: Path, assignments: list[str], results: Path, reports: Path, as_json: bool) -> int:
     """Run what is missing, report, and print the answer. Returns the exit code."""
-    store = Store(results)
-    plan, summary = finish(read_recipe(path, assignments), store)
+    from harness.commands.driver import refuse_beside
+
+    recipe, store = read_recipe(path, assignments), Store(results)
+    refuse_beside(store, recipe)
+    plan, summary = finish(recipe, store)
     _report(plan, store, reports, as_json, summary)
     return 1 if summary.failed or summary.blocked else 0
 
@@ -77,8 +80,11 @@ def open_executor(launch: Launch, recipe: Recipe) -> Executor:
 
 def tune_recipe(path: Path, assignments: list[str], results: Path, as_json: bool) -> None:
     """Finish every study of a recipe, and print what was chosen."""
-    recipe = read_recipe(path, assignments)
-    studies = search(replace(recipe, tune=tune_of(recipe)), Store(results))
+    from harness.commands.driver import refuse_beside
+
+    recipe, store = read_recipe(path, assignments), Store(results)
+    refuse_beside(store, recipe)
+    studies = search(replace(recipe, tune=tune_of(recipe)), store)
     print(json.dumps({"studies": studies}, indent=1) if as_json else "\n".join(_chosen(study) for study in studies))
 
 
@@ -202,11 +208,12 @@ def labels(plan: Plan) -> dict[str, str]:
         for role, audit in audits.cards.items():
             found.setdefault(audit.name, f"audit {role}")
     for stage in plan.stages():
-        found.setdefault(stage.name, _plain_label(stage))
+        found.setdefault(stage.name, plain_label(stage))
     return found
 
 
-def _plain_label(stage: Stage) -> str:
+def plain_label(stage: Stage) -> str:
+    """What to call a stage that is for nobody in particular."""
     spec = stage.spec
     algorithm = spec["algorithm"]["name"] if "algorithm" in spec else ""
     start = stage.inputs.get("start")

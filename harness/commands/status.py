@@ -6,21 +6,24 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.causes import HINTS
-from harness.commands.run import PATIENCE_SECONDS, labels
+from harness.commands.driver import Driving
+from harness.commands.driver import state as driver_state
+from harness.commands.run import PATIENCE_SECONDS, labels, plain_label
 from harness.executors import _slurm_notes as notes
 from harness.executors._slurm_ends import death
 from harness.executors._slurm_queue import UNKNOWN, Queue
 from harness.lease import free, newest
-from harness.plan import Plan
-from harness.recipe import read_recipe
+from harness.recipe import Recipe, read_recipe
 from harness.report.looks import plan_so_far
-from harness.stages import walk
+from harness.search.asked import labels_of, open_trials
+from harness.search.chosen import read_studies
+from harness.stages import Stage, walk
 from harness.store import Store
 
 WORDS = ("done", "running", "queued", "failed", "blocked", "waiting")
@@ -90,10 +93,25 @@ def _silence(folder: Path) -> float:
     return minutes if minutes > SILENT_MINUTES else 0.0
 
 
-def states(plan: Plan, store: Store, queue: Queue) -> dict[str, State]:
-    """Where every stage is, by name."""
-    found = {stage.name: state_of(store, stage.name, queue) for stage in plan.stages()}
-    for stage in walk(plan.targets):
+def wanted(recipe: Recipe, store: Store) -> tuple[list[Stage], dict[str, str]]:
+    """Every stage of the plan so far and of the trials that are open, inputs before what reads them; and their names.
+
+    Returns:
+        The stages, and what to call each, by its name.
+    """
+    plan, _ = plan_so_far(recipe, store)
+    trials = open_trials(recipe, store)
+    stages = list(walk([*plan.targets, *(cell.grades[None] for _, cell in trials)]))
+    called = labels(plan)
+    for label, cell in trials:
+        called = {**labels_of(label, cell), **called}
+    return stages, {stage.name: called.get(stage.name) or plain_label(stage) for stage in stages}
+
+
+def states(stages: Sequence[Stage], store: Store, queue: Queue) -> dict[str, State]:
+    """Where every stage is, by name; inputs come before what reads them."""
+    found = {stage.name: state_of(store, stage.name, queue) for stage in stages}
+    for stage in stages:
         own, above = found[stage.name], [found[needed.name].word for needed in stage.inputs.values()]
         idle = own.word == "waiting" or (own.word == "queued" and not own.sure)
         if idle and any(word in ("failed", "blocked") for word in above):
@@ -101,27 +119,66 @@ def states(plan: Plan, store: Store, queue: Queue) -> dict[str, State]:
     return found
 
 
+@dataclass(frozen=True)
+class Status:
+    """How far a comparison is.
+
+    Attributes:
+        recipe: its name.
+        called: what to call each stage.
+        found: where each is.
+        driver: where its driver is, if that is a job.
+        tuning: of each study that has not finished: whose it is, and how many trials have ended, of how many.
+    """
+
+    recipe: str
+    called: Mapping[str, str]
+    found: Mapping[str, State]
+    driver: Driving | None
+    tuning: Sequence[tuple[str, int, int]]
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many stages are where."""
+        return Counter(state.word for state in self.found.values())
+
+    @property
+    def active(self) -> bool:
+        """Whether anything of it runs, or waits in the queue."""
+        driven = self.driver is not None and self.driver.word != "failed"
+        return driven or bool(self.counts["running"] + self.counts["queued"])
+
+
+def look(recipe: Recipe, store: Store) -> Status:
+    """How far a comparison is now."""
+    queue = Queue(PATIENCE_SECONDS)
+    stages, called = wanted(recipe, store)
+    studies = [study for study in read_studies(store, recipe) if not study["finished"]]
+    tuning = [
+        (study["contestant"], sum(trial["status"] != "open" for trial in study["trials"]), study["planned"])
+        for study in studies
+    ]
+    driver = driver_state(store, recipe, queue)
+    return Status(recipe.name, called, states(stages, store, queue), driver, tuning)
+
+
 def show_status(path: Path, assignments: list[str], results: Path, as_json: bool) -> None:
     """Print how far a comparison is."""
     store = Store(results)
-    plan, _ = plan_so_far(read_recipe(path, assignments), store)
-    found = states(plan, store, Queue(PATIENCE_SECONDS))
-    print(_json(plan, found) if as_json else _text(plan, found, store))
+    status = look(read_recipe(path, assignments), store)
+    print(_json(status) if as_json else _text(status, store))
 
 
 def watch(path: Path, assignments: list[str], results: Path, every_seconds: float) -> int:
     """Show the status anew until nothing goes on any more. Returns the exit code."""
     recipe, store, shown, quiet_since = read_recipe(path, assignments), Store(results), "", 0.0
     while True:
-        plan, _ = plan_so_far(recipe, store)
-        found = states(plan, store, Queue(PATIENCE_SECONDS))
-        text, counts = _text(plan, found, store), Counter(state.word for state in found.values())
-        shown = _show(text, shown)
-        active = counts["running"] + counts["queued"]
-        quiet_since = 0.0 if active else quiet_since or time.monotonic()
-        if not active and not counts["waiting"]:
+        status = look(recipe, store)
+        shown, counts = _show(_text(status, store), shown), status.counts
+        quiet_since = 0.0 if status.active else quiet_since or time.monotonic()
+        if not status.active and not counts["waiting"]:
             return 1 if counts["failed"] or counts["blocked"] else 0
-        if not active and time.monotonic() - quiet_since > QUIET_SECONDS:
+        if not status.active and time.monotonic() - quiet_since > QUIET_SECONDS:
             print(f"nothing runs or is queued; {counts['waiting']} wait for somebody to run: harness run {path}")
             return 1
         time.sleep(every_seconds)
@@ -136,25 +193,31 @@ def _show(text: str, before: str) -> str:
     return text
 
 
-def _json(plan: Plan, found: Mapping[str, State]) -> str:
-    called = labels(plan)
+def _json(status: Status) -> str:
     keys = ("cause", "error", "hint", "attempt")
     failures = [
-        {"stage": name, "label": called[name], **{key: state.failure.get(key) for key in keys}}
-        for name, state in found.items()
+        {"stage": name, "label": status.called[name], **{key: state.failure.get(key) for key in keys}}
+        for name, state in status.found.items()
         if state.word == "failed" and state.failure
     ]
-    counts = Counter(state.word for state in found.values())
-    now = [called[name] for name, state in found.items() if state.word == "running"]
-    jobs = {name: state.job for name, state in found.items() if state.job and state.word in ("running", "queued")}
-    said = {"recipe": plan.recipe.name, "total": len(found), **counts, "now": now, "jobs": jobs, "failures": failures}
-    return json.dumps(said, indent=1)
+    now = [status.called[name] for name, state in status.found.items() if state.word == "running"]
+    jobs = {
+        name: state.job for name, state in status.found.items() if state.job and state.word in ("running", "queued")
+    }
+    said = {"recipe": status.recipe, "total": len(status.found), **status.counts, "now": now, "jobs": jobs}
+    driver = asdict(status.driver) if status.driver else None
+    tuning = [dict(zip(("contestant", "ended", "planned"), one, strict=True)) for one in status.tuning]
+    return json.dumps({**said, "failures": failures, "driver": driver, "tuning": tuning}, indent=1)
 
 
-def _text(plan: Plan, found: Mapping[str, State], store: Store) -> str:
-    called, counts = labels(plan), Counter(state.word for state in found.values())
-    lines = [f"{plan.recipe.name}: " + ", ".join(f"{counts[word]} {word}" for word in WORDS if counts[word])]
-    for name, state in found.items():
+def _text(status: Status, store: Store) -> str:
+    called, counts = status.called, status.counts
+    lines = [f"{status.recipe}: " + ", ".join(f"{counts[word]} {word}" for word in WORDS if counts[word])]
+    if status.driver:
+        told = f": {status.driver.error}; harness run goes on from what is finished" if status.driver.error else ""
+        lines.append(f"  driver: {status.driver.word} (Slurm job {status.driver.job}){told}")
+    lines += [f"  tuning: {ended} of {planned} trials of {who} have ended" for who, ended, planned in status.tuning]
+    for name, state in status.found.items():
         if state.word == "running":
             job = f" (Slurm job {state.job})" if state.job else ""
             silence = f"; no sign of life for {state.silent_min:.0f} minutes" if state.silent_min else ""
@@ -164,6 +227,7 @@ def _text(plan: Plan, found: Mapping[str, State], store: Store) -> str:
             what = f"{failure['cause']}, attempt {failure['attempt']}"
             lines.append(f"  failed: {called[name]} ({what}): {failure['error']}")
             lines.append(f"          {failure['hint']} [{store.folder(name)}]")
-    if any(state.word == "queued" and not state.sure for state in found.values()):
+    unsure = [state for state in (*status.found.values(), status.driver) if state and state.word == "queued"]
+    if any(not state.sure for state in unsure):
         lines.append("  squeue does not answer here: what is queued may have ended since")
     return "\n".join(lines)

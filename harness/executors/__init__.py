@@ -35,6 +35,7 @@ class Ended:
         error: what happened, in one line.
         seconds: how long a lost process had worked.
         devices: how many it had worked on.
+        noted: of a lost process, whether somebody else has seen it first and written it down.
     """
 
     status: str
@@ -42,6 +43,7 @@ class Ended:
     error: str = ""
     seconds: float = 0.0
     devices: int = 1
+    noted: bool = False
 
 
 class Executor(ABC):

@@ -12,14 +12,14 @@ from harness.executors import Ended
 from harness.executors import _slurm_notes as notes
 from harness.executors._slurm_queue import PATIENCE_SECONDS, Queue
 from harness.executors._slurm_script import FOLDER
-from harness.lease import BEAT_SECONDS, newest, release
+from harness.lease import newest, release, signs_of_life
 from harness.store import Store
 
 _ENDS = {
     "TIMEOUT": ("lost", "timeout", "it reached its time limit"),
     "DEADLINE": ("lost", "timeout", "it reached its deadline"),
     "OUT_OF_MEMORY": ("failed", "out of memory", "it was killed for going over its memory limit"),
-    "CANCELLED": ("failed", "killed", "it was cancelled"),
+    "CANCELLED": ("failed", "cancelled", "it was cancelled"),
     "PREEMPTED": ("lost", "killed", "it was preempted, and not requeued"),
     "NODE_FAIL": ("lost", "killed", "its node failed"),
 }
@@ -87,7 +87,7 @@ def seconds_spent(folder: Path, job: str, *, alone: bool) -> float:
 
 def _signs_of_life(folder: Path, job: str) -> float:
     _, lease = newest(folder)
-    return float(lease.get("beat", 0)) * BEAT_SECONDS if lease.get("job") == job else 0.0
+    return signs_of_life(lease) if lease.get("job") == job else 0.0
 
 
 def death(folder: Path, queue: Queue) -> Ended | None:

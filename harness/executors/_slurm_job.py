@@ -38,13 +38,16 @@ class Job:
 
     def __call__(self) -> None:
         """Run them. Safe to start again: a finished stage is not repeated, another goes on from its checkpoint."""
+        from harness import held
+
         _heed_signals()
+        held.devices.hold(float(os.environ.get(held.BEGAN) or time.time()))
         missing: set[str] = set()
         for folder, answer in ((Path(folder), Path(answer)) for folder, answer in self.stages):
             print(f"stage: {folder}", flush=True)
             if missing & _inputs(folder):
                 missing.add(folder.name)
-                _say(answer, "unbegun", "", "what it reads was not made", 0.0)
+                say(answer, "unbegun", "", "what it reads was not made", 0.0)
             elif not self._run(folder, answer):
                 missing.add(folder.name)
         if missing:
@@ -86,7 +89,7 @@ class Job:
                 time.sleep(1)
         # another process of the job may have met the cause of a failure before this one
         if outcome.status == "done" or not answer.exists():
-            _say(answer, outcome.status, outcome.cause, outcome.error, time.monotonic() - began)
+            say(answer, outcome.status, outcome.cause, outcome.error, time.monotonic() - began)
         return outcome
 
     def _follow(self, folder: Path, answer: Path, meeting: Path) -> bool:
@@ -103,7 +106,7 @@ class Job:
         outcome = follow(folder, self.checkpoint_every)
         if outcome.status != "done":
             if not answer.exists():
-                _say(answer, outcome.status, outcome.cause, outcome.error, time.monotonic() - began)
+                say(answer, outcome.status, outcome.cause, outcome.error, time.monotonic() - began)
             os._exit(1)
         return True
 
@@ -114,7 +117,8 @@ class Job:
         return submitit.helpers.DelayedSubmission(self)
 
 
-def _say(answer: Path, status: str, cause: str, error: str, seconds: float) -> None:
+def say(answer: Path, status: str, cause: str, error: str, seconds: float) -> None:
+    """Leave how a stage ended."""
     from harness.store import write_whole
 
     write_whole(answer, json.dumps({"status": status, "cause": cause, "error": error, "seconds": seconds}))

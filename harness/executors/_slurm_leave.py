@@ -39,7 +39,14 @@ class Left:
     arrays: int = 0
 
 
-def leave(executor: Slurm, store: Store, waves: Iterable[list[list[Stage]]], busy: set[str], left: Left) -> None:
+def leave(
+    executor: Slurm,
+    store: Store,
+    waves: Iterable[list[list[Stage]]],
+    busy: set[str],
+    left: Left,
+    put: Put | None = None,
+) -> None:
     """Submit bundles of stages, wave by wave.
 
     Args:
@@ -48,6 +55,7 @@ def leave(executor: Slurm, store: Store, waves: Iterable[list[list[Stage]]], bus
         waves: of bundles; a stage comes after what it reads.
         busy: stages that others work on.
         left: told as it goes, so that it is known where sbatch refuses.
+        put: takes the place of sbatch.
 
     Raises:
         HarnessError: sbatch refuses.
@@ -57,7 +65,7 @@ def leave(executor: Slurm, store: Store, waves: Iterable[list[list[Stage]]], bus
     for one in tried.values():
         one.all(bundles)
     by_seed = tried[True].left.arrays < tried[False].left.arrays
-    _Leaving(executor, store, busy, left, by_seed, executor.put).all(bundles)
+    _Leaving(executor, store, busy, left, by_seed, put or executor.put).all(bundles)
 
 
 def _pretend() -> Put:

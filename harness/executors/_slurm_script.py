@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import math
 import os
 import time
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
 from harness.executors._slurm_queue import cancel
+from harness.held import BEGAN
 from harness.launch import Resources
 
 if TYPE_CHECKING:
@@ -28,14 +30,12 @@ PASSING = ("Socket timed out", "Unable to contact slurm controller", "temporaril
 """What sbatch says where the controller is busy or away for a moment."""
 AGAIN_SECONDS, SUBMIT_SECONDS = 10.0, 300.0
 """How soon such a submission is repeated, and for how long."""
+FULL = ("job submit limit", "Invalid job array specification")
+"""What sbatch says where there are more jobs than it takes of one person, or in one array."""
 
 
-@dataclass(frozen=True)
-class Preview:
-    """An sbatch file that would be submitted, and the places of its jobs among those asked about."""
-
-    text: str
-    places: list[int]
+class Full(HarnessError):
+    """Slurm takes no more jobs of this person, or not so many in one array; fewer may do, or the same later."""
 
 
 @dataclass(frozen=True)
@@ -59,37 +59,53 @@ class Label:
         return "harness " + "".join(c if (c.isascii() and c.isalnum()) or c in "-_./ " else "_" for c in text)
 
 
-def opened(label: Label, wishes: Resources, threads: int, at_once: int, waits_for: str = "") -> submitit.SlurmExecutor:
-    """The executor of submitit for jobs that ask for the same.
+@dataclass(frozen=True)
+class Array:
+    """Jobs that ask for the same: an array, or one by itself.
 
-    Args:
+    Attributes:
         label: what squeue shows.
         wishes: what a job asks for.
         threads: CPU threads of a job.
         at_once: jobs of an array that run at once.
+        places: their indices.
         waits_for: what sbatch's `--dependency` is to say; a job whose wait is in vain is cancelled.
+    """
+
+    label: Label
+    wishes: Resources
+    threads: int
+    at_once: int
+    places: tuple[int, ...]
+    waits_for: str = ""
+
+    def opened(self, kind: type[submitit.SlurmExecutor]) -> submitit.SlurmExecutor:
+        """The executor of submitit for them."""
+        executor = kind(self.label.results / FOLDER / "submitted")
+        executor.update_parameters(**_parameters(self.label, self.wishes, self.threads, self.at_once))
+        more = executor.parameters["additional_parameters"]
+        if self.waits_for:
+            executor.parameters["dependency"] = self.waits_for
+            more["kill-on-invalid-dep"] = "yes"
+        if len(self.places) > 1:
+            executor.parameters["map_count"] = len(self.places)
+            more["array"] = f"{_ranges(sorted(self.places))}%{min(len(self.places), self.at_once)}"
+        return executor
+
+
+def submit(array: Array, jobs: Mapping[int, Callable[[], None]]) -> dict[int, str]:
+    """Put jobs into the queue: one by itself, several as an array, where a job's place is its index.
+
+    Returns:
+        Each job's number.
 
     Raises:
         RuntimeError: there is no srun here.
     """
     import submitit
-
-    executor = submitit.SlurmExecutor(label.results / FOLDER / "submitted")
-    executor.update_parameters(**_parameters(label, wishes, threads, at_once))
-    if waits_for:
-        executor.parameters["dependency"] = waits_for
-        executor.parameters["additional_parameters"]["kill-on-invalid-dep"] = "yes"
-    return executor
-
-
-def submit(executor: submitit.SlurmExecutor, jobs: Mapping[int, Callable[[], None]]) -> dict[int, str]:
-    """Put jobs into the queue: one by itself, several as an array, where a job's place is its index.
-
-    Returns:
-        Each job's number.
-    """
     from submitit.core.utils import DelayedSubmission, JobPaths
 
+    executor = array.opened(submitit.SlurmExecutor)
     if len(jobs) == 1:
         return {place: executor.submit(job).job_id for place, job in jobs.items()}
     folder = JobPaths.get_first_id_independent_folder(executor.folder)
@@ -100,9 +116,6 @@ def submit(executor: submitit.SlurmExecutor, jobs: Mapping[int, Callable[[], Non
         delayed.set_timeout(executor.parameters["time"], executor.max_num_timeout)
         drafts[place] = folder / f"{uuid.uuid4().hex}.pkl"
         delayed.dump(drafts[place])
-    at_once = min(len(jobs), executor.parameters["array_parallelism"])
-    executor.parameters["map_count"] = len(jobs)
-    executor.parameters["additional_parameters"]["array"] = f"{_ranges(sorted(jobs))}%{at_once}"
     number = executor._submit_command(executor._submitit_command_str).job_id
     for place, draft in drafts.items():
         JobPaths(executor.folder, f"{number}_{place}").move_temporary_file(draft, "submitted_pickle")
@@ -115,6 +128,7 @@ def patiently(name: str, submission: Callable[[], dict[int, str]]) -> dict[int, 
     A job may be in the queue although sbatch says that it failed, and is ended before the next attempt.
 
     Raises:
+        Full: it takes no more, or not so many at once.
         HarnessError: sbatch refuses, says nothing that can be read, or the controller stays away.
     """
     from submitit.core.utils import FailedJobError, FailedSubmissionError
@@ -122,12 +136,14 @@ def patiently(name: str, submission: Callable[[], dict[int, str]]) -> dict[int, 
     until = time.monotonic() + SUBMIT_SECONDS
     while True:
         try:
-            return submission()
+            with contextlib.redirect_stderr(io.StringIO()):  # the last line of it is told, once nothing helps
+                return submission()
         except (FailedJobError, FailedSubmissionError, RuntimeError, OSError) as error:
             cancel([f"--name={name}"])
             said = last_line(error)
             if not any(words in said for words in PASSING) or time.monotonic() > until:
-                raise HarnessError(f"Slurm took no job: {said}; look at [launch] in the recipe") from error
+                refusal = Full if any(words in said for words in FULL) else HarnessError
+                raise refusal(f"Slurm took no job: {said}; look at [launch] in the recipe") from error
             time.sleep(AGAIN_SECONDS)
 
 
@@ -142,20 +158,18 @@ def _ranges(places: Sequence[int]) -> str:
     return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
-def sbatch_file(label: Label, wishes: Resources, threads: int, at_once: int, jobs: int) -> str:
-    """The file that submitit would write for so many jobs, also where there is no Slurm."""
+def sbatch_file(array: Array) -> str:
+    """The file that submitit would write, also where there is no Slurm."""
     import submitit
 
     anywhere = {"affinity": classmethod(lambda cls: 1)}  # it refuses to be made where there is no srun
-    executor = type("Writer", (submitit.SlurmExecutor,), anywhere)(label.results / FOLDER / "submitted")
-    executor.update_parameters(**_parameters(label, wishes, threads, at_once))
-    if jobs > 1:
-        executor.parameters["map_count"] = jobs
+    executor = array.opened(type("Writer", (submitit.SlurmExecutor,), anywhere))
     text: str = executor._make_submission_file_text(executor._submitit_command_str, "")
     return text
 
 
 def _parameters(label: Label, wishes: Resources, threads: int, at_once: int) -> dict[str, Any]:
+    threads_of = (f"export {name}={threads}" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"))
     found: dict[str, Any] = {
         "job_name": label.name,
         "comment": label.comment,
@@ -163,7 +177,7 @@ def _parameters(label: Label, wishes: Resources, threads: int, at_once: int) -> 
         "time": max(1, math.ceil(wishes.timeout_min)),
         "signal_delay_s": SIGNAL_SECONDS,
         "array_parallelism": at_once,
-        "setup": [*wishes.setup, *(f"export {name}={threads}" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"))],
+        "setup": [f"export {BEGAN}=$(date +%s)", *wishes.setup, *threads_of],
         "stderr_to_stdout": True,
         "additional_parameters": {"requeue": True, **dict(map(_option, wishes.sbatch))},
     }

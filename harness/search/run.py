@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from harness.dispatch import run as run_stages
 from harness.errors import HarnessError
-from harness.lease import Busy, Lease
+from harness.lease import Busy, Lease, outlast
 from harness.plan import Cell, make_plan
 from harness.recipe import Recipe
+from harness.search.asked import labels_of, trial_label
 from harness.search.chosen import TRIALS, choose, folder_of, setting_name
 from harness.search.rungs import below_median, halves
 from harness.search.study import Search, open_storage
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from harness.store import Store
 
 JOURNAL = "journal.log"
-NOT_ITS_OWN = "bad data"
-"""A failure that says nothing about a trial's knobs, such as a full disk: the trial stays open, for the next run."""
+NOT_ITS_OWN = ("bad data", "cancelled")
+"""Failures that say nothing about a trial's knobs, such as a full disk: the trial stays open, for the next run."""
 SCHEMA = 1
 Laid = tuple[Search, int, Cell]
 """A trial that is to run: its study, Optuna's number of it, and its stages."""
@@ -59,6 +60,7 @@ def tune(
     folder = folder_of(store, recipe)
     folder.mkdir(parents=True, exist_ok=True)
     try:
+        outlast(folder)
         with Lease(folder):
             return _Tuning(recipe, store, executor, on_event, on_round, folder).to_the_end()
     except Busy as error:
@@ -178,11 +180,9 @@ class _Tuning:
 
     def _announce(self, laid: list[Laid]) -> None:
         left = sum(max(self.tune.trials - len(search.trials()), 0) for search in self.searches)
-        labels = {
-            stage.name: f"{stage.kind} {search.problem.contestant.label} trial {number}"
-            for search, number, cell in laid
-            for stage in (*cell.own, cell.samples[None], cell.grades[None])
-        }
+        labels: dict[str, str] = {}
+        for search, number, cell in laid:
+            labels |= labels_of(trial_label(search.problem.contestant.label, number), cell)
         self.on_round(f"tuning: {len(laid)} trials, at most {left} after them", labels)
 
     def _tell(self, search: Search, number: int, cell: Cell) -> None:
@@ -193,7 +193,7 @@ class _Tuning:
             "device_seconds": sum(_cost(self.store, stage) for stage in dict.fromkeys(own)),
             "stages": {"policy": cell.policy.name, "grade": cell.grades[None].name},
         }
-        if record is None and failures and failures[0]["cause"] != NOT_ITS_OWN:
+        if record is None and failures and failures[0]["cause"] not in NOT_ITS_OWN:
             search.tell(number, None, {}, {**notes, "cause": failures[0]["cause"], "error": failures[0]["error"]})
         elif record is None:
             self.stuck[search.problem.name] = self._blocked(search, cell)
@@ -213,7 +213,10 @@ class _Tuning:
 
         causes = {stage.name: self.store.failure(stage.name) for stage in walk([cell.grades[None]])}
         told = [f"{name}: {found['cause']}: {found['error']}" for name, found in causes.items() if found]
-        return f"{search.problem.name}: what its trials rest on has failed; nothing was lost\n" + "\n".join(told)
+        return (
+            f"{search.problem.name}: what its trials rest on has failed, or was ended; nothing was lost\n"
+            + "\n".join(told)
+        )
 
     def _write(self) -> list[dict[str, Any]]:
         """Keep all studies in one whole file, which needs no Optuna to be read."""

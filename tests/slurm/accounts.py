@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import secrets
 import shutil
 import subprocess
@@ -46,7 +47,8 @@ def start(cluster: Cluster) -> str:
     accounting = (
         "AccountingStorageType=accounting_storage/slurmdbd\n"
         f"AccountingStorageHost=127.0.0.1\nAccountingStoragePort={port}\n"
-        f"AccountingStoragePass={home}/munge/socket"  # with munge it is no password
+        f"AccountingStoragePass={home}/munge/socket\n"  # with munge it is no password
+        "AccountingStorageEnforce=limits"
     )
     # for sacctmgr alone; the cluster's own takes its place
     (home / "slurm.conf").write_text(f"ClusterName=suite\nSlurmctldHost=localhost\n{accounting}\n")
@@ -55,12 +57,21 @@ def start(cluster: Cluster) -> str:
     while True:
         try:
             cluster.run("sacctmgr", "--immediate", "add", "cluster", "suite")
-            return accounting
+            break
         except subprocess.CalledProcessError as error:
             if time.monotonic() > limit:
                 said = (home / "slurmdbd.log").read_text() + error.stderr + error.stdout
                 raise RuntimeError(f"slurmdbd did not start: {said}") from error
             time.sleep(0.5)
+    cluster.run("sacctmgr", "--immediate", "add", "account", "people")
+    cluster.run("sacctmgr", "--immediate", "add", "user", getpass.getuser(), "account=people")
+    return accounting
+
+
+def limit(cluster: Cluster, jobs: int) -> None:
+    """Let this user have so many jobs in the queue; -1 for any number."""
+    wish = f"MaxSubmitJobs={jobs}"
+    cluster.run("sacctmgr", "--immediate", "modify", "user", getpass.getuser(), "set", wish)
 
 
 def _database(cluster: Cluster, port: int, password: str) -> None:

@@ -29,7 +29,7 @@ def slurm(started: cluster.Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator
     """The cluster, with nothing in its queue, in the environment of this process."""
     for name, value in {**started.environment, "HARNESS_PLUGINS": PLUGINS}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("harness.executors.slurm.SETTLE_SECONDS", SETTLE_SECONDS)
+    monkeypatch.setattr("harness.executors._slurm_handle.SETTLE_SECONDS", SETTLE_SECONDS)
     yield started
     started.run("scancel", "--user=root")
     started.wait_ready()

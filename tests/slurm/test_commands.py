@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,15 +114,15 @@ def test_a_stage_that_was_cancelled_is_told_by_status_watch_and_logs(slurm: Clus
     slurm.run("scancel", job)
     until(lambda: told(place, "status").get("failed") == 1)
     (failure,) = told(place, "status")["failures"]
-    assert (failure["stage"], failure["cause"], failure["attempt"]) == (name, "killed", 1)
+    assert (failure["stage"], failure["cause"], failure["attempt"]) == (name, "cancelled", 1)
     assert "CANCELLED" in asked(place, "logs", label).stdout, "what Slurm has said"
     told(place, "cancel")
     watched = asked(place, "watch", "--every-seconds", "1")
-    assert f"failed: {label} (killed, attempt 1): Slurm job {job}: it was cancelled" in watched.stdout
+    assert f"failed: {label} (cancelled, attempt 1): Slurm job {job}: it was cancelled" in watched.stdout
     assert (watched.exit_code, "blocked" in watched.stdout) == (1, True)
     assert Store(results).failure(name) is None, "nothing was written by looking"
     assert asked(place, "report", "--reports", str(place / "reports")).exit_code == 0
-    assert (Store(results).failure(name) or {})["cause"] == "killed", "the report has written down what it found"
+    assert (Store(results).failure(name) or {})["cause"] == "cancelled", "the report has written down what it found"
 
 
 def test_what_is_asked_wrongly_is_answered_helpfully(slurm: Cluster, tmp_path: Path) -> None:
@@ -130,12 +134,56 @@ def test_what_is_asked_wrongly_is_answered_helpfully(slurm: Cluster, tmp_path: P
     assert "waiting" in asked(place, "logs", "dpo r0").stdout
     local = asked(place, "run", "--detach", "--set", "launch.executor='local'")
     assert "--detach leaves jobs to Slurm, but launch.executor is 'local'" in str(local.exception)
-    tuned = asked(place, "run", "--detach", "--set", "tune.trials=2", "--set", "tune.random=1")
-    assert "somebody has to stay" in str(tuned.exception)
-    assert "sbatch --job-name=harness-driver" in str(tuned.exception)
-    refused = asked(place, "run", "--detach", "--set", "launch.partition='nowhere'")
-    assert "Invalid partition" in str(refused.exception)
+    for search in ((), ("--set", "tune.trials=2", "--set", "tune.random=1")):
+        refused = asked(place, "run", "--detach", "--set", "launch.partition='nowhere'", *search)
+        assert "Invalid partition" in str(refused.exception)
     assert not queue(slurm)
+
+
+def submitted(place: Path) -> dict[int, str]:
+    """The sbatch files that were submitted, by job."""
+    files = {int(file.name.split("_")[0]): file for file in (place / "re sults/.slurm/submitted").glob("[0-9]*.sh")}
+    return {job: files[job].read_text() for job in sorted(files)}
+
+
+def pretended(texts: dict[int, str]) -> list[str]:
+    """The same as a dry run writes them: nothing makes a job's name unique, and jobs are counted from 1."""
+    counted = {str(job): str(number) for number, job in enumerate(texts, 1)}
+
+    def recount(line: str) -> str:
+        if line.startswith("#SBATCH --dependency="):
+            return re.sub(r"(?<=:)\d+", lambda job: counted[job[0]], line)
+        return re.sub(r"\.[0-9a-f]{6}$", ".000000", line) if line.startswith("#SBATCH --job-name=") else line
+
+    return ["\n".join(map(recount, text.splitlines())) for text in texts.values()]
+
+
+def dry(place: Path, *words: str) -> list[str]:
+    files = [file["file"] for file in told(place, "run", "--dry-run", *words)["files"]]
+    return ["\n".join(Path(file).read_text().splitlines()) for file in files]
+
+
+def test_a_dry_run_writes_to_the_letter_what_is_submitted_afterwards(slurm: Cluster, tmp_path: Path) -> None:
+    place = recipe(tmp_path, ONE + HELD)
+    waves, graph = dry(place), dry(place, "--detach")
+    assert not queue(slurm)
+    told(place, "run", "--detach")
+    assert pretended(submitted(place)) == graph
+    assert any("#SBATCH --array=" in text for text in graph)
+    assert any("#SBATCH --dependency=" in text for text in graph)
+
+    told(place, "cancel")
+    shutil.rmtree(place / "re sults" / ".slurm")
+    words = ["run", str(place / "o'dd $(touch owned).toml"), "--results", str(place / "re sults")]
+    driver = subprocess.Popen([sys.executable, "-m", "harness.cli", *words])
+    try:
+        until(lambda: len(queue(slurm)) > 1)
+        first = pretended(submitted(place))
+        assert first == waves[: len(first)], "its first wave"
+        assert "#SBATCH --array=" in first[0]
+    finally:
+        driver.kill()
+        driver.wait()
 
 
 @pytest.mark.long

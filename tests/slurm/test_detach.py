@@ -145,8 +145,9 @@ def test_what_scancel_ended_is_known_from_the_disk_and_costs_all_its_devices(slu
     again = leave(tmp_path, top, resources={"gpus": 1})
     assert len(again.submitted) == 2
     found = failure(tmp_path, hang)
-    assert (found["cause"], "was cancelled" in str(found["error"])) == ("killed", True)
-    assert found["cost"] == {"device_seconds": 10.0, "devices": 2}
+    assert (found["cause"], "was cancelled" in str(found["error"])) == ("cancelled", True)
+    assert found["cost"]["devices"] == 2
+    assert 2 * 5 < found["cost"]["device_seconds"] < 2 * 10, "one sign of life, and what Python took before it"
     until(lambda: idle(slurm))
     assert Store(tmp_path).done(top.name)
 

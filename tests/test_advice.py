@@ -45,7 +45,7 @@ def test_a_higher_mean_alone_wins_nothing() -> None:
     assert advice.tied == ("dpo", "kto")
     assert (advice.pick, advice.grade) == ("kto", "C"), "the cheaper of the two"
     assert "the data cannot tell kto from it" in advice.said[0].text
-    assert "lowest cost" in advice.said[0].text
+    assert "of these kto comes first by cost" in advice.said[0].text
 
 
 def test_who_beats_all_others_is_taken_whatever_it_costs() -> None:
@@ -53,6 +53,16 @@ def test_who_beats_all_others_is_taken_whatever_it_costs() -> None:
     advice = advise([winner, DPO, KTO], Wishes())
     assert (advice.pick, advice.grade, advice.tied) == ("ppo", "B", ("ppo",))
     assert "significantly better than every other candidate" in advice.said[0].text
+
+
+def test_whom_another_candidate_surely_beats_is_not_taken_for_its_price() -> None:
+    noisy, cheap = replace(PPO, beats=()), replace(KTO, beats=(), device_seconds=1.0)
+    advice = advise([noisy, replace(DPO, beats=("kto",)), cheap], Wishes())
+    assert (advice.pick, advice.tied) == ("dpo", ("ppo", "dpo"))
+    alone = advise([replace(noisy, beats=("dpo",)), replace(DPO, beats=("kto",)), cheap], Wishes())
+    assert (alone.pick, alone.tied, alone.grade) == ("ppo", ("ppo",), "C"), "it is not shown to be better than kto"
+    assert "of every other candidate one is significantly better" in alone.said[0].text
+    assert alone.facts[0].seen == "not shown against kto"
 
 
 def test_where_gold_is_in_doubt_every_grade_is_one_lower_and_it_says_why() -> None:
@@ -85,7 +95,9 @@ def test_low_variance_breaks_the_tie_by_spread() -> None:
 
 
 def test_what_every_answer_costs_comes_before_what_training_cost_once() -> None:
-    assert advise([BEST, DPO], Wishes()).pick == "dpo"
+    advice = advise([BEST, DPO], Wishes())
+    assert (advice.pick, BEST.device_seconds) == ("dpo", 1.0)
+    assert "by cost: tokens for every answer, then device-seconds" in advice.said[0].text
 
 
 @pytest.mark.parametrize(
@@ -123,6 +135,13 @@ def test_nothing_fits_and_nothing_was_measured() -> None:
     assert (none.pick, none.grade) == ("", "D")
     assert "relax a constraint" in none.said[0].text
     assert "No contestant has been measured yet" in advise([replace(DPO, gold=None)], Wishes()).said[0].text
+
+
+def test_a_limit_on_memory_that_was_not_measured_is_no_promise() -> None:
+    untrained = replace(BEST, peak_memory_bytes=None)
+    assert any("fits into memory is not known" in said.text for said in advise([untrained], Wishes(memory_gb=1)).said)
+    for field, wishes in (([untrained], Wishes()), ([DPO], Wishes(memory_gb=1))):
+        assert not any("is not known" in said.text for said in advise(field, wishes).said)
 
 
 def test_memory_and_time_of_a_larger_model_are_called_extrapolated() -> None:

@@ -62,6 +62,22 @@ def test_the_page_fits_a_phone_and_a_desk(page: Path, tmp_path: Path, width: int
     assert int(found[1]) <= int(found[2])
 
 
+def test_on_a_phone_no_figure_is_wider_than_the_screen(page: Path, tmp_path: Path) -> None:
+    check = (
+        "const widths = () => [...document.querySelectorAll('.chart svg.marks')].map((svg) => svg.clientWidth);"
+        "const drawn = () => document.querySelectorAll('.chart[data-drawn]').length;"
+        "setInterval(() => document.title = [drawn(), Math.max(...widths()), innerWidth].join(' '), 100)"
+    )
+    probe = with_body_end(page, tmp_path / "probe.html", f"<script>{check}</script>")
+    widest, screen = {}, {}
+    for width in (390, 1280):
+        seen = visit(probe, tmp_path, f"--window-size={width},900")
+        drawn, *sizes = map(int, seen.dom.split("<title>")[1].split("</title>")[0].split())
+        assert drawn == len(registry.names("report/figures"))
+        widest[width], screen[width] = sizes
+    assert widest[390] <= screen[390] < widest[1280]  # the browser's least window is wider than some phones
+
+
 def test_the_checks_can_fail(page: Path, tmp_path: Path) -> None:
     open_page = tmp_path / "open.html"
     open_page.write_text(re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text()))

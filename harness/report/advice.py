@@ -1,7 +1,7 @@
 """Which algorithm to pick under a person's constraints: who can run, who is best by the statistics, and how sure.
 
 Contestants are left out by what they need and by what they cost here; the rest is ranked by the gold reward. Those that
-the statistics cannot tell from the best are a tie, which is broken by cost and then by stability, and said to be. No
+no other is significantly better than are a tie, which is broken by cost and then by stability, and said to be. No
 single winner comes from means alone.
 """
 
@@ -33,6 +33,10 @@ GIVES = {
 """What a person's data can be made into: the chosen of pairs serve as demonstrations, each side as a labelled response.
 `judge` is somebody or something that judges new responses, `reward` a reward model or an exact rule that is there."""
 TRAINS_A_REWARD = ("pairs", "rankings")
+BY_COST = "cost: tokens for every answer, then device-seconds"
+BY_SPREAD = "stability: failed runs, then the spread over seeds"
+"""What a tie is broken by, in words."""
+UNTRAINED = "memory is measured while a policy is trained, and nothing was"
 LOW_VARIANCE = "low-variance"
 UNSEEN = "unseen-prompts"
 NEEDS = (LOW_VARIANCE, UNSEEN)
@@ -113,7 +117,7 @@ class Advice:
     Attributes:
         pick: the contestant to take; empty where no candidate has been measured.
         grade: of `GRADES`.
-        tied: candidates that the statistics cannot tell from the best of them, best first.
+        tied: candidates that no other is significantly better than, best first.
         left_out: reason by contestant.
         said: the advice in words.
         facts: what the verdicts say of the pick: the part of its grade that the wishes decide.
@@ -194,8 +198,7 @@ def advise(found: list[Candidate], wishes: Wishes, settings: int = 1) -> Advice:
     fit = [one for one in found if one.name not in left_out and one.gold is not None]
     if not fit:
         return Advice("", "D", (), left_out, [_nobody(left_out), *_left_out(left_out)])
-    best = max(fit, key=lambda one: one.gold[0] if one.gold else 0.0)
-    tied = [one for one in fit if one.name == best.name or one.name not in best.beats]
+    tied = [one for one in fit if not any(one.name in other.beats for other in fit)]
     pick = min(tied, key=lambda one: _cheapest_first(one, LOW_VARIANCE in wishes.needs))
     facts = verdict_facts(_ranked(tied), _ranked(fit), pick, settings, unseen=UNSEEN in wishes.needs)
     said = [_choice(pick, tied, fit, wishes), _strength(pick), *_cost(pick, wishes), *_cautions(pick, wishes)]
@@ -229,10 +232,10 @@ def _unfit(one: Candidate, wishes: Wishes) -> str:
         return f"holds {one.models} models at once"
     memory = one.peak_memory_bytes
     if wishes.memory_gb is not None and memory is not None and memory * wishes.scale > wishes.memory_gb * 1e9:
-        return f"took {mebibytes(memory * wishes.scale)}{_stretched(wishes)}"
+        return f"took more than {wishes.memory_gb:g} GB{_stretched(wishes)}"
     seconds = one.device_seconds
     if wishes.device_hours is not None and seconds is not None and seconds * wishes.scale > wishes.device_hours * 3600:
-        return f"took {_hours(seconds * wishes.scale)}{_stretched(wishes)}"
+        return f"took more than {wishes.device_hours:g} device-hours{_stretched(wishes)}"
     return ""
 
 
@@ -249,12 +252,14 @@ def _cheapest_first(one: Candidate, steady: bool) -> tuple[float, ...]:
 def _choice(pick: Candidate, tied: list[Candidate], fit: list[Candidate], wishes: Wishes) -> Said:
     if len(fit) == 1:
         return Said(f"{pick.name} is the only candidate left that has been measured.", (pick.name,))
-    if len(tied) == 1:
+    if set(pick.beats) >= {one.name for one in fit} - {pick.name}:
         return Said(f"{pick.name} is significantly better than every other candidate.", (pick.name,))
-    by = "the least spread over seeds" if LOW_VARIANCE in wishes.needs else "the lowest cost"
+    if len(tied) == 1:
+        return Said(f"{pick.name} scores best, and of every other candidate one is significantly better.", (pick.name,))
+    by = BY_SPREAD if LOW_VARIANCE in wishes.needs else BY_COST
     names = [one.name for one in _ranked(tied)]
     rest = f"{names[0]} scores best, and the data cannot tell {named(names[1:])} from it"
-    return Said(f"{rest}; of these {pick.name} has {by}.", tuple(names))
+    return Said(f"{rest}; of these {pick.name} comes first by {by}.", tuple(names))
 
 
 def _strength(pick: Candidate) -> Said:
@@ -279,6 +284,8 @@ def _cost(pick: Candidate, wishes: Wishes) -> list[Said]:
 
 def _cautions(pick: Candidate, wishes: Wishes) -> list[Said]:
     found = [Said(f"{doubt}, so that the grade is one lower.") for doubt in pick.doubts]
+    if wishes.memory_gb is not None and pick.peak_memory_bytes is None:
+        found.append(Said(f"Whether {pick.name} fits into memory is not known: {UNTRAINED}.", (pick.name,)))
     if not pick.agrees:
         found.append(Said("Other rewards that no training has seen do not agree with gold on it.", (pick.name,)))
     if UNSEEN in wishes.needs:

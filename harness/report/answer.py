@@ -75,8 +75,7 @@ def points(comparison: Comparison, tables: Tables) -> list[str]:
 
 def _doubt(comparison: Comparison) -> list[str]:
     """Why the verdicts are worth less than they look."""
-    reasons = "; ".join(comparison.caveats)
-    return [f"Every verdict below is one grade lower, since gold is in doubt: {reasons}."] if reasons else []
+    return ["Every verdict below is one grade lower (†), since gold is in doubt."] if comparison.caveats else []
 
 
 def _against_start(comparison: Comparison) -> list[str]:

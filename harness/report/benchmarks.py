@@ -76,10 +76,10 @@ def _shown() -> list[Shown]:
             "minus the start's [95 %]",
             lambda row: interval(row["difference"], row["difference_low"], row["difference_high"], 3, sign=True),
         ),
-        Shown("p, Holm", lambda row: chance(row["p_holm"])),
-        Shown("p equivalent, Holm", lambda row: chance(row["p_equivalent_holm"])),
+        Shown("p (Holm)", lambda row: chance(row["p_holm"])),
+        Shown("p of being apart by the margin (Holm)", lambda row: chance(row["p_equivalent_holm"])),
         Shown("verdict", lambda row: row["verdict"] or "", kind="word"),
-        Shown("gaps", lambda row: row["gap"] or "", kind="prose"),
+        Shown("gaps", lambda row: row["gap"] or "", kind="prose", optional=True),
     ]
 
 
@@ -175,4 +175,4 @@ def _sentence(sheet: Sheet) -> str:
     if not judged.any():
         return "No policy can be compared with its start on a benchmark yet."
     worst = f"Lower than the start: {listed(lost)}." if lost else "None is shown to be lower than its start."
-    return f"{worst} {count(same, 'difference')} of {int(judged.sum())} shown to lie within the margin."
+    return f"{worst} {count(same, 'difference')} of {int(judged.sum())} are shown to lie within the margin."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from harness.report.figures import WIDTH, inline
+from harness.report.figures import REWARD_COLOURS, REWARD_DASHES, REWARD_SHAPES, WIDTH, inline
 from harness.report.page import Drawn, drawn
 from harness.report.sheet import GAP, Sheet, Shown, interval, make_frame, number
 from harness.trust.calibration import BINS
@@ -147,6 +147,9 @@ def checks_sheet(trusts: Iterable[Trust], part: str = "") -> Sheet:
     return Sheet("separation", "What keeps the judge apart from training.", frame, meanings, shown, part=part)
 
 
+LOOKS: dict[str, dict[str, Any]] = {"colour": REWARD_COLOURS, "dash": REWARD_DASHES, "shape": REWARD_SHAPES}
+
+
 def reliability(trust: Trust, suffix: str) -> Drawn:
     """How often each reward model is right when it is so sure."""
     question = "Is a reward model right as often as it is sure?"
@@ -168,15 +171,15 @@ def reliability(trust: Trust, suffix: str) -> Drawn:
     ideal = line.mark_line(color="#555555", strokeDash=[4, 4]).encode(x="x:Q", y="y:Q")
     axis = alt.X("confidence:Q", title="confidence", scale=alt.Scale(domain=[0.5, 1.0]))
     tips = ["role:N", "pairs:Q", *(alt.Tooltip(f"{name}:Q", format=".3f") for name in ("confidence", "right"))]
-    dots = (
-        alt.Chart(inline(points))
-        .mark_line(point=True)
-        .encode(
-            x=axis,
-            y=alt.Y("right:Q", title="share in the right order", scale=alt.Scale(domain=[0.0, 1.0])),
-            color=alt.Color("role:N", title=None, scale=alt.Scale(scheme="tableau10")),
-            tooltip=tips,
-        )
+    roles = list(dict.fromkeys(str(row["role"]) for row in points))
+    looks = {kind: alt.Scale(domain=roles, range=[of[role] for role in roles]) for kind, of in LOOKS.items()}
+    base = alt.Chart(inline(points)).encode(
+        x=axis,
+        y=alt.Y("right:Q", title="share in the right order", scale=alt.Scale(domain=[0.0, 1.0])),
+        color=alt.Color("role:N", title=None, scale=looks["colour"]),
+        tooltip=tips,
     )
-    chart = alt.layer(ideal, dots).properties(width=WIDTH, height=260)
+    lines = base.mark_line().encode(strokeDash=alt.StrokeDash("role:N", title=None, scale=looks["dash"]))
+    dots = base.mark_point(filled=True, size=45).encode(shape=alt.Shape("role:N", title=None, scale=looks["shape"]))
+    chart = alt.layer(ideal, lines, dots).properties(width=WIDTH, height=260)
     return drawn(f"reliability{suffix}", question, how, chart)

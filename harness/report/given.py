@@ -33,6 +33,7 @@ CHANGES = {
     "rows_repeated": "rows of its split that were there before, or were brought together with others",
 }
 """Shown where there were any."""
+COMPARED = ("prompts", "responses", "labels", "scored", "generated_tokens", "trained_tokens")
 APART = 0.01
 """Contestants of one view whose prompts, responses, labels or tokens differ by a larger share are named."""
 ALL = {**WORDS, **CHANGES}
@@ -88,15 +89,15 @@ def given_sentence(sheet: Sheet) -> str:
     if not len(frame):
         return "No run has finished yet."
     apart = []
+    several = frame["setting"].nunique() > 1
     for (setting, view), group in frame.groupby(["setting", "view"], sort=False):
-        for name in WORDS:
-            values = group[name].dropna()
-            if (
-                name not in ("rows_left_out", "forward_tokens")
-                and len(values) > 1
-                and values.max() - values.min() > APART * values.max()
-            ):
-                apart.append(f"{name.replace('_', ' ')} of {view} ({setting})")
+        names = [name.replace("_", " ") for name in COMPARED if _apart(group[name].dropna())]
+        if names:
+            apart.append(f"on {view}{f' ({setting})' if several else ''} {listed(names)}")
     if apart:
-        return f"Contestants on the same view were not given the same: {listed(apart)} differ by more than 1 %."
+        return f"Contestants on the same view were not given the same: {'; '.join(apart)} differ by more than 1 %."
     return "Contestants on the same view were given the same, to 1 %; across views, labels and tokens differ by nature."
+
+
+def _apart(values: pd.Series[float]) -> bool:
+    return len(values) > 1 and bool(values.max() - values.min() > APART * values.max())

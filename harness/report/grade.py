@@ -29,7 +29,7 @@ GRADES = {
     "two settings or more",
     "B": "significantly better than every other candidate, alike on every reward, in this one setting",
     "C": "a tie that cost or stability broke, or rewards that disagree, or other prompts than were measured",
-    "D": "nothing was measured here, or too much is in doubt: what is named is a guess and not a finding",
+    "D": "too little was measured or too much is in doubt: a guess, not a finding",
 }
 LOWER = (
     "A grade is one letter lower for each of these that does not hold: gold passes the trust gate and is shown to be "
@@ -54,18 +54,20 @@ def verdict_facts(
     """What the verdicts say of a pick.
 
     Args:
-        tied: candidates that cannot be told from the best, the pick among them; best first.
+        tied: candidates that no other is significantly better than, the pick among them; best first.
         fit: all candidates that were measured.
         pick: whom the advice names.
         settings: in how many settings it is the pick.
         unseen: whether other prompts than those of training are asked for.
     """
     others = [one.name for one in fit if one.name != pick.name]
-    equals = [one.name for one in tied if one.name != pick.name]
+    equals = [name for name in others if name not in pick.beats]
     close = [name for name in others if name not in pick.clear]
     wins = f"better than all {len(others)} others" if others else "there is no other"
-    if equals:
+    if len(tied) > 1:
         wins = f"it cannot be told from the best: the tie is {named([one.name for one in tied])}"
+    elif equals:
+        wins = f"not shown against {named(equals)}"
     far = f"not shown against {named(close)}" if close else "shown against all"
     return (
         Fact("it is significantly better than every other candidate (Holm over all pairs)",

@@ -6,7 +6,17 @@ from dataclasses import asdict
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from harness.report.advice import GIVES, LOW_VARIANCE, UNSEEN, Advice, Candidate, candidates
+from harness.report.advice import (
+    BY_COST,
+    BY_SPREAD,
+    GIVES,
+    LOW_VARIANCE,
+    UNSEEN,
+    UNTRAINED,
+    Advice,
+    Candidate,
+    candidates,
+)
 from harness.report.grade import GRADES, LOWER
 from harness.report.page import Guide, Linked, Section
 from harness.report.sheet import Sheet, Shown, interval, make_frame, mebibytes, number
@@ -116,4 +126,5 @@ def _script_values(
         "rows": rows,
         "gives": {kind: list(views) for kind, views in GIVES.items()},
         "needs": {"steady": LOW_VARIANCE, "unseen": UNSEEN},
+        "words": {"grades": GRADES, "cost": BY_COST, "spread": BY_SPREAD, "untrained": UNTRAINED},
     }

@@ -90,7 +90,8 @@ def preference_sheet(comparison: Comparison, part: str) -> Sheet:
 
 
 def _metric(name: str, unit: str) -> Shown:
-    return Shown(f"{name} ({unit})" if unit else name, lambda row: number(row[name], 3))
+    title = name.replace("_", " ").replace("/", ", ").replace("logp", "log-probability")
+    return Shown(f"{title} ({unit})" if unit else title, lambda row: number(row[name], 3))
 
 
 _GAP = {

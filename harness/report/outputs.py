@@ -140,20 +140,24 @@ def outputs_sheet(comparisons: list[Comparison], tables: Tables, asked: tuple[st
 
 
 def _shown(table: str) -> list[Shown]:
-    columns = [Shown(column.title, _text(column.name, column.digits)) for column in COLUMNS if column.table == table]
+    columns = [
+        Shown(column.title, _text(column.name, column.digits), optional=column.role == "oracle")
+        for column in COLUMNS
+        if column.table == table
+    ]
     if table == "length":
         columns = [
             Shown("response tokens [95 %]", _text("length", 1)),
             Shown("of the start's", lambda row: number(row["length_ratio"])),
             Shown("gold gain, start-sd", _text("gold", sign=True)),
-            Shown("… at equal length", _text("lc_gold", sign=True)),
+            Shown("gold gain at equal length", _text("lc_gold", sign=True)),
             Shown("soft win rate", _text("soft_win")),
-            Shown("… at equal length", _text("lc_soft_win")),
-            Shown("note", lambda row: row["note"] or "", kind="prose"),
+            Shown("soft win rate at equal length", _text("lc_soft_win")),
+            Shown("note", lambda row: row["note"] or "", kind="prose", optional=True),
         ]
     if table == "greedy":
         columns.insert(0, Shown(GREEDY.title, _text(GREEDY.name, sign=True)))
-    gaps = [Shown("gaps", lambda row: row["gap"] or "", kind="prose")] if table == "greedy" else []
+    gaps = [Shown("gaps", lambda row: row["gap"] or "", kind="prose", optional=True)] if table == "greedy" else []
     return [Shown("contestant", lambda row: row["contestant"], kind="word"), *columns, *gaps]
 
 
@@ -234,7 +238,8 @@ def _row(
         values |= {key: one.value, f"{key}_low": one.low, f"{key}_high": one.high}
     if "length" in standing.estimates and "length" in start.estimates:
         values["length_ratio"] = standing.estimates["length"].value / start.estimates["length"].value
-    absent = [column for column in (GREEDY, *COLUMNS) if column.name not in estimates]
+    known = [column for column in (GREEDY, *COLUMNS) if column.role != "oracle" or "oracle" in comparison.scales]
+    absent = [column for column in known if column.name not in estimates]
     return {**values, "gap": _gap(absent, asked) if standing.done else standing.gap or "no finished run"}
 
 

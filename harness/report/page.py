@@ -142,6 +142,8 @@ _CONFIG: dict[str, Any] = {
         "titleFontSize": 12,
         "titleFontWeight": "normal",
         "labelLimit": 260,
+        "labelFlush": False,
+        "labelSeparation": 4,
         "gridColor": "#e4e4e4",
     },
     "legend": {"labelFontSize": 12, "labelLimit": 260},
@@ -207,7 +209,7 @@ def markdown(page: Page) -> str:
         for figure in section.figures:
             lines += [f"*{figure.question}* " + (figure.reason if figure.reason else "(figure in report.html)"), ""]
         for sheet in section.sheets:
-            lines += [*_table(sheet), ""]
+            lines += [*_table(sheet), ""] if len(sheet.frame) else []
         for group in section.samples:
             lines += [_inline(group.title), ""]
             for prompt in group.prompts:
@@ -218,8 +220,8 @@ def markdown(page: Page) -> str:
 
 
 def _table(sheet: Sheet) -> list[str]:
-    heads = [_inline(column.title) for column in sheet.shown]
-    marks = ["---:" if column.kind == "number" else "---" for column in sheet.shown]
+    heads = [_inline(column.title) for column in sheet.columns]
+    marks = ["---:" if column.kind == "number" else "---" for column in sheet.columns]
     body = []
     for group, row in zip(sheet.groups(), sheet.texts, strict=True):
         body += [[f"**{_inline(group)}**", *[""] * (len(heads) - 1)]] if group else []

@@ -37,7 +37,8 @@ def pairs(one: Comparison) -> str:
     differ = sum(pair.verdict in ("better", "worse") for pair in found)
     equal = sum(pair.verdict == "equivalent" for pair in found)
     unclear = len(found) - differ - equal
-    return f"Of {count(len(found), 'pair')}: {differ} differ, {equal} are equivalent, {unclear} cannot be separated."
+    alike = "1 is" if equal == 1 else f"{equal} are"
+    return f"Of {count(len(found), 'pair')}: {differ} differ, {alike} equivalent, {unclear} cannot be separated."
 
 
 def reward_kl(one: Comparison) -> str:

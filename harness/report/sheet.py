@@ -27,12 +27,14 @@ class Shown:
         text: what stands in a row.
         kind: `number` is right-aligned, `word` is not, `prose` may take several lines.
         shade: a strength from -1 to 1 for the cell's tint, which says again what its text says; None for no tint.
+        optional: left out of a table in which no row has anything there.
     """
 
     title: str
     text: Callable[[Row], str]
     kind: str = "number"
     shade: Callable[[Row], float | None] | None = None
+    optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Sheet:
         caption: what it holds, in one line.
         frame: one row per thing; absent numbers are null.
         meanings: what each column of the frame means, with its unit: the data dictionary.
-        shown: the columns of the page; none where a table is only written to files.
+        shown: what may be a column of the page; none where a table is only written to files.
         folded: closed until somebody opens it.
         twins: it is in CSV and parquet files; False for another view of tables that are.
         part: set where it is one setting's part of the table in the files.
@@ -67,9 +69,19 @@ class Sheet:
         return f"table-{self.name}{self.part}"
 
     @cached_property
+    def columns(self) -> list[Shown]:
+        """The columns that the page, the Markdown and LaTeX show."""
+        found = rows(self.frame) if any(column.optional for column in self.shown) else []
+        return [
+            column
+            for column in self.shown
+            if not (column.optional and all(column.text(row) in ("", GAP) for row in found))
+        ]
+
+    @cached_property
     def texts(self) -> list[list[str]]:
         """What the page, the Markdown and LaTeX show: one list per row."""
-        return [[column.text(row) for column in self.shown] for row in rows(self.frame)]
+        return [[column.text(row) for column in self.columns] for row in rows(self.frame)]
 
     def groups(self) -> list[str]:
         """For each row the heading that stands above it; empty where it belongs to the group of the row before."""
@@ -81,11 +93,11 @@ class Sheet:
     @property
     def tinted(self) -> bool:
         """Whether any of its columns has a tint."""
-        return any(column.shade for column in self.shown)
+        return any(column.shade for column in self.columns)
 
     def tints(self) -> list[list[str]]:
         """The tint's class for each cell: `up-1` to `up-4`, `down-1` to `down-4`, or nothing."""
-        shades = [column.shade or _no_shade for column in self.shown]
+        shades = [column.shade or _no_shade for column in self.columns]
         return [[_tint(shade(row)) for shade in shades] for row in rows(self.frame)]
 
     def write(self, folder: Path) -> None:
@@ -100,9 +112,9 @@ class Sheet:
         """The table as the page shows it, for XeLaTeX or LuaLaTeX with booktabs and longtable."""
         import pandas as pd
 
-        titles = [tex(column.title) for column in self.shown]
+        titles = [tex(column.title) for column in self.columns]
         cells = [[tex(text) for text in row] for row in self.texts]
-        kinds = "".join({"number": "r", "word": "l", "prose": "p{5cm}"}[column.kind] for column in self.shown)
+        kinds = "".join({"number": "r", "word": "l", "prose": "p{5cm}"}[column.kind] for column in self.columns)
         style = pd.DataFrame(cells, columns=titles, dtype="object").style.hide(axis="index")
         text = style.to_latex(
             environment="longtable",

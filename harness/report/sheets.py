@@ -46,7 +46,7 @@ _MAIN_MEANINGS = {
     **{"algorithm": "name of the algorithm's file", "knobs": "the knobs that the recipe sets, as JSON"},
     **{"planned": "runs (seeds) planned", "done": "runs finished and graded", "failed": "runs that failed"},
     **{"unfinished": "runs that have not run yet, or wait for something that failed"},
-    **{"top_set": "true: not significantly below the best of its setting (Holm over all pairs)"},
+    **{"top_set": "true: nothing in its setting is significantly better (Holm over all pairs)"},
     **{"verdict": "against the start, on gold: better, worse, equivalent (within the margin), cannot separate"},
     **{"p_holm": "p-value against the start, adjusted by Holm over the contestants of the setting"},
     **_ESTIMATES,
@@ -82,14 +82,14 @@ def main_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
         Shown("seeds done / planned", _seeds),
         Shown("gold gain, start-sd [95 %]", lambda row: _estimate(row, "gold", sign=True)),
         Shown("against the start", lambda row: _verdict(row, doubted), kind="word"),
-        Shown("… at equal length", lambda row: _estimate(row, "lc_gold", sign=True)),
-        Shown("oracle gain, start-sd [95 %]", lambda row: _estimate(row, "oracle", sign=True)),
+        Shown("gold gain at equal length", lambda row: _estimate(row, "lc_gold", sign=True)),
+        Shown("oracle gain, start-sd [95 %]", lambda row: _estimate(row, "oracle", sign=True), optional=True),
         Shown("soft win rate [95 %]", lambda row: _estimate(row, "soft_win")),
         Shown("response tokens", lambda row: number(row["length"], 1)),
         Shown("KL to start, nats", lambda row: number(row["kl"])),
         Shown("device-s own / with shared", _seconds),
         Shown("peak memory", lambda row: mebibytes(row["peak_memory_bytes"])),
-        Shown("gaps", lambda row: row["gap"] or "", kind="prose"),
+        Shown("gaps", lambda row: row["gap"] or "", kind="prose", optional=True),
     ]
     caption = "Contestants by gold gain, the top set (●) first; within it the order is no finding."
     caption += " † marks verdicts that are one grade lower, since gold is in doubt." * bool(doubted)
@@ -100,7 +100,7 @@ def _standing(row: Row) -> str:
     """The group of a contestant in the main table."""
     if row["gold"] is None:
         return "Without a gain"
-    return "Top set: nothing here is significantly better" if row["top_set"] else "Significantly below the best"
+    return "Top set: nothing here is significantly better" if row["top_set"] else "Something is significantly better"
 
 
 def _ends(name: str, estimate: Estimate) -> dict[str, float | None]:

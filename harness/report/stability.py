@@ -68,7 +68,10 @@ def stability_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
         Shown("worst seed", lambda row: number(row["worst_seed"], sign=True)),
         Shown("failed [95 %]", lambda row: interval(row["failed"], row["failed_low"], row["failed_high"])),
     ]
-    caption = "How each contestant's gold gain varies over seeds, in sd of the start; chances are approximate."
+    caption = (
+        "How each contestant's gold gain varies over seeds, in sd of the start. Chances are approximate and, unlike "
+        "verdicts, not adjusted for how many contestants there are."
+    )
     rows = [_row(comparison, row) for comparison in comparisons for row in comparison.standings]
     return Sheet("stability", caption, make_frame(rows, _STABILITY), _MEANINGS, shown, part=part)
 

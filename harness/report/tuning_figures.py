@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from harness.report.figures import COLOURS, WIDTH, inline
+from harness.report.figures import COLOURS, WIDTH, dash_scale, inline, shape_scale
 
 if TYPE_CHECKING:
     from harness.report.tuning import Study
@@ -34,7 +34,8 @@ def best_of_n(studies: list[Study]) -> Any:
     base = alt.Chart(inline(rows))
     tips = ["contestant:N", "study:O", "n:Q", alt.Tooltip("best:Q", format="+.3f")]
     y = alt.Y("best:Q", title="expected best score over the start")
-    line = base.mark_line(point=True).encode(x, y, colour, detail="study:O", tooltip=tips)
+    dash = alt.StrokeDash("contestant:N", scale=dash_scale(names), title=None)
+    line = base.mark_line(point=True).encode(x, y, colour, dash, detail="study:O", tooltip=tips)
     if not any("low" in row for row in rows):
         return line.properties(width=WIDTH, height=260)
     band = base.mark_area(opacity=0.15).encode(x, y=alt.Y("low:Q"), y2="high:Q", color=colour, detail="study:O")
@@ -59,13 +60,14 @@ def score_by_knob(studies: list[Study]) -> Any:
         return "No trial has finished yet."
     names = list(dict.fromkeys(row["contestant"] for row in rows))
     colour = alt.Color("contestant:N", scale=_colours(names), title=None)
+    shape = alt.Shape("contestant:N", scale=shape_scale(names), title=None)
     panels = []
     for knob in dict.fromkeys(row["knob"] for row in rows):
         own = inline([row for row in rows if row["knob"] == knob])
         x = alt.X("value:Q", title=knob, scale=alt.Scale(type="log" if logs[knob] else "linear", zero=False))
         y = alt.Y("score:Q", title=None, scale=alt.Scale(zero=False))
         tips = ["contestant:N", "trial:Q", "phase:N", "value:Q", "score:Q"]
-        chart = alt.Chart(own).mark_circle(size=40, opacity=0.7).encode(x, y, colour, tooltip=tips)
+        chart = alt.Chart(own).mark_point(size=40, opacity=0.7, filled=True).encode(x, y, colour, shape, tooltip=tips)
         panels.append(chart.properties(width=230, height=150))
     return alt.concat(*panels, columns=2)
 

@@ -75,7 +75,7 @@ class Verdicts:
     Attributes:
         start: each contestant against the start, in the order given.
         pairs: all pairs, the start last.
-        top_set: contestants not significantly below the highest observed mean, in the order given; the data do not say
+        top_set: contestants that no other is significantly better than, in the order given; the data do not say
             which of them is best.
         delta: the margin.
         alpha: family-wise, of each family.
@@ -130,8 +130,9 @@ def verdicts(
 
 
 def top_set(scores: Mapping[str, Runs | Array], *, paired: bool = True, alpha: float = 0.05) -> tuple[str, ...]:
-    """Contestants not significantly below the highest observed mean, Holm over all pairs; often many of them.
+    """Contestants that no other is significantly better than, Holm over all pairs; often many of them.
 
+    The one with the highest observed mean is always among them, and the truly best one unless a verdict is wrong.
     Holm over "the best against the rest" alone would be wrong: which one is best was chosen by looking.
     """
     runs = as_runs(scores)
@@ -156,13 +157,8 @@ def holm(p: Array | Sequence[float]) -> Array:
 
 
 def _top_set(runs: Mapping[str, Runs], pairs: Sequence[Verdict]) -> tuple[str, ...]:
-    means = {name: float(own.scores.mean()) for name, own in runs.items() if len(own.scores)}
-    if not means:
-        return ()
-    best = max(means, key=lambda name: means[name])
-    below = {pair.a for pair in pairs if pair.b == best and pair.word == "worse"}
-    below |= {pair.b for pair in pairs if pair.a == best and pair.word == "better"}
-    return tuple(name for name in means if name not in below)
+    below = {pair.a for pair in pairs if pair.word == "worse"} | {pair.b for pair in pairs if pair.word == "better"}
+    return tuple(name for name, own in runs.items() if len(own.scores) and name not in below)
 
 
 def _family(

@@ -93,6 +93,16 @@ def test_top_set():
     assert set(top_set(scores([0, 0.05, 0.1, 0.0], study=2, seed=0.5))) == {"start", "a", "b", "c"}
 
 
+def test_whom_any_other_surely_beats_is_not_in_the_top_set():
+    quiet = scores([0, 0.0, 0.5, 0.0], **(QUIET | {"seed": 0.02}))
+    noisy = quiet["a"] + np.array([[-3.0], [0.0], [1.0], [3.0], [5.0]])
+    found = verdicts({**quiet, "a": noisy}, "start", 0.1)
+    words = {(pair.a, pair.b): pair.word for pair in found.pairs}
+    assert (words["a", "c"], words["b", "c"]) == ("cannot separate", "better")
+    assert noisy.mean() > quiet["b"].mean()
+    assert found.top_set == ("a", "b"), "the best mean is in it, and c is not, though a cannot be told from c"
+
+
 def test_top_set_of_one_seed_is_everybody():
     given = scores([0, 1.0, 2.0], runs=1)
     found = verdicts(given, "start", 0.1)

@@ -14,6 +14,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7
 """Okabe and Ito's palette without its yellow and black, and two more: told apart by colour-blind readers."""
 START_COLOUR = "#555555"
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
+DASHES = ([1, 0], [6, 3], [2, 2], [9, 3, 2, 3])
 REWARD_COLOURS = {"gold": "#0072B2", "oracle": "#009E73", "selection": "#CC79A7", "proxy": "#D55E00"}
 REWARD_DASHES = {"gold": [1, 0], "oracle": [1, 3], "selection": [8, 2, 2, 2], "proxy": [6, 3]}
 REWARD_SHAPES = {"gold": "circle", "oracle": "triangle-up", "selection": "diamond", "proxy": "square"}
@@ -50,10 +51,19 @@ def colour_scale(comparison: Comparison) -> Any:
     return alt.Scale(domain=comparison.contestants, range=[paint[name] for name in comparison.contestants])
 
 
-def shape_scale(comparison: Comparison) -> Any:
+def shape_scale(names: Sequence[str]) -> Any:
     """One shape per contestant: what colour says, shape says too."""
     import altair as alt
 
     # where colours repeat, shapes have moved on: 64 contestants each have a mark of their own
-    shapes = [SHAPES[(i + i // len(SHAPES)) % len(SHAPES)] for i in range(len(comparison.contestants))]
-    return alt.Scale(domain=comparison.contestants, range=shapes)
+    shapes = [SHAPES[(i + i // len(SHAPES)) % len(SHAPES)] for i in range(len(names))]
+    return alt.Scale(domain=list(names), range=shapes)
+
+
+def dash_scale(names: Sequence[str], start: str = "") -> Any:
+    """Another dash where colours repeat, the start's solid: lines of 32 contestants are told apart."""
+    import altair as alt
+
+    others = [name for name in names if name != start]
+    dashes = {name: DASHES[i // len(COLOURS) % len(DASHES)] for i, name in enumerate(others)} | {start: DASHES[0]}
+    return alt.Scale(domain=list(names), range=[dashes[name] for name in names])

@@ -57,7 +57,7 @@ class BestOfN(Figure):
                 .mark_point(size=70, filled=True)
                 .encode(
                     x, y, alt.Color("contestant:N", scale=colour_scale(comparison), title=None),
-                    alt.Shape("contestant:N", scale=shape_scale(comparison), title=None),
+                    alt.Shape("contestant:N", scale=shape_scale(comparison.contestants), title=None),
                     tooltip=["contestant:N", alt.Tooltip("value:Q", format="+.3f")],
                 )
             )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.report.figures import Figure, colour_scale, inline
+from harness.report.figures import Figure, colour_scale, dash_scale, inline
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,8 +25,9 @@ class Curves(Figure):
     question = "How did training go?"
     section = "training"
     how_to_read = (
-        "One panel per logged quantity. Thin lines: seeds; thick lines: their mean. Losses and rewards/margins mean "
-        "something else in each algorithm, so compare their shapes and not their heights."
+        "One panel per logged quantity. Thin lines: seeds; thick lines: their mean; a click on a name of the legend "
+        "brings its lines out. Losses and rewards/margins mean something else in each algorithm, so compare their "
+        "shapes and not their heights."
     )
 
     def draw(self, comparison: Comparison) -> Any:
@@ -38,25 +39,32 @@ class Curves(Figure):
             return "No run has logged training curves."
         x = alt.X("step:Q", title="optimiser step")
         y = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False))
-        colour = alt.Color("contestant:N", scale=colour_scale(comparison), title=None)
-        panels = []
+        trained = [name for name in comparison.contestants if name in set(curves["contestant"])]
+        legend = alt.Legend(values=trained, symbolOpacity=1, symbolStrokeWidth=2, symbolSize=400)
+        dashes = dash_scale(comparison.contestants, comparison.start)
+        colour = alt.Color("contestant:N", scale=colour_scale(comparison), title=None, legend=legend)
+        dash = alt.StrokeDash("contestant:N", scale=dashes, title=None, legend=legend)
+        chosen = alt.selection_point("chosen", fields=["contestant"], bind="legend")
+        panels: list[Any] = []
         for metric in _panels(curves):
             one = curves[curves["metric"] == metric]
             mean = one.groupby(["contestant", "step"])["value"].mean().reset_index()
             thick = (
                 alt.Chart(_data(mean))
                 .mark_line(strokeWidth=2)
-                .encode(x, y, colour, tooltip=["contestant:N", "step:Q", "value:Q"])
+                .encode(x, y, colour, dash, tooltip=["contestant:N", "step:Q", "value:Q"])
+                .encode(opacity=alt.condition(chosen, alt.value(1), alt.value(0.1)))
             )
             chart = thick.properties(width=230, height=140, title=metric)
             if 1 < len(one[["contestant", "replicate"]].drop_duplicates()) <= THIN_RUNS:
                 thin = (
                     alt.Chart(_data(one))
-                    .mark_line(strokeWidth=0.6, opacity=0.45)
+                    .mark_line(strokeWidth=0.6)
                     .encode(x, y, colour, detail="replicate:O")
+                    .encode(opacity=alt.condition(chosen, alt.value(0.45), alt.value(0.05)))
                 )
                 chart = alt.layer(thin, thick).properties(width=230, height=140, title=metric)
-            panels.append(chart)
+            panels.append(chart if panels else chart.add_params(chosen))  # a click reaches all panels
         return alt.concat(*panels, columns=3)
 
 

@@ -16,6 +16,10 @@ TITLES = {
 }
 
 
+LETTER = 6.5
+"""Pixels of a letter of a name, about."""
+
+
 class QualityCost(Figure):
     """Gold gain against device-seconds, memory and tokens per response, with the front of the means."""
 
@@ -52,22 +56,55 @@ def _panel(comparison: Comparison, kind: str) -> Any:
     ]
     if len({row["cost"] for row in rows}) < 2:
         return None
-    x = alt.X("cost:Q", title=TITLES[kind], scale=alt.Scale(type="log", nice=False, padding=60))
+    height = 300 if kind == "device_seconds" else 200
+    front = [row for row in rows if row["front"]]
+    domain = _domain([row["cost"] for row in rows], [row["contestant"] for row in front])
+    lifted = _lifted(front, domain, height)
+    rows = [{**row, "lifted": row["contestant"] in lifted} for row in rows]
+    x = alt.X("cost:Q", title=TITLES[kind], scale=alt.Scale(type="log", nice=False, domain=domain))
     y = alt.Y("value:Q", title="gold gain (sd of the start)", scale=alt.Scale(zero=False))
     base = alt.Chart(inline(rows))
-    front = base.transform_filter("datum.front").mark_line(color=START_COLOUR, interpolate="step-after", strokeWidth=1)
+    steps = base.transform_filter("datum.front").mark_line(color=START_COLOUR, interpolate="step-after", strokeWidth=1)
     tips = ["contestant:N", alt.Tooltip("cost:Q", format=",.1f"), alt.Tooltip("value:Q", format="+.3f"), "front:N"]
     marks = base.mark_point(size=70, filled=True, opacity=1).encode(
         x, y, alt.Color("contestant:N", scale=colour_scale(comparison), title=None),
-        alt.Shape("contestant:N", scale=shape_scale(comparison), title=None), tooltip=tips,
+        alt.Shape("contestant:N", scale=shape_scale(comparison.contestants), title=None), tooltip=tips,
     )  # fmt: skip
     bars = base.transform_filter("datum.low != null").mark_rule(opacity=0.45).encode(
         x, y=alt.Y("low:Q"), y2="high:Q", color=alt.Color("contestant:N", scale=colour_scale(comparison), title=None)
     )  # fmt: skip
-    names = (
-        base.transform_filter("datum.front")
-        .mark_text(align="right", dx=-7, dy=-7, fontSize=11)  # nobody is above and to the left of the front
+    names = [
+        base.transform_filter(f"datum.front && {'' if up else '!'}datum.lifted")
+        .mark_text(align="right", dx=-7, dy=-20 if up else -7, fontSize=11)  # nobody is above and left of the front
         .encode(x, y, text="contestant:N")
-    )
-    drawn = alt.layer(front.encode(x, y, order="cost:Q"), bars, marks, names)
-    return drawn.properties(width=WIDTH, height=300 if kind == "device_seconds" else 200)
+        for up in {row["lifted"] for row in rows if row["front"]}  # a layer without rows has no scale
+    ]
+    drawn = alt.layer(steps.encode(x, y, order="cost:Q"), bars, marks, *names)
+    return drawn.properties(width=WIDTH, height=height)
+
+
+def _domain(costs: list[float], names: list[str]) -> list[float]:
+    """Costs from left to right, with room for the longest of the names that stand to the left of their marks."""
+    from math import exp, log
+
+    left, right = max(40.0, *(LETTER * len(name) + 15 for name in names)), 30.0
+    per_pixel = (log(max(costs)) - log(min(costs))) / (WIDTH - left - right)
+    return [min(costs) * exp(-left * per_pixel), max(costs) * exp(right * per_pixel)]
+
+
+def _lifted(front: list[dict[str, Any]], domain: list[float], height: int) -> set[str]:
+    """Contestants whose name would lie upon that of another."""
+    from math import log
+
+    ends = [row[end] for row in front for end in ("low", "value", "high") if row[end] is not None]
+    per_letter, per_line = LETTER * log(domain[1] / domain[0]) / WIDTH, 12 * (max(ends) - min(ends)) / height
+    taken: list[tuple[float, float]] = []
+    found = set[str]()
+    for row in sorted(front, key=lambda row: float(row["cost"])):
+        end, value = log(row["cost"]), row["value"]
+        begin = end - per_letter * len(row["contestant"])
+        if any(begin < other and abs(value - at) < per_line for other, at in taken):
+            found.add(row["contestant"])
+            value += per_line
+        taken.append((end, value))
+    return found

@@ -32,7 +32,7 @@ class RewardKl(Figure):
         x = alt.X("root_kl:Q", title="√KL to the start (√nats per response)", scale=alt.Scale(zero=True))
         y = alt.Y("gold:Q", title="gold reward (sd of the start)", scale=alt.Scale(zero=False, nice=True))
         colour = alt.Color("contestant:N", scale=colour_scale(comparison), title=None)
-        shape = alt.Shape("contestant:N", scale=shape_scale(comparison), title=None)
+        shape = alt.Shape("contestant:N", scale=shape_scale(comparison.contestants), title=None)
         tips = [
             "contestant:N",
             "replicate:O",

@@ -9,9 +9,9 @@ function unfit(one, wishes, values) {
   if (wishes.models !== null && one.models > wishes.models) return `holds ${one.models} models at once`;
   const memory = one.peak_memory_bytes, seconds = one.device_seconds;
   if (wishes.memory_gb !== null && memory !== null && memory * wishes.scale > wishes.memory_gb * 1e9)
-    return `took ${(memory * wishes.scale / 1e9).toFixed(1)} GB`;
+    return `took more than ${wishes.memory_gb} GB`;
   if (wishes.device_hours !== null && seconds !== null && seconds * wishes.scale > wishes.device_hours * 3600)
-    return `took ${(seconds * wishes.scale / 3600).toFixed(2)} device-hours`;
+    return `took more than ${wishes.device_hours} device-hours`;
   return "";
 }
 
@@ -31,8 +31,7 @@ function adviseOne(candidates, values, wishes) {
   }
   const fit = candidates.filter((one) => !leftOut.has(one.name) && one.gold !== null);
   if (!fit.length) return { pick: "", grade: "D", tied: [], fit: [], clear: [], doubts: 0, leftOut };
-  const best = fit.reduce((a, b) => (b.gold[0] > a.gold[0] ? b : a));
-  const tied = fit.filter((one) => one.name === best.name || !best.beats.includes(one.name));
+  const tied = fit.filter((one) => !fit.some((other) => other.beats.includes(one.name)));
   const steady = wishes.needs.includes(values.needs.steady), unseen = wishes.needs.includes(values.needs.unseen);
   const known = (value) => (value === null ? Infinity : value);
   const order = (one) => steady
@@ -43,7 +42,7 @@ function adviseOne(candidates, values, wishes) {
     return i >= 0 && x[i] < y[i];
   };
   const pick = tied.reduce((a, b) => (before(b, a) ? b : a));
-  const alone = tied.length === 1 && fit.length > 1;
+  const alone = fit.length > 1 && fit.every((one) => one === pick || pick.beats.includes(one.name));
   const grade = alone && pick.agrees && !unseen ? "B" : "C";
   const best_first = [...tied].sort((a, b) => b.gold[0] - a.gold[0]).map((one) => one.name);
   return { pick: pick.name, grade, tied: best_first, fit, clear: pick.clear, doubts: pick.doubts.length, leftOut };
@@ -70,8 +69,14 @@ function show(form, values) {
     });
   };
   if (!found.pick) say("No contestant that has been measured fits: relax a constraint.", []);
-  else say(`Grade ${found.grade}: take`, [found.pick]);
-  if (found.tied.length > 1) say("The data cannot tell these from the best of them:", found.tied);
+  else say(`Grade ${found.grade} (${values.words.grades[found.grade]}):`, [found.pick]);
+  if (found.tied.length > 1) {
+    const by = wishes.needs.includes(values.needs.steady) ? values.words.spread : values.words.cost;
+    say(`It comes first by ${by}, of those that the data cannot tell from the best of them:`, found.tied);
+  }
+  const pick = values.candidates.find((one) => one.name === found.pick);
+  if (pick && wishes.memory_gb !== null && pick.peak_memory_bytes === null)
+    say(`Whether it fits into memory is not known: ${values.words.untrained}.`, []);
   for (const why of new Set(found.leftOut.values()))
     say(`Left out (${why}):`, [...found.leftOut].filter(([, reason]) => reason === why).map(([name]) => name));
   if (wishes.scale !== 1) say(`Memory and time are extrapolated: ${wishes.scale} times what was measured.`, []);

@@ -104,14 +104,25 @@ class Plan:
 
 
 def make_plan(recipe: Recipe, replicates: Iterable[int] | None = None) -> Plan:
-    """Expand a recipe.
+    """Expand a recipe; arguments as of `expanded`.
+
+    Raises:
+        HarnessError: no cell can run; the message says why for each algorithm.
+    """
+    plan = expanded(recipe, replicates)
+    if not any(cell.trained for cell in plan.cells if not cell.is_start):
+        reasons = dict.fromkeys(f"{cell.contestant}: {cell.reason}" for cell in plan.cells if cell.reason)
+        raise HarnessError(f"{recipe.path}: no algorithm can run\n" + "\n".join(f"  {reason}" for reason in reasons))
+    _check_gold(plan)
+    return plan
+
+
+def expanded(recipe: Recipe, replicates: Iterable[int] | None = None) -> Plan:
+    """All cells of a recipe, whether or not one of them can run.
 
     Args:
         recipe: what was asked.
         replicates: other ones than the recipe's 0, 1, ...
-
-    Raises:
-        HarnessError: no cell can run; the message says why for each algorithm.
     """
     cells: list[Cell] = []
     rewards: dict[tuple[str, str, int], Mapping[str, Stage]] = {}
@@ -130,12 +141,7 @@ def make_plan(recipe: Recipe, replicates: Iterable[int] | None = None) -> Plan:
             models = [rewards[model.label, dataset.label, replicate] for replicate in asked]
             bases[model.label, dataset.label] = layout.benches(layout.base(0))
             audited[model.label, dataset.label] = audits(recipe, layout.spec, models, starts)
-    plan = Plan(recipe, tuple(cells), rewards, audited, bases)
-    if not any(cell.trained for cell in cells if not cell.is_start):
-        reasons = dict.fromkeys(f"{cell.contestant}: {cell.reason}" for cell in cells if cell.reason)
-        raise HarnessError(f"{recipe.path}: no algorithm can run\n" + "\n".join(f"  {reason}" for reason in reasons))
-    _check_gold(plan)
-    return plan
+    return Plan(recipe, tuple(cells), rewards, audited, bases)
 
 
 def _check_gold(plan: Plan) -> None:

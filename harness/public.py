@@ -27,3 +27,8 @@ def public(text: str) -> str:
         if len(private) > 1:
             text = text.replace(private + os.sep, "")
     return _FOLDERS.sub("", text)
+
+
+def called(source: str) -> str:
+    """What tables call a model or data that a recipe names: of a path that begins at a root the last part is left."""
+    return Path(source).name if source.startswith(("/", "~")) else source

@@ -11,6 +11,7 @@ from harness.errors import HarnessError
 from harness.judges import Asking
 from harness.judges._words import read_template
 from harness.knobs import knobs
+from harness.public import called
 from harness.recipe import JudgePart
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def read_judges(reader: Reader) -> tuple[JudgePart, ...]:
         asking = reader.coerce(Asking, f"judge {source}", _checked_key(reader, place, own), "judge", place)
         values = reader.coerce(owner, f"judge {source}", _settled(reader, place, given, owner), "judge", place)
         _check(reader, place, str(source), owner, values)
-        part = JudgePart(str(source), str(label or model or source), values, asking, template, prompts)
+        part = JudgePart(str(source), str(label or called(str(model or source))), values, asking, template, prompts)
         _distinct(reader, place, part, found)
         found.append(part)
     return tuple(found)

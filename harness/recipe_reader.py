@@ -14,6 +14,7 @@ from harness.errors import HarnessError, Problems, nearest
 from harness.job import Budget
 from harness.knobs import Between, Value, coerce
 from harness.locate import Located, Step
+from harness.public import called
 from harness.recipe import STARTS, Contestant, Evaluation, Part, Recipe
 from harness.recipe_benchmarks import BenchmarkReader
 from harness.recipe_hypotheses import read_hypotheses
@@ -161,7 +162,7 @@ class Reader:
             source, label = given.pop("source", None), given.pop("label", None)
             part = self._part(table, kind, source, given, table, place)
             if part is not None:
-                found.append(replace(part, label=str(label or source), where=where))
+                found.append(replace(part, label=str(label or part.label), where=where))
         return self._distinct(found, table)
 
     def _part(self, table: str, kind: str, source: object, given: dict[str, Any], *path: Step) -> Part | None:
@@ -179,7 +180,7 @@ class Reader:
         if path[0] == "model" and not owner.writes:
             problem("source", f"'{source}' writes no text; a reward model can rest on it: [reward.gold] base = {{...}}")
         values = owner.settle(values, self.path.parent, problem)
-        return Part(str(name), str(source), self.coerce(owner, str(name), values, *path))
+        return Part(str(name), called(str(source)), self.coerce(owner, str(name), values, *path))
 
     def _quantised(self, models: tuple[Part, ...], budget: Budget) -> None:
         for part in models:

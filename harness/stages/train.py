@@ -58,12 +58,14 @@ class Train(Stage):
         rows, view, changes = _collected(inputs), algorithm.requires().data, dict[str, int]()
         if self.joined or not any(role.startswith(DATA) for role in inputs):
             rows = training_rows(dataset, view, self.split, budget.prompts) + rows
-            changes = dict(dataset.changes(view, self.split))
+            changes = {what: n for what, n in sorted(dataset.changes(view, self.split).items()) if n}
+        if changes:
+            print(f"{view} of split '{self.split}':", ", ".join(f"{n} rows {what}" for what, n in changes.items()))
         if not rows:
             raise HarnessError("what was collected holds no row to train on")
         emit, until = tuple(self.emit or ()), self.until or 0
         job = Job(out, rows, dataset, budget, self.seed, inputs, emit, checkpoint_every, self.rule, until)
-        told = [Measurement(f"rows_{what}", n, 1, "rows") for what, n in sorted(changes.items()) if n]
+        told = [Measurement(f"rows_{what}", n, 1, "rows") for what, n in changes.items()]
         return algorithm.train(job) + told
 
 

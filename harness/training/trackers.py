@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import sys
@@ -66,10 +67,10 @@ def _made(tracker: str, kind: type[Any]) -> Any:
     failed: list[Exception] = []
 
     def guarded(event: str) -> Callable[..., None]:
-        def call(_: Any, *args: Any, **given: Any) -> None:
+        def call(_: Any, settings: Any, *args: Any, **given: Any) -> None:
             try:
                 if not failed:
-                    getattr(inner, event)(*args, **given)
+                    getattr(inner, event)(_shown(settings), *args, **given)
             except Exception as error:
                 failed.append(error)
                 _tell(tracker, error)
@@ -78,6 +79,13 @@ def _made(tracker: str, kind: type[Any]) -> Any:
 
     events = [name for name in dir(TrainerCallback) if name.startswith("on_")]
     return type("Tracker", (TrainerCallback,), {event: guarded(event) for event in events})()
+
+
+def _shown(settings: Any) -> Any:
+    """What a tracker is told of a trainer's settings: of where its output lies no folder above the working one."""
+    own, folder = copy.copy(settings), Path(settings.output_dir)
+    own.output_dir = str(folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder.name)
+    return own
 
 
 def _tell(tracker: str, error: Exception) -> None:

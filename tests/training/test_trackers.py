@@ -56,6 +56,7 @@ def test_tensorboard_has_the_curves_and_the_weights_stay_the_same(
     events = EventAccumulator(str(files[0].parent))
     events.Reload()
     assert len(events.Scalars("train/loss")) > 1
+    assert str(tmp_path).encode() not in files[0].read_bytes(), "where the output lies is nobody else's business"
 
 
 @pytest.mark.parametrize("where", ["__init__", "on_train_begin", "on_log"])

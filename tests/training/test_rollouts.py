@@ -337,7 +337,8 @@ def test_an_alarm_is_the_first_step_whose_rollout_is_too_far(
     assert "kl_alarm_step" not in calm
     far = [float(one.kl.mean()) for one in drawn]
     assert calm["kl_max"] == pytest.approx(max(far))
-    limit = sorted(far)[4]
+    limit = max(far) / 2  # a sampled KL may be below 0, and a limit may not
+    assert limit > 0
     alarmed = tiny.measured(tiny.train(name, tmp_path / "far", shelf, {**knobs, "kl_limit": limit}, **given))
     assert alarmed["kl_alarm_step"] == next(step for step, kl in enumerate(far) if kl > limit)
     off = tiny.measured(tiny.train(name, tmp_path / "off", shelf, {**knobs, "kl_limit": 0.0}, **given))

@@ -59,11 +59,12 @@ def state_of(store: Store, name: str, queue: Queue) -> State:
     folder = store.root.resolve() / name
     if store.done(name):
         return State("done", job_of(folder))
-    before, ended = store.failure(name), death(folder, queue)
-    if ended:
+    before, died = store.failure(name), death(folder, queue)
+    if died:
+        job, ended = died
         attempt = int((before or {}).get("attempt", 0)) + 1
         failure = {"cause": ended.cause, "error": ended.error, "hint": HINTS[ended.cause], "attempt": attempt}
-        return State("failed", job_of(folder), failure=failure)
+        return State("failed", job, failure=failure)
     number, lease = newest(folder)
     if number and not free(lease):
         job = lease.get("job", "")

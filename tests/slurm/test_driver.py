@@ -70,6 +70,32 @@ def test_the_driver_is_one_job_that_is_seen_and_ended_and_what_it_left_is_taken_
     assert {trial["status"] for trial in trials(place / "re sults")} == {"open"}, "a cancelled trial has not failed"
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["preempted", "node down"])
+def test_a_driver_that_slurm_takes_off_its_node_goes_on_as_the_same_job(
+    slurm: Cluster, tmp_path: Path, how: str
+) -> None:
+    place = recipe(tmp_path, SEARCH + HELD + DRIVER)
+    left = told(place, "run", "--detach")["submitted"]
+    (job,) = left.values()
+    until(lambda: told(place, "status").get("queued"))
+    jobs = told(place, "status")["jobs"]
+    node = slurm.run("squeue", "--noheader", f"--jobs={job}", "--format=%N").strip()
+    if how == "preempted":
+        slurm.run("sbatch", "--partition=high", "--ntasks=4", "--output=/dev/null", "--wrap=sleep 1")
+    else:
+        slurm.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+    try:
+        until(lambda: asked(place, "logs", "driver").stdout.count("tuning: 2 trials") == 2, 200.0)
+    finally:
+        if how == "node down":
+            slurm.run("scontrol", "update", f"nodename={node}", "state=resume")
+    assert "Restarts=1" in slurm.run("scontrol", "show", "job", job)
+    assert told(place, "run", "--detach")["held"] == left
+    assert told(place, "status")["jobs"] == jobs, "its jobs are not submitted again"
+    assert len(submitted(place)) == 1 + len(set(jobs.values()))
+
+
 def test_a_driver_that_cannot_go_on_says_why(slurm: Cluster, tmp_path: Path) -> None:
     place = recipe(tmp_path, SEARCH + HELD + DRIVER + '[launch.train]\npartition = "nowhere"\n')
     (job,) = told(place, "run", "--detach")["submitted"].values()

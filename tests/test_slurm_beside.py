@@ -82,6 +82,19 @@ def test_a_job_that_dies_before_its_stage_begins_is_a_failure_that_is_told_and_c
     assert runs(store.root) == {stage.name: 1 for stage in stages}
 
 
+def test_of_a_bundle_that_dies_half_way_what_it_had_not_come_to_has_not_failed(store: Store) -> None:
+    below = brick("below")
+    bundle = [below, brick("middle", below, trouble="kill"), brick("top", below)]
+    store.prepare_all(bundle)
+    executor = Slurm(timeout_min=5)
+    executor.submit_bundle([store.root / stage.name for stage in bundle])
+    executor.flush()
+    until(lambda: squeue("1") == "COMPLETED")
+    Slurm().begin(store, [stage.name for stage in bundle])  # which puts away what is known of the first
+    words = {name: state.word for name, state in found(store, *bundle).items()}
+    assert list(words.values()) == ["done", "failed", "waiting"]
+
+
 def test_a_job_that_was_cancelled_before_it_started_has_not_failed(store: Store) -> None:
     stage = brick("a", seconds=60.0)
     submitted(store, stage)

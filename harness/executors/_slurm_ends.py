@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections import Counter
 from collections.abc import Sequence
@@ -29,6 +30,8 @@ FINAL = {"TIMEOUT", "OUT_OF_MEMORY", "CANCELLED"}
 """States that Slurm does not requeue from, as it may do from the others a moment later."""
 _NO_MEMORY = ("exceeded memory limit", "oom_kill event", "oom-kill event")
 """What Slurm writes into a job's log where the state says only that it failed."""
+_STAGE = re.compile(r"^stage: (.+)$", re.MULTILINE)
+"""What a job says in its log when it comes to a stage."""
 _LAST_WORDS = {
     "DUE TO TIME LIMIT": "TIMEOUT",
     "DUE TO PREEMPTION": "PREEMPTED",
@@ -133,11 +136,15 @@ def _died_in(folder: Path, queue: Queue) -> str:
 
 
 def _died_before(folder: Path, note: notes.Note, state: str) -> bool:
-    """Whether a job that is over had started, and ended before the first of its stages took its lease."""
-    if state in ("", NEVER, "CANCELLED") and not job_log(folder.parent, note.job).exists():
+    """Whether a job that is over had started, and ended at a stage, or before its first one, that had not begun."""
+    log = job_log(folder.parent, note.job)
+    if state in ("", NEVER, "CANCELLED") and not log.exists():
         return False  # it never started
     if Path(note.result).exists() or notes.failed_since(folder, note):
         return False
+    came_to = _STAGE.findall(log.read_text(errors="replace")) if log.exists() else []
+    if came_to:
+        return Path(came_to[-1]).name == folder.name
     needed = (notes.read(folder.parent / name) for name in inputs_of(folder))
     return all(one is None or one.job != note.job for one in needed)
 

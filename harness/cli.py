@@ -340,12 +340,12 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 def main() -> Any:
-    """Exit codes: 0 well; 1 a comparison with failed stages; 2 something that a person can fix; else a traceback."""
+    """Exit codes: 0 well; 1 failed stages, or cancelled; 2 something that a person can fix; else a traceback."""
     try:
         app()
     except HarnessError as error:
         typer.echo(str(error), err=True)
-        sys.exit(2)
+        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         typer.echo("stopped; run the same command again and it goes on from here", err=True)
         sys.exit(130)

@@ -53,13 +53,21 @@ class Summary:
     blocked: dict[str, str] = field(default_factory=dict)
 
 
-def waves(targets: list[Stage], store: Store, executor: Executor) -> Iterator[list[list[Stage]]]:
+def waves(
+    targets: list[Stage], store: Store, executor: Executor, slots: int | None = None
+) -> Iterator[list[list[Stage]]]:
     """What a run would submit, were all that it submits together to end together: bundles of stages, wave by wave.
 
     Writes nothing and starts nothing.
+
+    Args:
+        targets: what is wanted.
+        store: where.
+        executor: what can share a job.
+        slots: how many bundles a wave has at most; None: all that are ready.
     """
     pretended = _Run(targets, store, executor, 0, lambda event: None, Watcher())
-    while ready := sorted(filter(pretended.is_ready, pretended.todo.values()), key=pretended.rank_of, reverse=True):
+    while ready := pretended.queue()[:slots]:
         bundles = [pretended.bundle(stage, executor.bundle) for stage in ready]
         yield bundles
         for stage in (stage for bundle in bundles for stage in bundle):
@@ -184,7 +192,7 @@ class _Run:
         moved = False
         while len({self.heads[name] for name in self.running}) < self.executor.slots:
             if self.ready is None:
-                self.ready = sorted(filter(self.is_ready, self.todo.values()), key=self.rank_of)
+                self.ready = self.queue()[::-1]
             if not self.ready:
                 break
             head = self.ready.pop()
@@ -225,6 +233,10 @@ class _Run:
         if stage.name in self.running or stage.name in self.elsewhere:
             return False
         return all(needed.name in self.finished or needed.name in names for needed in self.sources[stage.name])
+
+    def queue(self) -> list[Stage]:
+        """What is ready, in the order in which it goes."""
+        return sorted(filter(self.is_ready, self.todo.values()), key=self.rank_of, reverse=True)
 
     def rank_of(self, stage: Stage) -> int:
         """How much rests on it."""

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 
 
 class HarnessError(Exception):
-    """An error that a person can fix: printed without a traceback, exit code 2."""
+    """An error that a person can fix: printed without a traceback."""
+
+    exit_code = 2
 
 
 class NetworkError(Exception):

@@ -102,7 +102,7 @@ def follow(folder: Path, checkpoint_every: int) -> Outcome:
         stage.run(folder, inputs, checkpoint_every)
         return Outcome(stage.name, "done")
     except Exception as error:
-        traceback.print_exc()
+        print(public(traceback.format_exc()), file=sys.stderr)  # a job's own log, which nobody cleans
         return _note(store, folder.name, error, traceback.format_exc(), {})
 
 
@@ -187,6 +187,7 @@ def _note(store: Store, name: str, error: BaseException, trace: str, cost: dict[
 def note_death(store: Store, name: str, cause: str, error: str, seconds: float, devices: int = 1) -> Outcome:
     """Write down a failure whose process could not: it was killed, or ran out of time."""
     cost = {"device_seconds": seconds * devices, "devices": devices}
+    _clean(store.root / name / LOG)
     return _fail(store, name, cause, error, {"seconds": seconds, "cost": cost, "traceback": ""})
 
 
@@ -201,7 +202,7 @@ def _fail(store: Store, name: str, cause: str, error: str, more: dict[str, Any])
 def _log_to(path: Path) -> Iterator[None]:
     """Everything that the process prints goes to a file: from Python, from C, and from its children.
 
-    What is in it stays private only as long as the stage runs: folders and secrets are taken out at its end.
+    Folders and secrets are taken out at the end of the stage, or where its death is written down.
     """
     streams = [sys.stdout, sys.stderr, _through(1), _through(2)]
     _flush(streams)
@@ -217,10 +218,15 @@ def _log_to(path: Path) -> Iterator[None]:
         for saved, target in zip(kept, (1, 2), strict=True):
             os.dup2(saved, target)
             os.close(saved)
-        with contextlib.suppress(OSError):
-            text = path.read_text(encoding="utf-8", errors="replace")
-            if public(text) != text:
-                write_whole(path, public(text))
+        _clean(path)
+
+
+def _clean(log: Path) -> None:
+    """Take folders and secrets out of a log."""
+    with contextlib.suppress(OSError):
+        text = log.read_text(encoding="utf-8", errors="replace")
+        if public(text) != text:
+            write_whole(log, public(text))
 
 
 def _through(descriptor: int) -> TextIO:

@@ -127,18 +127,19 @@ def bury(folder: Path, counted: bool) -> None:
         _create(folder, number + 1, _epitaph(content, counted=counted))
 
 
-def release(folder: Path) -> bool:
-    """Release the lease of a holder that is known to be gone, since Slurm says that its job is over.
+def release(folder: Path, job: str) -> bool:
+    """Release the lease of a Slurm job that is known to be over; one that died before it took any leaves a trace.
 
-    Whoever does it writes down what the holder cost.
+    Whoever does it writes down what the job cost.
 
     Returns:
         Whether it was this process that did it: of several that see the same death, one does.
     """
     number, content = newest(folder)
-    if not number or content.get("released"):
+    its, over = content.get("job") == job, bool(content.get("released"))
+    if (its and over) or not (its or free(content)):
         return False
-    return _create(folder, number + 1, _epitaph(content, counted=True))
+    return _create(folder, number + 1, {**_epitaph(content, counted=its or over), "job": job})
 
 
 def _file(folder: Path, generation: int) -> Path:

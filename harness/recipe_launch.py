@@ -8,6 +8,7 @@ from harness import registry
 from harness.errors import nearest
 from harness.knobs import knobs
 from harness.launch import DRIVER, Launch, Resources
+from harness.public import holds_secret
 from harness.stages import KINDS
 
 if TYPE_CHECKING:
@@ -31,7 +32,10 @@ TRACKERS = (
 )  # fmt: skip
 """As transformers' `report_to` has them; to ask transformers itself takes seconds."""
 LISTS = {"sbatch": '["--exclusive"]', "setup": '["module load cuda"]'}
-
+SECRETS = (
+    "which every sbatch file would hold; it belongs into the environment of whoever submits, or into a file that setup "
+    "sources"
+)
 
 OF_KIND = (*KINDS, DRIVER)
 
@@ -111,6 +115,10 @@ class LaunchReader:
             text = f"{'.'.join(map(str, path))}.{name} is {value!r}; it must be a list of lines, such as {LISTS[name]}"
             self.problems.add(where, text)
             return ()
+        for number, line in enumerate(value, 1):
+            if holds_secret(line):
+                text = f"{'.'.join(map(str, path))}.{name} has a secret in its line {number}, {SECRETS}"
+                self.problems.add(where, text)
         if name == "sbatch":
             for line in value:
                 self._option(line, where)

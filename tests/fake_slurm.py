@@ -75,11 +75,12 @@ def _begin(script: Path) -> int:
         }  # fmt: skip
         if place is not None:
             own |= {"SLURM_ARRAY_JOB_ID": str(job), "SLURM_ARRAY_TASK_ID": str(place)}
-        nothing = subprocess.DEVNULL
-        process = subprocess.Popen(
-            ["bash", str(copy)], env={**os.environ, **own}, stdout=nothing, stderr=nothing, start_new_session=True
-        )
         name = f"{job}_{place}" if place is not None else str(job)
+        file = asked["output"].strip("'\"").replace("%A_%a", name).replace("%j", name)
+        with Path(file).open("a") as log:
+            process = subprocess.Popen(
+                ["bash", str(copy)], env={**os.environ, **own}, stdout=log, stderr=log, start_new_session=True
+            )
         (HOME / f"task-{name}.json").write_text(json.dumps({"pid": process.pid, "name": asked["job-name"]}))
     return job
 

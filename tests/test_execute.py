@@ -19,7 +19,7 @@ from bricks import PLUGINS, brick, outputs, record, runs, until, weights
 
 from harness.causes import HINTS, classify
 from harness.errors import HarnessError
-from harness.execute import execute, settle
+from harness.execute import execute, follow, settle
 from harness.lease import Lease
 from harness.metrics import Measurement
 from harness.stages import Stage, Train
@@ -295,3 +295,15 @@ def test_costs_are_of_this_stage_alone(tmp_path: Path) -> None:
     if os.access("/proc/self/clear_refs", os.W_OK):
         assert other["peak_memory_bytes"] < one["peak_memory_bytes"] - 150_000_000
     assert one["cpu_seconds"] > other["cpu_seconds"] >= 0
+
+
+def test_a_process_beside_the_first_tells_no_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What it prints goes into its job's log, which nobody cleans."""
+    monkeypatch.setenv("HF_TOKEN", "not-known-by-its-form")
+    stage = brick("a", trouble="blab")
+    Store(tmp_path).prepare(stage)
+    assert follow(tmp_path / stage.name, 50).status == "failed"
+    said = capsys.readouterr().err
+    assert ("refused: ***" in said, "not-known" in said) == (True, False)

@@ -95,6 +95,9 @@ MISTAKES = {
     '[launch]\nsbatch = ["--array=1-9"]': "r.toml:4: sbatch has '--array=1-9'; harness decides --array itself",
     '[launch]\nsbatch = ["--mem=9G"]': "r.toml:4: sbatch has '--mem=9G'; it is set with memory_gb",
     '[launch]\nsetup = "module load cuda"': "r.toml:4: launch.setup is 'module load cuda'; it must be a list of lines",
+    '[launch]\nsetup = ["cd", "export HF_TOKEN=of-my-own"]': "r.toml:4: launch.setup has a secret in its line 2, which",
+    '[launch.train]\nsbatch = ["--export=X_KEY=0123abcd"]': "r.toml:4: launch.train.sbatch has a secret in its line 1",
+    '[launch]\nsetup = ["login hf_0123456789abcdef"]': "r.toml:4: launch.setup has a secret in its line 1, which",
     "[launch]\nbundle = -1": "r.toml:4: launch.bundle is -1; valid: [0, inf]",
 }
 
@@ -104,6 +107,13 @@ def test_each_mistake_is_told_with_its_line(text: str, tmp_path: Path) -> None:
     with pytest.raises(HarnessError) as caught:
         read_recipe(write(tmp_path, f'name = "x"\nalgorithm = [{{name = "dpo"}}]\n{text}\n'))
     assert MISTAKES[text] in str(caught.value)
+
+
+def test_where_a_secret_is_kept_may_be_said(tmp_path: Path) -> None:
+    lines = ("source ~/.secrets", "export HF_TOKEN=$MINE", 'export HF_TOKEN="$(cat ~/.hf)"', "export SSL_KEY=/my.key")
+    text = f'name = "x"\nalgorithm = [{{name = "dpo"}}]\n[launch]\nsetup = {json.dumps(lines)}'
+    recipe = read_recipe(write(tmp_path, text))
+    assert recipe.launch.setup == lines
 
 
 def test_all_mistakes_come_at_once(tmp_path: Path) -> None:

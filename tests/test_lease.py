@@ -197,7 +197,7 @@ def test_the_dead_keep_the_number_of_their_job(folder: Path, monkeypatch: pytest
     """By which their log is found; not that of the job which saw it."""
     monkeypatch.setenv("SLURM_JOB_ID", "9")
     forge(folder, 1, machine=["elsewhere"], job="7", devices=4)
-    assert release(folder)
+    assert release(folder, "7")
     assert (newest(folder)[1]["job"], "devices" in newest(folder)[1]) == ("7", False)
 
 

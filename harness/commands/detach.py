@@ -11,8 +11,9 @@ from pathlib import Path
 from harness import dispatch
 from harness.commands.driver import leave_driver, name_of
 from harness.commands.enough import check_prompts
-from harness.commands.run import labels, open_executor
+from harness.commands.run import labels, open_executor, path_of
 from harness.errors import HarnessError
+from harness.executors import _slurm_notes as notes
 from harness.executors._slurm_leave import Left, leave
 from harness.executors.slurm import Slurm
 from harness.lease import Watcher, free, identity, newest
@@ -41,7 +42,8 @@ def detach(path: Path, assignments: list[str], results: Path, reports: Path, as_
     words = [str(path), *(part for one in assignments for part in ("--set", one)), "--results", str(results)]
     plan, more = plan_so_far(recipe, store)
     check_prompts(plan, store)
-    left, driver = Left(), name_of(recipe.name)
+    left, driver = Left(), name_of(recipe)
+    notes.lift_mark(store.root.resolve(), recipe.name, path_of(recipe))
     if needs_driver(recipe, store, more) or executor.held(store.root.resolve() / driver):
         job, new = leave_driver(recipe, path, assignments, store, reports, executor)
         (left.submitted if new else left.held)[driver] = job

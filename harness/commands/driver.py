@@ -12,7 +12,7 @@ import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.commands.run import run_recipe
+from harness.commands.run import path_of, run_recipe
 from harness.errors import HarnessError
 from harness.executors import _slurm_notes as notes
 from harness.executors._slurm_ends import how_it_ended
@@ -22,6 +22,7 @@ from harness.executors._slurm_queue import PATIENCE_SECONDS, UNKNOWN, Queue
 from harness.executors.slurm import Slurm
 from harness.launch import DRIVER, asked
 from harness.lease import Busy, Lease, outlast, slurm_job
+from harness.public import public
 from harness.recipe import Recipe
 from harness.search.chosen import folder_of
 from harness.store import Store
@@ -67,11 +68,11 @@ class Driver:
         try:
             code = run_recipe(Path(self.recipe), self.assignments, Path(self.results), Path(self.reports), False)
         except HarnessError as wrong:
-            error = str(wrong)
+            code, error = wrong.exit_code, public(str(wrong))
             print(error, file=sys.stderr)
         except Exception as bug:
-            error = f"{type(bug).__name__}: {bug}"
-            traceback.print_exc()
+            error = public(f"{type(bug).__name__}: {bug}")
+            print(public(traceback.format_exc()), file=sys.stderr)
         say(Path(self.answer), "failed" if error else "done", "", error, 0.0)
         sys.exit(code)
 
@@ -96,14 +97,14 @@ def _heed_signals() -> None:
     signal.signal(signal.SIGINT, lambda *_: os._exit(TAKEN_OVER))
 
 
-def name_of(recipe: str) -> str:
+def name_of(recipe: Recipe) -> str:
     """What the driver of a recipe is called among the stages that jobs have."""
-    return f"{DRIVER}-{recipe}"
+    return f"{DRIVER}-{notes.signature(recipe.name, path_of(recipe))}"
 
 
 def note_of(store: Store, recipe: Recipe) -> Note | None:
     """The job that the driver of a recipe is, or was last."""
-    return notes.read(store.root.resolve() / name_of(recipe.name))
+    return notes.read(store.root.resolve() / name_of(recipe))
 
 
 def state(store: Store, recipe: Recipe, queue: Queue) -> Driving | None:
@@ -122,20 +123,22 @@ def state(store: Store, recipe: Recipe, queue: Queue) -> Driving | None:
 
 
 def refuse_beside(store: Store, recipe: Recipe) -> None:
-    """Refuse to be a second driver; what the last one left is put away.
+    """Refuse to be a second driver; what the last one left is put away, and that somebody has cancelled the recipe.
 
     Raises:
         HarnessError: a job drives this recipe.
     """
-    note = note_of(store, recipe)
-    if note is None or note.job == slurm_job():
+    root, note = store.root.resolve(), note_of(store, recipe)
+    if note and note.job == slurm_job():
         return
-    if note.held(Queue()):
+    if note and note.held(Queue()):
         raise HarnessError(
             f"the driver of {recipe.name} is Slurm job {note.job}, so this run is not needed: `harness watch` shows "
             "how far it is; to run it here instead, end it with `harness cancel` first"
         )
-    notes.erase(store.root.resolve() / name_of(recipe.name))
+    if note:
+        notes.erase(root / name_of(recipe), Path(note.result))
+    notes.lift_mark(root, recipe.name, path_of(recipe))
 
 
 def leave_driver(
@@ -150,7 +153,7 @@ def leave_driver(
         HarnessError: another run tunes this recipe, or sbatch refuses.
     """
     root, folder = store.root.resolve(), folder_of(store, recipe)
-    place = root / name_of(recipe.name)
+    place = root / name_of(recipe)
     folder.mkdir(parents=True, exist_ok=True)
     executor.begin(store, [])
     if note := executor.held(place):
@@ -162,7 +165,7 @@ def leave_driver(
             if note := executor.held(place):
                 return note.job, False
             wishes = asked(executor.resources, {"kind": DRIVER})
-            held = executor.put(wishes, {0: [place]}, stays=True, runs=lambda own: Driver(*words, own[0][1]))
+            held = executor.put(wishes, {0: [place]}, runs=lambda own: Driver(*words, own[0][1]))
     except Busy as error:
         raise HarnessError(f"{folder}: {error}; wait for it, or end it") from error
     return held[place].job, True

@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from harness.executors._slurm_notes import Note
 from harness.executors._slurm_script import sbatch_file
 from harness.executors.slurm import Slurm
 from harness.launch import DRIVER, Resources, asked
-from harness.recipe import read_recipe
+from harness.recipe import Recipe, read_recipe
 from harness.report.looks import plan_so_far
 from harness.stages import Stage
 from harness.store import Store
@@ -49,7 +50,7 @@ def dry_run(path: Path, assignments: list[str], results: Path, detach: bool, as_
     plan, more = plan_so_far(recipe, store)
     files = _Files(store, executor, labels(plan))
     if detach and needs_driver(recipe, store, more):
-        files.driver(recipe.name)
+        files.driver(recipe)
     elif detach:
         leave(executor, store, dispatch.waves(plan.targets, store, executor), set(), Left(), files.put)
     else:
@@ -80,25 +81,28 @@ class _Files:
         self.folder.mkdir(parents=True)
 
     def waves(self, targets: list[Stage]) -> None:
-        """One file for each array, numbered by wave."""
-        for number, bundles in enumerate(dispatch.waves(targets, self.store, self.executor), 1):
+        """One file for each array, numbered by wave; what is in the queue has its place, and is not submitted again."""
+        waves = dispatch.waves(targets, self.store, self.executor, self.executor.slots)
+        for number, bundles in enumerate(waves, 1):
             groups: dict[Resources, list[list[Path]]] = {}
-            for bundle in bundles:
+            for bundle in filter(None, map(self._new, bundles)):
                 wishes = asked(self.executor.resources, bundle[0].spec)
                 groups.setdefault(wishes, []).append([self.root / stage.name for stage in bundle])
             for part, (wishes, group) in enumerate(groups.items(), 1):
                 self._write(f"wave-{number:03d}-{part}.sh", wishes, dict(enumerate(group)))
 
-    def put(
-        self, wishes: Resources, bundles: Mapping[int, Sequence[Path]], waits_for: str, *, stays: bool
-    ) -> dict[Path, Note]:
+    def _new(self, bundle: list[Stage]) -> list[Stage]:
+        """What of a bundle is not in the queue."""
+        return list(takewhile(lambda stage: not self.executor.held(self.root / stage.name), bundle))
+
+    def put(self, wishes: Resources, bundles: Mapping[int, Sequence[Path]], waits_for: str) -> dict[Path, Note]:
         """As `Slurm.put`; a file's number stands for that of its job where another waits for it."""
         number = len(self.found) + 1
         self._write(f"job-{number}.sh", wishes, bundles, waits_for)
         jobs = {index: f"{number}_{index}" if len(bundles) > 1 else str(number) for index in bundles}
         return {folder: Note(jobs[index], "") for index, bundle in bundles.items() for folder in bundle}
 
-    def driver(self, recipe: str) -> None:
+    def driver(self, recipe: Recipe) -> None:
         """The driver as a job."""
         self._write("driver.sh", asked(self.executor.resources, {"kind": DRIVER}), {0: [self.root / name_of(recipe)]})
 

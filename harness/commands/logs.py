@@ -14,7 +14,7 @@ from harness.commands.run import PATIENCE_SECONDS
 from harness.commands.status import State, job_of, state_of, wanted
 from harness.errors import HarnessError
 from harness.executors._slurm_ends import job_log
-from harness.executors._slurm_queue import Queue
+from harness.executors._slurm_queue import Queue, shown_as
 from harness.launch import DRIVER
 from harness.recipe import read_recipe
 from harness.store import LOG, Store
@@ -40,6 +40,8 @@ def show_logs(path: Path, which: str, assignments: list[str], results: Path, lin
             _follow(file, lambda: driver.held(queue))
         return
     _, called = wanted(recipe, store)
+    if _JOB.fullmatch(which) and not _of_job(which, called, store):
+        which = shown_as(which, PATIENCE_SECONDS)
     name, others = _choose(find(which, called, store), store, queue)
     state = state_of(store, name, queue)
     print(f"{called[name]}: {state.word}" + (f", Slurm job {state.job}" if state.job else "") + f" [{name}]")
@@ -74,10 +76,7 @@ def find(which: str, called: Mapping[str, str], store: Store) -> list[str]:
     by_key = [name for name in called if which in (name, name.partition("-")[2])]
     if len(which) >= LEAST_OF_A_KEY and not by_key:
         by_key = [name for name in called if name.startswith(which) or name.partition("-")[2].startswith(which)]
-    by_job: list[str] = []
-    if _JOB.fullmatch(which):
-        jobs = {name: job_of(store.root.resolve() / name) for name in called}
-        by_job = [name for name, job in jobs.items() if job and which in (job, job.partition("_")[0])]
+    by_job = _of_job(which, called, store) if _JOB.fullmatch(which) else []
     exact = [name for name, label in called.items() if label == which]
     cell = [name for name, label in called.items() if label.endswith(f" {which}")]
     found = next(filter(None, (exact, by_job, cell, by_key)), [])
@@ -90,6 +89,12 @@ def find(which: str, called: Mapping[str, str], store: Store) -> list[str]:
         f"nothing in this recipe is called {which!r}{hint}; give a cell such as 'dpo r0', a label of `harness status`, "
         "a stage's folder or the beginning of its key, or the number of a Slurm job"
     )
+
+
+def _of_job(which: str, called: Mapping[str, str], store: Store) -> list[str]:
+    """The stages of a job, or of the tasks of an array."""
+    jobs = {name: job_of(store.root.resolve() / name) for name in called}
+    return [name for name, job in jobs.items() if job and which in (job, job.partition("_")[0])]
 
 
 def _choose(found: list[str], store: Store, queue: Queue) -> tuple[str, list[str]]:

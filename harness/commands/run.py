@@ -74,8 +74,13 @@ def open_executor(launch: Launch, recipe: Recipe) -> Executor:
         timeout_min=launch.timeout_min,
         resources=launch.resources,
     )
-    found.bundle, found.recipe = launch.bundle or sys.maxsize, recipe.name
+    found.bundle, found.recipe, found.recipe_path = launch.bundle or sys.maxsize, recipe.name, path_of(recipe)
     return found
+
+
+def path_of(recipe: Recipe) -> str:
+    """A recipe's file, by which recipes of one name are told apart."""
+    return str(recipe.path.resolve())
 
 
 def tune_recipe(path: Path, assignments: list[str], results: Path, as_json: bool) -> None:

@@ -17,7 +17,7 @@ from harness.commands.driver import state as driver_state
 from harness.commands.run import PATIENCE_SECONDS, labels, plain_label
 from harness.executors import _slurm_notes as notes
 from harness.executors._slurm_ends import death
-from harness.executors._slurm_queue import UNKNOWN, Queue
+from harness.executors._slurm_queue import UNKNOWN, Queue, requeues
 from harness.lease import free, newest
 from harness.recipe import Recipe, read_recipe
 from harness.report.looks import plan_so_far
@@ -59,11 +59,12 @@ def state_of(store: Store, name: str, queue: Queue) -> State:
     folder = store.root.resolve() / name
     if store.done(name):
         return State("done", job_of(folder))
-    before, ended = store.failure(name), death(folder, queue)
-    if ended:
+    before, died = store.failure(name), death(folder, queue)
+    if died:
+        job, ended = died
         attempt = int((before or {}).get("attempt", 0)) + 1
         failure = {"cause": ended.cause, "error": ended.error, "hint": HINTS[ended.cause], "attempt": attempt}
-        return State("failed", job_of(folder), failure=failure)
+        return State("failed", job, failure=failure)
     number, lease = newest(folder)
     if number and not free(lease):
         job = lease.get("job", "")
@@ -128,6 +129,7 @@ class Status:
         called: what to call each stage.
         found: where each is.
         driver: where its driver is, if that is a job.
+        requeued: of stages whose job was requeued, how often.
         tuning: of each study that has not finished: whose it is, and how many trials have ended, of how many.
     """
 
@@ -135,6 +137,7 @@ class Status:
     called: Mapping[str, str]
     found: Mapping[str, State]
     driver: Driving | None
+    requeued: Mapping[str, int]
     tuning: Sequence[tuple[str, int, int]]
 
     @property
@@ -159,7 +162,14 @@ def look(recipe: Recipe, store: Store) -> Status:
         for study in studies
     ]
     driver = driver_state(store, recipe, queue)
-    return Status(recipe.name, called, states(stages, store, queue), driver, tuning)
+    found = states(stages, store, queue)
+    return Status(recipe.name, called, found, driver, _requeued(found), tuning)
+
+
+def _requeued(found: Mapping[str, State]) -> dict[str, int]:
+    jobs = {name: state.job for name, state in found.items() if state.job and state.word in ("running", "queued")}
+    counts = requeues(PATIENCE_SECONDS) if jobs else {}
+    return {name: counts[job] for name, job in jobs.items() if job in counts}
 
 
 def show_status(path: Path, assignments: list[str], results: Path, as_json: bool) -> None:
@@ -205,6 +215,7 @@ def _json(status: Status) -> str:
         name: state.job for name, state in status.found.items() if state.job and state.word in ("running", "queued")
     }
     said = {"recipe": status.recipe, "total": len(status.found), **status.counts, "now": now, "jobs": jobs}
+    said["requeued"] = status.requeued
     driver = asdict(status.driver) if status.driver else None
     tuning = [dict(zip(("contestant", "ended", "planned"), one, strict=True)) for one in status.tuning]
     return json.dumps({**said, "failures": failures, "driver": driver, "tuning": tuning}, indent=1)
@@ -219,7 +230,8 @@ def _text(status: Status, store: Store) -> str:
     lines += [f"  tuning: {ended} of {planned} trials of {who} have ended" for who, ended, planned in status.tuning]
     for name, state in status.found.items():
         if state.word == "running":
-            job = f" (Slurm job {state.job})" if state.job else ""
+            again = f", requeued {status.requeued[name]} times" if name in status.requeued else ""
+            job = f" (Slurm job {state.job}{again})" if state.job else ""
             silence = f"; no sign of life for {state.silent_min:.0f} minutes" if state.silent_min else ""
             lines.append(f"  now: {called[name]}{job}{silence}")
         if state.word == "failed" and state.failure:

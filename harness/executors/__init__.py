@@ -55,6 +55,8 @@ class Executor(ABC):
     """How many stages that follow one another it takes as one, at most."""
     recipe: str = ""
     """Whose stages they are, for a person to see."""
+    recipe_path: str = ""
+    """Its file, by which recipes of one name are told apart."""
 
     def begin(self, store: Store, names: Sequence[str]) -> None:
         """Take up what earlier runs have left, and write down what they could not.

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from harness.execute import note_death
 from harness.executors import Ended
-from harness.executors._slurm_ends import FINAL, how_it_ended, seconds_spent
-from harness.executors._slurm_notes import Note
+from harness.executors._slurm_ends import FINAL, how_a_stage_ended, seconds_spent
+from harness.executors._slurm_notes import Note, failed_since
 from harness.executors._slurm_queue import NEVER, cancel
-from harness.lease import newest, release
+from harness.lease import release
 from harness.store import Store
 
 if TYPE_CHECKING:
@@ -29,15 +29,15 @@ class Submitted:
 
     def __init__(self, executor: Slurm, folder: Path, before: Sequence[Submitted] = ()) -> None:
         self.executor, self.folder, self.before = executor, folder, tuple(before)
-        self.job, self.result = "", Path()
+        self.note, self.job, self.result = Note("", ""), "", Path()
         self.looked = 0.0
         self.gone_since: float | None = None
         self.ended: Ended | None = None
-        self.died = self.stays = False
+        self.died = self.own = False
 
     def holds(self, note: Note) -> None:
         """It is in the queue now."""
-        self.job, self.result, self.stays = note.job, Path(note.result), note.stays
+        self.note, self.job, self.result = note, note.job, Path(note.result)
 
     def done(self) -> bool:
         """Look at the job's answer, and where there is none, at the queue; asks seldom, since files are far away."""
@@ -83,11 +83,14 @@ class Submitted:
             return Ended("unbegun", error="what its job waited for was not made")
         if state != "CANCELLED" and not all(one.said() for one in self.before):
             return Ended("unbegun", error="its job ended at a stage before it")
+        failure = failed_since(self.folder, self.note)
+        if failure and failure["cause"] != "killed":  # another run has read the job's answer, and put it away
+            return Ended("failed", failure["cause"], failure["error"])
         cancel([self.job])  # should Slurm requeue it after all, it must not meet its successor
-        status, cause, words = how_it_ended(self.folder.parent, self.job, state)
-        error, self.died = f"Slurm job {self.job}: {words}", True
+        status, cause, error = how_a_stage_ended(self.folder, self.job, state)
+        self.died = True
         seconds = seconds_spent(self.folder, self.job, alone=self.executor.is_alone(self))
-        noted = newest(self.folder)[1].get("job") == self.job and not release(self.folder)
+        noted = not release(self.folder, self.job)
         devices = self.executor.devices(self.folder)
         if status == "failed" and not noted:
             note_death(Store(self.folder.parent), self.folder.name, cause, error, seconds, devices)

@@ -45,7 +45,7 @@ class Job:
         missing: set[str] = set()
         for folder, answer in ((Path(folder), Path(answer)) for folder, answer in self.stages):
             print(f"stage: {folder}", flush=True)
-            if missing & _inputs(folder):
+            if missing & inputs_of(folder):
                 missing.add(folder.name)
                 say(answer, "unbegun", "", "what it reads was not made", 0.0)
             elif not self._run(folder, answer):
@@ -124,7 +124,7 @@ def say(answer: Path, status: str, cause: str, error: str, seconds: float) -> No
     write_whole(answer, json.dumps({"status": status, "cause": cause, "error": error, "seconds": seconds}))
 
 
-def _inputs(folder: Path) -> set[str]:
+def inputs_of(folder: Path) -> set[str]:
     """Names of the stages that a stage reads; a spec that cannot be read is told when it is run."""
     try:
         return set(json.loads((folder / "spec.json").read_text())["inputs"].values())

@@ -72,9 +72,7 @@ def _pretend() -> Put:
     """Something that gives out numbers of jobs and submits nothing."""
     numbers = count(1)
 
-    def put(
-        wishes: Resources, bundles: Mapping[int, Sequence[Path]], waits_for: str, *, stays: bool
-    ) -> dict[Path, notes.Note]:
+    def put(wishes: Resources, bundles: Mapping[int, Sequence[Path]], waits_for: str) -> dict[Path, notes.Note]:
         number = next(numbers)
         jobs = {index: f"{number}_{index}" if len(bundles) > 1 else str(number) for index in bundles}
         return {folder: notes.Note(jobs[index], "") for index, bundle in bundles.items() for folder in bundle}
@@ -138,7 +136,7 @@ class _Leaving:
         ]
         for array in arrays(jobs, SLOTS, self.by_seed):
             folders = {index: [root / stage.name for stage in bundles[at]] for index, at in array.members.items()}
-            held = self.put(wishes, folders, array.waits_for, stays=True)
+            held = self.put(wishes, folders, array.waits_for)
             self.left.arrays += 1
             for at in array.members.values():
                 place = Place.of(

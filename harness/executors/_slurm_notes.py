@@ -9,13 +9,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from harness import keys
+from harness.errors import HarnessError
 from harness.executors._slurm_queue import Queue, cancel
 from harness.executors._slurm_script import FOLDER
 from harness.lease import free, identity
-from harness.store import write_whole
+from harness.store import Store, write_whole
 
 YOUNG_SECONDS = 60.0
 """Who submits jobs from another host is given so long before it counts as dead."""
+
+
+class Cancelled(HarnessError):
+    """Somebody has cancelled the recipe while it was run."""
+
+    exit_code = 1
 
 
 @dataclass(frozen=True)
@@ -27,14 +35,16 @@ class Note:
         result: where it says how the stage ended.
         name: of the job; another job of that number has another.
         recipe: whose stage it is.
-        stays: it was submitted to be left alone, and outlives a driver that is stopped.
+        recipe_path: its file, by which recipes of one name are told apart.
+        attempt: how often the stage had failed before.
     """
 
     job: str
     result: str
     name: str = ""
     recipe: str = ""
-    stays: bool = False
+    recipe_path: str = ""
+    attempt: int = 0
 
     def held(self, queue: Queue) -> bool:
         """Whether the job is in the queue or runs."""
@@ -67,27 +77,77 @@ def every(root: Path) -> dict[str, Note]:
     return {name: note for name, note in found.items() if note is not None}
 
 
-def erase(folder: Path) -> None:
-    """Remove a stage's note and its job's answer, given its folder."""
+def erase(folder: Path, result: Path) -> None:
+    """Remove a job's answer and, unless the stage has another job by now, its note.
+
+    Args:
+        folder: of the stage.
+        result: the answer, which no other job has.
+    """
     note = read(folder)
-    if note is not None:
-        Path(note.result).unlink(missing_ok=True)
+    if note is not None and Path(note.result) == result:
         path(folder).unlink(missing_ok=True)
+    result.unlink(missing_ok=True)
 
 
-def intend(root: Path, tasks: Mapping[int, Mapping[str, str]], note: Note) -> Path:
+def failed_since(folder: Path, note: Note) -> dict[str, Any] | None:
+    """Why a stage has failed since its job was submitted, as in `failed.json`; None where it has not."""
+    failure = Store(folder.parent).failure(folder.name)
+    return failure if failure and int(failure["attempt"]) > note.attempt else None
+
+
+def intend(root: Path, tasks: Mapping[int, Mapping[str, Note]]) -> Path:
     """Write down what is about to be submitted, so that nothing is lost between sbatch and its answer.
 
     Args:
         root: the results folder.
-        tasks: by index, each stage's name and where its job is to answer.
-        note: of any of them, without job and result.
+        tasks: by index, each stage's name and its note, which has no job yet.
     """
     folder = root / FOLDER / "submitting"
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{note.name}.json"
-    write_whole(file, json.dumps({"who": identity(), "tasks": tasks, "note": asdict(note)}))
-    return file
+    said = {place: {stage: asdict(note) for stage, note in notes.items()} for place, notes in tasks.items()}
+    name = next(note.name for notes in tasks.values() for note in notes.values())
+    write_whole(folder / f"{name}.json", json.dumps({"who": identity(), "tasks": said}))
+    return folder / f"{name}.json"
+
+
+def intended(root: Path, recipe: str, recipe_path: str) -> list[str]:
+    """The names of jobs that somebody is about to submit for a recipe."""
+    found = []
+    for file in (root / FOLDER / "submitting").glob("*.json"):
+        try:
+            tasks = json.loads(file.read_text())["tasks"]
+        except (OSError, ValueError):  # submitted by now
+            continue
+        notes = [Note(**note) for stages in tasks.values() for note in stages.values()]
+        found += [file.stem] if notes and (notes[0].recipe, notes[0].recipe_path) == (recipe, recipe_path) else []
+    return found
+
+
+def signature(recipe: str, recipe_path: str) -> str:
+    """What files call a recipe: two of one name differ in their paths."""
+    return f"{recipe}-{keys.key(recipe_path)[:8]}"
+
+
+def mark_cancelled(root: Path, recipe: str, recipe_path: str) -> None:
+    """Leave word that whoever submits jobs for a recipe is to stop."""
+    mark = _mark(root, recipe, recipe_path)
+    mark.parent.mkdir(parents=True, exist_ok=True)
+    mark.touch()
+
+
+def is_cancelled(root: Path, recipe: str, recipe_path: str) -> bool:
+    """Whether somebody has left word so."""
+    return _mark(root, recipe, recipe_path).exists()
+
+
+def lift_mark(root: Path, recipe: str, recipe_path: str) -> None:
+    """Take it back: the recipe is run anew."""
+    _mark(root, recipe, recipe_path).unlink(missing_ok=True)
+
+
+def _mark(root: Path, recipe: str, recipe_path: str) -> Path:
+    return root / FOLDER / "cancelled" / signature(recipe, recipe_path)
 
 
 def recover(root: Path, queue: Queue) -> None:
@@ -108,6 +168,6 @@ def recover(root: Path, queue: Queue) -> None:
             if not (root / FOLDER / "submitted" / f"{job}_submitted.pkl").exists():
                 cancel([job])
                 continue
-            for stage, answer in tasks.items():
-                write(root / stage, Note(**{**said["note"], "job": job, "result": answer}))
+            for stage, note in tasks.items():
+                write(root / stage, Note(**{**note, "job": job}))
         file.unlink(missing_ok=True)

@@ -81,3 +81,26 @@ def cancel(jobs: list[str]) -> None:
     for first in range(0, len(jobs), CANCEL_AT_ONCE):
         command = ["scancel", *jobs[first : first + CANCEL_AT_ONCE]]
         subprocess.run(command, capture_output=True, timeout=PATIENCE_SECONDS, check=False)
+
+
+def shown_as(number: str, patience_seconds: float) -> str:
+    """The job that squeue shows for a number; a task of an array has one of its own, beside that of its place."""
+    lines = _words(["--states=all", "--format=%i", f"--jobs={number}"], patience_seconds)
+    return lines[0][0] if len(lines) == 1 else number
+
+
+def requeues(patience_seconds: float) -> dict[str, int]:
+    """How often each job in the queue was requeued, where it was; empty where squeue does not answer."""
+    lines = _words(["--me", "--Format=JobArrayID:40,RestartCnt:10"], patience_seconds)
+    found = {line[0]: int(line[1]) for line in lines if len(line) == 2 and line[1].isdigit()}
+    return {job: count for job, count in found.items() if count}
+
+
+def _words(options: list[str], patience_seconds: float) -> list[list[str]]:
+    """The words of each line that squeue says."""
+    command = ["squeue", "--noheader", "--array", *options]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=patience_seconds, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [line.split() for line in done.stdout.splitlines() if line.strip()]

@@ -72,7 +72,7 @@ class Slurm(Executor):
         write_deaths(store, names, self.queue)
         for name, note in notes.every(root).items():
             if store.done(name) and not note.held(self.queue):
-                notes.erase(root / name)
+                notes.erase(root / name, Path(note.result))
 
     def submit(self, folder: Path) -> Handle:
         """Put the folder into the next array, unless an earlier run has it in the queue."""
@@ -160,6 +160,7 @@ class Slurm(Executor):
                 continue
             for one in (one for bundle in part for one in bundle):
                 one.holds(found[one.folder])
+                one.own = True
             bundles = bundles[size:]
         return bundles
 
@@ -169,7 +170,6 @@ class Slurm(Executor):
         bundles: Mapping[int, Sequence[Path]],
         waits_for: str = "",
         *,
-        stays: bool = False,
         runs: Runs | None = None,
     ) -> dict[Path, Note]:
         """Put jobs that ask for the same into the queue, as one array if they are several.
@@ -178,7 +178,6 @@ class Slurm(Executor):
             wishes: what each asks for.
             bundles: by index in the array, the folders of each job's stages.
             waits_for: what sbatch's `--dependency` is to say.
-            stays: they outlive a driver that is stopped.
             runs: makes what a job runs, where that is not its stages.
 
         Returns:
@@ -189,29 +188,42 @@ class Slurm(Executor):
         """
         array = self.array(wishes, bundles, waits_for, uuid.uuid4().hex[:6])
         name, root = array.label.name, array.label.results
-        blank = Note("", "", name, self.recipe, stays)
-        folders = [folder for bundle in bundles.values() for folder in bundle]
-        answers = {folder: str(notes.path(folder).with_suffix(f".{time.time_ns()}.answer")) for folder in folders}
-        stages = {place: [(str(folder), answers[folder]) for folder in bundle] for place, bundle in bundles.items()}
-        tasks = {place: {folder.name: answers[folder] for folder in bundle} for place, bundle in bundles.items()}
-        intent = notes.intend(root, tasks, blank)
-        made = runs or (lambda own: Job(own, self.checkpoint_every))
-        jobs = {place: made(one) for place, one in stages.items()}
+        own = {place: {folder: self._note(folder, name) for folder in bundle} for place, bundle in bundles.items()}
+        intent = notes.intend(root, {place: {one.name: own[place][one] for one in own[place]} for place in own})
+        made = runs or (lambda stages: Job(stages, self.checkpoint_every))
+        jobs = {place: made([(str(one), note.result) for one, note in part.items()]) for place, part in own.items()}
+
+        def attempt() -> dict[int, str]:
+            self._heed(root)
+            return submit(array, jobs)
+
         try:
             with outside_of_jobs():
-                found = patiently(name, lambda: submit(array, jobs))
+                found = patiently(name, attempt)
         except HarnessError:
             intent.unlink()
             raise
-        held = {
-            folder: replace(blank, job=found[place], result=answers[folder])
-            for place, bundle in bundles.items()
-            for folder in bundle
-        }
+        held = {one: replace(note, job=found[place]) for place, part in own.items() for one, note in part.items()}
         for folder, note in held.items():
             notes.write(folder, note)
         intent.unlink()
         return held
+
+    def _note(self, folder: Path, name: str) -> Note:
+        """The note of a stage whose job, of that name, is about to be submitted."""
+        answer = notes.path(folder).with_suffix(f".{time.time_ns()}.answer")
+        failed = Store(folder.parent).failure(folder.name) or {}
+        return Note("", str(answer), name, self.recipe, self.recipe_path, int(failed.get("attempt", 0)))
+
+    def _heed(self, root: Path) -> None:
+        """Stop where somebody has cancelled the recipe; what is in the queue is theirs to end.
+
+        Raises:
+            Cancelled: somebody has.
+        """
+        if notes.is_cancelled(root, self.recipe, self.recipe_path):
+            self._open.clear()
+            raise notes.Cancelled(f"{self.recipe} was cancelled by `harness cancel`, so this run submits nothing more")
 
     def array(
         self, wishes: Resources, bundles: Mapping[int, Sequence[Path]], waits_for: str = "", unique: str = UNIQUE
@@ -232,11 +244,14 @@ class Slurm(Executor):
     def forget(self, handle: Submitted) -> None:
         """A stage's job has ended."""
         self._open.pop(handle.folder, None)
-        notes.erase(handle.folder)
+        notes.erase(handle.folder, handle.result)
 
     def close(self) -> None:
-        """Cancel the jobs that have not ended, but for those that were left to themselves; the next run resumes."""
-        own = [handle for handle in self._open.values() if not handle.stays]
+        """Cancel the jobs that it has submitted and that have not ended; the next run resumes.
+
+        Those that it has found in the queue are somebody else's: of a run that lives, or left to themselves.
+        """
+        own = [handle for handle in self._open.values() if handle.own]
         cancel(sorted({handle.job for handle in own if handle.job}))
         for handle in own:
             self.forget(handle)

@@ -74,8 +74,8 @@ def test_a_comparison_is_left_in_the_queue_shown_and_cancelled_and_nothing_else(
             assert (place / "re sults" / name.partition(".")[0].partition("+")[0]).is_dir(), "from squeue to the stage"
             assert (comment.split()[:2], comment.endswith("re sults")) == (["harness", "tiny"], True)
 
-    text = (ONE + HELD).replace("hidden = 16", "hidden = 24").replace('"tiny"', '"other"')
-    (place / "other.toml").write_text(text)  # it shares no stage, since Slurm ends whatever waits for a cancelled job
+    text = (ONE + HELD).replace("hidden = 16", "hidden = 24")  # it has the same name
+    (place / "other.toml").write_text(text)  # it shares no stage
     words = ["run", str(place / "other.toml"), "--detach", "--json", "--results", str(place / "re sults")]
     other = inside(*words, cwd=place)
     others = set(json.loads(other.stdout)["submitted"].values())
@@ -87,6 +87,7 @@ def test_a_comparison_is_left_in_the_queue_shown_and_cancelled_and_nothing_else(
     assert "nothing in the queue" in asked(place, "cancel").stdout
     assert not list(tmp_path.rglob("owned"))
     assert told(place, "status").get("waiting", 0) > 0
+    assert list(told(place, "run", "--detach")["submitted"]) == list(left["submitted"]), "it may be run again"
 
 
 def test_a_stage_that_was_cancelled_is_told_by_status_watch_and_logs(slurm: Cluster, tmp_path: Path) -> None:
@@ -163,6 +164,19 @@ def dry(place: Path, *words: str) -> list[str]:
     return ["\n".join(Path(file).read_text().splitlines()) for file in files]
 
 
+def goes_in_first(slurm: Cluster, place: Path, *words: str) -> list[str]:
+    """What a run has submitted once it waits."""
+    shutil.rmtree(place / "re sults" / ".slurm")
+    run = ["run", str(place / "o'dd $(touch owned).toml"), "--results", str(place / "re sults"), *words]
+    driver = subprocess.Popen([sys.executable, "-m", "harness.cli", *run])
+    try:
+        until(lambda: queue(slurm) and not list((place / "re sults/.slurm/submitting").iterdir()))
+        return pretended(submitted(place))
+    finally:
+        driver.kill()
+        driver.wait()
+
+
 def test_a_dry_run_writes_to_the_letter_what_is_submitted_afterwards(slurm: Cluster, tmp_path: Path) -> None:
     place = recipe(tmp_path, ONE + HELD)
     waves, graph = dry(place), dry(place, "--detach")
@@ -173,17 +187,17 @@ def test_a_dry_run_writes_to_the_letter_what_is_submitted_afterwards(slurm: Clus
     assert any("#SBATCH --dependency=" in text for text in graph)
 
     told(place, "cancel")
-    shutil.rmtree(place / "re sults" / ".slurm")
-    words = ["run", str(place / "o'dd $(touch owned).toml"), "--results", str(place / "re sults")]
-    driver = subprocess.Popen([sys.executable, "-m", "harness.cli", *words])
-    try:
-        until(lambda: len(queue(slurm)) > 1)
-        first = pretended(submitted(place))
-        assert first == waves[: len(first)], "its first wave"
-        assert "#SBATCH --array=" in first[0]
-    finally:
-        driver.kill()
-        driver.wait()
+    first = goes_in_first(slurm, place)
+    assert first == waves[: len(first)], "its first wave"
+    assert "#SBATCH --array=0-1%2" in first[0]
+    told(place, "cancel")
+
+    fewer = ("--set", "launch.workers=1")
+    waves = dry(place, *fewer)
+    first = goes_in_first(slurm, place, *fewer)
+    assert first == waves[:1], "with fewer workers than ready stages"
+    assert "#SBATCH --array" not in first[0]
+    assert dry(place, *fewer) == waves[1:], "what is in the queue is not submitted again"
 
 
 @pytest.mark.long

@@ -17,6 +17,7 @@ from harness.commands.cancel import end_all
 from harness.commands.detach import submit_all
 from harness.commands.status import state_of
 from harness.dispatch import run
+from harness.executors import _slurm_notes as notes
 from harness.executors._slurm_leave import Left
 from harness.executors._slurm_queue import Queue
 from harness.executors.inline import Inline
@@ -162,12 +163,30 @@ def test_cancel_ends_the_jobs_of_a_driver_that_lives_and_a_death_counts_once(slu
     until(lambda: len(runs(tmp_path)) == 2)
     foreign = slurm.run("sbatch", "--parsable", "--hold", "--output=/dev/null", "--wrap=true").strip()
     assert [state_of(store, stage.name, Queue()).word for stage in (*row, top)] == ["running", "running", "waiting"]
-    assert set(end_all(tmp_path, recipe="")) == {stage.name for stage in row}
+    assert set(end_all(tmp_path, recipe="")[0]) == {stage.name for stage in row}
     assert slurm.run("squeue", "--noheader", "--format=%i").split() == [foreign]
     assert driver.wait(timeout=30) == 1
     Slurm().begin(store, [stage.name for stage in row])
     assert [failure(tmp_path, stage)["attempt"] for stage in row] == [1, 1]
+    notes.lift_mark(tmp_path, "", "")
     assert run([top], store, Slurm(timeout_min=5)).failed == {}
+
+
+def test_cancel_leaves_alone_what_jobs_of_another_recipe_wait_for(slurm: Cluster, tmp_path: Path) -> None:
+    ground = brick("ground")
+    shared, own = brick("shared", ground), brick("own", ground)
+    left: dict[str, Left] = {}
+    for recipe, top in (("one", brick("top", shared, own)), ("other", brick("on shared", shared))):
+        executor, left[recipe] = Slurm(timeout_min=5, resources={"sbatch": ("--hold",)}), Left()
+        executor.recipe = recipe
+        submit_all([top], Store(tmp_path), executor, left[recipe])
+    cancelled, kept = end_all(tmp_path, "one")
+    assert (set(kept), own.name in cancelled) == ({ground.name, shared.name}, True)
+    assert {**cancelled, **kept} == left["one"].submitted
+    queued = set(slurm.run("squeue", "--noheader", "--array", "--format=%i").split())
+    assert queued == {*kept.values(), *left["other"].submitted.values()}
+    assert end_all(tmp_path, "other") == (left["other"].submitted, {})
+    assert end_all(tmp_path, "one") == (kept, {}), "nobody waits for them any more"
 
 
 def left_job(slurm: Cluster, state: str) -> str:

@@ -23,7 +23,6 @@ pytestmark = pytest.mark.timeout(240)
 SEARCH = TINY.replace("replicates = 2", "replicates = 1").split('\n[[algorithm]]\nname = "kto"')[0]
 SEARCH += "\n[tune]\ntrials = 2\nrandom = 1\nprompts = 4\nsamples = 1\n"
 DRIVER = "\n[launch.driver]\nmemory_gb = 1\nsbatch = []\n"
-NAME = "driver-tiny"
 
 
 def trials(results: Path) -> list[dict[str, Any]]:
@@ -37,22 +36,23 @@ def test_the_driver_is_one_job_that_is_seen_and_ended_and_what_it_left_is_taken_
     place = recipe(tmp_path, SEARCH + HELD + DRIVER)
     written = dry(place, "--detach")
     left = told(place, "run", "--detach")["submitted"]
-    assert list(left) == [NAME]
+    (name,) = left
+    assert name.startswith("driver-tiny-")
     assert pretended(submitted(place)) == written
     assert {"#SBATCH --cpus-per-task=1", "#SBATCH --mem=1024M"} <= set(written[0].splitlines())
     again = told(place, "run", "--detach")
     assert (again["submitted"], again["held"]) == ({}, left)
     until(lambda: told(place, "status").get("queued"))
     status = told(place, "status")
-    assert status["driver"] == {"word": "running", "job": left[NAME], "error": "", "sure": True}
+    assert status["driver"] == {"word": "running", "job": left[name], "error": "", "sure": True}
     assert status["tuning"] == [{"contestant": "dpo", "ended": 0, "planned": 2}]
-    assert set(status["jobs"].values()) == set(queue(slurm)) - {left[NAME]}
+    assert set(status["jobs"].values()) == set(queue(slurm)) - {left[name]}
     refused = asked(place, "run")
-    assert f"the driver of tiny is Slurm job {left[NAME]}" in str(refused.exception)
-    for which in ("driver", left[NAME]):
+    assert f"the driver of tiny is Slurm job {left[name]}" in str(refused.exception)
+    for which in ("driver", left[name]):
         assert "driver: harness run" in asked(place, "logs", which).stdout
 
-    slurm.run("scancel", "--signal=USR2", left[NAME])  # as before its time limit
+    slurm.run("scancel", "--signal=USR2", left[name])  # as before its time limit
     until(lambda: asked(place, "logs", "driver").stdout.count("tuning: 2 trials") == 2)
     assert told(place, "run", "--detach")["held"] == left, "it is the same job that goes on"
     os.kill(newest(place / "re sults" / "tuning" / "tiny")[1]["pid"], signal.SIGKILL)
@@ -68,6 +68,32 @@ def test_the_driver_is_one_job_that_is_seen_and_ended_and_what_it_left_is_taken_
     after = told(place, "status")
     assert (after["driver"], after.get("queued"), after.get("failed")) == (None, None, None)
     assert {trial["status"] for trial in trials(place / "re sults")} == {"open"}, "a cancelled trial has not failed"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["preempted", "node down"])
+def test_a_driver_that_slurm_takes_off_its_node_goes_on_as_the_same_job(
+    slurm: Cluster, tmp_path: Path, how: str
+) -> None:
+    place = recipe(tmp_path, SEARCH + HELD + DRIVER)
+    left = told(place, "run", "--detach")["submitted"]
+    (job,) = left.values()
+    until(lambda: told(place, "status").get("queued"))
+    jobs = told(place, "status")["jobs"]
+    node = slurm.run("squeue", "--noheader", f"--jobs={job}", "--format=%N").strip()
+    if how == "preempted":
+        slurm.run("sbatch", "--partition=high", "--ntasks=4", "--output=/dev/null", "--wrap=sleep 1")
+    else:
+        slurm.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+    try:
+        until(lambda: asked(place, "logs", "driver").stdout.count("tuning: 2 trials") == 2, 200.0)
+    finally:
+        if how == "node down":
+            slurm.run("scontrol", "update", f"nodename={node}", "state=resume")
+    assert "Restarts=1" in slurm.run("scontrol", "show", "job", job)
+    assert told(place, "run", "--detach")["held"] == left
+    assert told(place, "status")["jobs"] == jobs, "its jobs are not submitted again"
+    assert len(submitted(place)) == 1 + len(set(jobs.values()))
 
 
 def test_a_driver_that_cannot_go_on_says_why(slurm: Cluster, tmp_path: Path) -> None:

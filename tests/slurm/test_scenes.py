@@ -58,6 +58,20 @@ def test_jobs_are_preempted_and_requeued_or_cancelled_by_the_cluster(
     scene.is_told(done=found, failed={})
 
 
+def test_a_task_of_an_array_is_found_by_its_own_number_and_told_to_be_requeued(slurm: Cluster, tmp_path: Path) -> None:
+    scene = Scene(tmp_path, {"seconds": 60.0}, replicates=2)
+    driver = scene.driver()
+    until(lambda: len(runs(scene.results)) == 2)
+    label, job = next((who, job) for who, job in going(scene).items() if job.endswith("_0"))
+    (own,) = slurm.run("squeue", "--noheader", f"--jobs={job}", "--format=%A").split()
+    assert own not in job
+    assert scene.asked("logs", own).startswith(f"train {label}: running, Slurm job {job} ")
+    slurm.run("scontrol", "requeue", job)
+    until(lambda: scene.status()["requeued"] == {scene.stages[label].name: 1})
+    os.killpg(driver.pid, signal.SIGKILL)
+    driver.wait()
+
+
 def test_a_job_is_cancelled_by_its_owner(slurm: Cluster, tmp_path: Path) -> None:
     scene = Scene(tmp_path, {"trouble": "hang", "once": True}, {})
     driver = scene.driver()

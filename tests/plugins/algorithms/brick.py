@@ -78,6 +78,16 @@ def _speak(job: Job) -> None:
     subprocess.run([sys.executable, "-c", "print('said by a child')"], check=True)
 
 
+def _blab(job: Job) -> None:
+    print(os.environ["HF_TOKEN"])
+    raise RuntimeError(f"refused: {os.environ['HF_TOKEN']}")
+
+
+def _blab_and_die(job: Job) -> None:
+    print(os.environ["HF_TOKEN"])
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def _allocate(job: Job) -> None:
     block = bytearray(200_000_000)
     block[:: 1 << 12] = b"x" * len(block[:: 1 << 12])
@@ -112,6 +122,8 @@ TROUBLES: dict[str, Callable[[Job], None]] = {
     "deaf": _be_deaf,
     "overtaken": lambda job: (job.out / "lease-000099.json").write_text('{"released": true}') and None,
     "speak": _speak,
+    "blab": _blab,
+    "blab and die": _blab_and_die,
     "allocate": _allocate,
     "hoard": _hoard,
     "adapter": lambda job: None,

@@ -75,7 +75,7 @@ def erase(folder: Path) -> None:
         path(folder).unlink(missing_ok=True)
 
 
-def intend(root: Path, tasks: Mapping[int, Mapping[str, str]], note: Note) -> Path:
+def intend(root: Path, tasks: Mapping[int, Mapping[str, str]], note: Note) -> None:
     """Write down what is about to be submitted, so that nothing is lost between sbatch and its answer.
 
     Args:
@@ -83,11 +83,18 @@ def intend(root: Path, tasks: Mapping[int, Mapping[str, str]], note: Note) -> Pa
         tasks: by index, each stage's name and where its job is to answer.
         note: of any of them, without job and result.
     """
-    folder = root / FOLDER / "submitting"
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{note.name}.json"
+    file = _intent(root, note.name)
+    file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file, json.dumps({"who": identity(), "tasks": tasks, "note": asdict(note)}))
-    return file
+
+
+def settled(root: Path, name: str) -> None:
+    """Jobs of a name are in the queue and noted, or never will be; somebody may have thought so before."""
+    _intent(root, name).unlink(missing_ok=True)
+
+
+def _intent(root: Path, name: str) -> Path:
+    return root / FOLDER / "submitting" / f"{name}.json"
 
 
 def recover(root: Path, queue: Queue) -> None:

@@ -13,13 +13,17 @@ HINTS = {
     "out of memory": "lower budget.micro_batch (the result is the same but for rounding), or give it more memory",
     "divergence": "the loss or a weight is no longer finite: lower learning_rate, or raise budget.warmup",
     "timeout": "raise launch.timeout_min; the next run goes on from the last checkpoint",
+    "node": "its node, or the scheduler, took the job away; the next run goes on from the last checkpoint",
     "killed": "the process was killed from outside, often by the system for lack of memory; the next run goes on",
+    "refused": "mend [launch] as sbatch's message says, or wait until Slurm takes jobs again; the next run submits it",
     "cancelled": "somebody has ended its job; the next run does it again",
     "network": "is the service up, and reachable from here? the next run asks only what has no answer yet",
     "bad data": "mend what the message names, and run again",
     "bug": "a bug in harness or in a library: please report it with the traceback in failed.json",
 }
 """Each cause and its hint."""
+FATE = ("killed", "node")
+"""Causes that lie outside of the stage, so that another attempt may do."""
 
 
 def classify(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from harness.causes import FATE
 from harness.execute import note_death
 from harness.executors import Ended, Executor, Handle
 from harness.lease import Watcher, bury
@@ -262,7 +263,7 @@ class _Run:
             failure = self.store.failure(name)
             if self.store.has_files(name):
                 self._done(stage, ran=False)
-            elif failure and failure["attempt"] > attempts and failure["cause"] != "killed":
+            elif failure and failure["attempt"] > attempts and failure["cause"] not in FATE:
                 self._failed(stage, failure["cause"], failure["error"])
                 self._block()
         return moved
@@ -323,7 +324,7 @@ class _Run:
         if not ended.noted:
             note_death(self.store, stage.name, ended.cause, ended.error, ended.seconds, ended.devices)
         self.deaths[stage.name] += 1
-        if ended.cause == "killed" and self.deaths[stage.name] <= self.retries:
+        if ended.cause in FATE and self.deaths[stage.name] <= self.retries:
             attempt = f"attempt {self.deaths[stage.name] + 1}"
             self._tell("again", stage, cause=ended.cause, error=f"{ended.error}; {attempt}")
         else:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from harness.knobs import Between, knob
+
+
+def on_one_line(text: str) -> bool:
+    """Whether a text has no control character: a newline would end a line of an sbatch file, and begin a command."""
+    return not any(unicodedata.category(letter) == "Cc" for letter in text)
 
 
 @dataclass(frozen=True)

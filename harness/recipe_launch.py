@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from harness import registry
 from harness.errors import nearest
 from harness.knobs import knobs
-from harness.launch import DRIVER, Launch, Resources
+from harness.launch import DRIVER, Launch, Resources, on_one_line
 from harness.public import holds_secret
 from harness.stages import KINDS
 
@@ -31,6 +31,7 @@ TRACKERS = (
     "swanlab", "tensorboard", "trackio", "wandb",
 )  # fmt: skip
 """As transformers' `report_to` has them; to ask transformers itself takes seconds."""
+WORDS = ("partition", "qos", "account", "constraint")
 LISTS = {"sbatch": '["--exclusive"]', "setup": '["module load cuda"]'}
 SECRETS = (
     "which every sbatch file would hold; it belongs into the environment of whoever submits, or into a file that setup "
@@ -106,7 +107,11 @@ class LaunchReader:
                 text = f"{label}.{name}: it is alike for all stages; write it in [launch]"
                 self.problems.add(self.located.where(*path, name), text)
                 del given[name]
-        return {**self.reader.coerce(owner, label, given, *path), **lists}
+        found = self.reader.coerce(owner, label, given, *path)
+        for name in (name for name in WORDS if not on_one_line(found.get(name, ""))):
+            text = f"{label}.{name} is {found[name]!r}; it must be without newlines and other control characters"
+            self.problems.add(self.located.where(*path, name), text)
+        return {**found, **lists}
 
     def _lines(self, name: str, value: object, *path: Step) -> tuple[str, ...]:
         """Lines for the sbatch file; a newline would begin another one."""
@@ -126,7 +131,9 @@ class LaunchReader:
 
     def _option(self, line: str, where: str) -> None:
         option = line.removeprefix("--").partition("=")[0]
-        if not line.startswith("--") or not option or " " in option:
+        if not on_one_line(line):
+            self.problems.add(where, f"sbatch has {line!r}; an option must be without control characters")
+        elif not line.startswith("--") or not option or " " in option:
             self.problems.add(where, f"sbatch has {line!r}; write options as --name or --name=value")
         elif option in OWN_OPTIONS:
             self.problems.add(where, f"sbatch has {line!r}; harness decides --{option} itself")

@@ -19,3 +19,20 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shelf")
     tiny.fill(folder)
     return folder
+
+
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder in which the fake is told what to do; submissions are repeated at once."""
+    home = tmp_path / "slurm"
+    home.mkdir()
+    monkeypatch.setenv("FAKE_SLURM", str(home))
+    import fake_slurm
+    from bricks import PLUGINS
+
+    monkeypatch.setenv("HARNESS_PLUGINS", PLUGINS)
+    fake_slurm.install(home)
+    monkeypatch.setenv("PATH", f"{home}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr("harness.executors._slurm_script.AGAIN_SECONDS", 0.1)
+    monkeypatch.setattr("harness.executors._slurm_handle.SETTLE_SECONDS", 2.0)
+    return home

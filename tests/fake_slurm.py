@@ -1,8 +1,8 @@
-"""A Slurm that can be told to misbehave: sbatch, squeue, scancel or srun, as its first word says.
+"""A Slurm that can be told to misbehave: sbatch, squeue, scancel, scontrol or srun, as its first word says.
 
 Jobs are processes here, written down in $FAKE_SLURM. The file `orders` there has a line for each call of sbatch to
-come: what it does instead of obeying. The file `most` says how many tasks may be in the queue. While the file `away` is
-there, squeue fails.
+come: what it does instead of obeying, or what it says. The file `most` says how many tasks may be in the queue. While
+the file `away` is there, squeue fails. `scancel --as=NODE_FAIL 1` ends a job in that state.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 HOME = Path(os.environ["FAKE_SLURM"])
 REFUSALS = {
@@ -25,7 +27,7 @@ REFUSALS = {
 
 
 def main() -> None:
-    {"sbatch": sbatch, "squeue": squeue, "scancel": scancel, "srun": srun}[sys.argv[1]](sys.argv[2:])
+    {one.__name__: one for one in (sbatch, squeue, scancel, scontrol, srun)}[sys.argv[1]](sys.argv[2:])
 
 
 def sbatch(words: list[str]) -> None:
@@ -35,8 +37,8 @@ def sbatch(words: list[str]) -> None:
         order = _order() or _limit(Path(words[-1]))
         with (HOME / "calls").open("a") as calls:
             calls.write(f"{order or 'obey'}\n")
-        if order in ("busy", "limit"):
-            sys.exit(f"sbatch: error: Batch job submission failed: {REFUSALS[order]}")
+        if order and order not in ("lost", "garbage"):
+            sys.exit(f"sbatch: error: Batch job submission failed: {REFUSALS.get(order, order)}")
         job = _begin(Path(words[-1]))
     if order == "lost":
         sys.exit(f"sbatch: error: Batch job submission failed: {REFUSALS[order]}")
@@ -76,13 +78,17 @@ def _begin(script: Path) -> int:
         if place is not None:
             own |= {"SLURM_ARRAY_JOB_ID": str(job), "SLURM_ARRAY_TASK_ID": str(place)}
         name = f"{job}_{place}" if place is not None else str(job)
-        file = asked["output"].strip("'\"").replace("%A_%a", name).replace("%j", name)
-        with Path(file).open("a") as log:
-            process = subprocess.Popen(
-                ["bash", str(copy)], env={**os.environ, **own}, stdout=log, stderr=log, start_new_session=True
-            )
-        (HOME / f"task-{name}.json").write_text(json.dumps({"pid": process.pid, "name": asked["job-name"]}))
+        log = asked["output"].strip("'\"").replace("%A_%a", name).replace("%j", name)
+        task = {"name": asked["job-name"], "script": str(copy), "own": own, "log": log}
+        _start(HOME / f"task-{name}.json", task)
     return job
+
+
+def _start(file: Path, task: dict[str, Any]) -> None:
+    own = {**os.environ, **task["own"]}
+    with Path(task["log"]).open("a") as log:
+        process = subprocess.Popen(["bash", task["script"]], env=own, stdout=log, stderr=log, start_new_session=True)
+    file.write_text(json.dumps({**task, "pid": process.pid}))
 
 
 def squeue(_: list[str]) -> None:
@@ -91,18 +97,30 @@ def squeue(_: list[str]) -> None:
         sys.exit("slurm_load_jobs error: Unable to contact slurm controller (connect failure)")
     for file in sorted(HOME.glob("task-*.json")):
         task = json.loads(file.read_text())
-        state = "CANCELLED" if task.get("cancelled") else "RUNNING" if _lives(task["pid"]) else "COMPLETED"
+        state = task.get("ended") or ("RUNNING" if _lives(task["pid"]) else "COMPLETED")
         print(f"{file.stem.removeprefix('task-')}|{state}|None|{task['name']}")
 
 
 def scancel(words: list[str]) -> None:
     """By number, or by `--name=`."""
+    fate = next((word.removeprefix("--as=") for word in words if word.startswith("--as=")), "CANCELLED")
     for file in HOME.glob("task-*.json"):
         task, number = json.loads(file.read_text()), file.stem.removeprefix("task-")
         if f"--name={task['name']}" in words or {number, number.split("_")[0]} & set(words):
             if _lives(task["pid"]):
                 os.killpg(task["pid"], signal.SIGKILL)
-            file.write_text(json.dumps({**task, "cancelled": True}))
+            file.write_text(json.dumps({"ended": fate, **task}))
+
+
+def scontrol(words: list[str]) -> None:
+    """Requeue a job, which takes a moment and starts again; who asks for it is a part of the job, and ends with it."""
+    with (HOME / "requeued").open("a") as diary:
+        diary.write(f"{words[-1]}\n")
+    time.sleep(0.5)
+    file = HOME / f"task-{words[-1]}.json"
+    task = json.loads(file.read_text())
+    _start(file, task)
+    os.killpg(task["pid"], signal.SIGKILL)
 
 
 def srun(words: list[str]) -> None:
@@ -121,7 +139,7 @@ def _lives(pid: int) -> bool:
 
 def install(folder: Path) -> None:
     """Put commands into a folder that call this file by their names."""
-    for name in ("sbatch", "squeue", "scancel", "srun"):
+    for name in ("sbatch", "squeue", "scancel", "scontrol", "srun"):
         (folder / name).write_text(f"#!/bin/sh\nexec '{sys.executable}' '{__file__}' {name} \"$@\"\n")
         (folder / name).chmod(0o755)
 

@@ -14,6 +14,7 @@ from test_cli import TINY, harness
 from harness.dispatch import waves
 from harness.errors import HarnessError
 from harness.executors import Executor, Handle
+from harness.executors._slurm_script import sbatch_file
 from harness.executors.slurm import Slurm
 from harness.launch import asked
 from harness.recipe import read_recipe
@@ -93,6 +94,9 @@ MISTAKES = {
     "[launch.algorithm]\nppo = 1": "r.toml:4: launch.algorithm.ppo must be a table, not 1",
     '[launch]\nsbatch = ["-x"]': "r.toml:4: sbatch has '-x'; write options as --name or --name=value",
     '[launch]\nsbatch = ["--array=1-9"]': "r.toml:4: sbatch has '--array=1-9'; harness decides --array itself",
+    '[launch]\npartition = "a\\ntouch owned"': "r.toml:4: launch.partition is 'a\\ntouch owned'; it must be without",
+    '[launch.train]\nqos = "a\\rb"': "r.toml:4: launch.train.qos is 'a\\rb'; it must be without newlines",
+    '[launch]\nsbatch = ["--x=a\\rb"]': "r.toml:4: sbatch has '--x=a\\rb'; an option must be without control",
     '[launch]\nsbatch = ["--mem=9G"]': "r.toml:4: sbatch has '--mem=9G'; it is set with memory_gb",
     '[launch]\nsetup = "module load cuda"': "r.toml:4: launch.setup is 'module load cuda'; it must be a list of lines",
     '[launch]\nsetup = ["cd", "export HF_TOKEN=of-my-own"]': "r.toml:4: launch.setup has a secret in its line 2, which",
@@ -151,6 +155,27 @@ def test_a_dry_run_writes_what_each_algorithm_asks_for_and_submits_nothing(tmp_p
     assert sorted(path.name for path in (tmp_path / "results").iterdir()) == [".slurm"], "no stage is prepared"
     planned = json.loads(harness("plan", "r.toml", "--json", cwd=tmp_path).stdout)
     assert sum(len(job) for file in files for job in file["jobs"]) == sum(planned["stages"].values())
+
+
+@pytest.mark.parametrize(("minutes", "notice"), [(1, 20), (1.5, 40), (3, 60), (240, 90)])
+def test_a_job_is_told_of_its_limit_a_third_of_its_time_before_or_less(minutes: float, notice: int) -> None:
+    executor = Slurm(timeout_min=minutes)
+    array = executor.array(asked(executor.resources, spec("grade")), {0: [Path("/results/grade-a")]})
+    assert f"#SBATCH --signal=USR2@{notice}\n" in sbatch_file(array)
+
+
+@pytest.mark.parametrize(("given", "found"), [((), []), (("--wckey=own",), ["#SBATCH --wckey=own"])])
+def test_only_a_wckey_that_is_given_is_sent(given: tuple[str, ...], found: list[str]) -> None:
+    executor = Slurm(timeout_min=5, resources={"sbatch": given})
+    array = executor.array(asked(executor.resources, spec("grade")), {0: [Path("/results/grade-a")]})
+    assert [line for line in sbatch_file(array).splitlines() if "wckey" in line] == found
+
+
+def test_a_dry_run_into_a_folder_that_slurm_would_misread_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, TINY + LAUNCH)
+    done = harness("run", "r.toml", "--dry-run", "--results", "a\ntouch owned; #b", cwd=tmp_path)
+    assert (done.returncode, "Slurm cannot write into a path with" in done.stderr) == (2, True)
+    assert not list(tmp_path.rglob("*.sh"))
 
 
 def test_a_dry_run_of_what_does_not_go_to_slurm_is_refused(tmp_path: Path) -> None:

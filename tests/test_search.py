@@ -153,17 +153,18 @@ def test_a_trial_whose_workers_are_killed_is_tried_again_as_any_stage(tmp_path: 
     assert {trial["status"] for trial in studies[1]["trials"]} == {"done"}
 
 
-def test_a_trial_whose_job_was_cancelled_stays_open_for_the_next_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cause", ["cancelled", "refused"])
+def test_a_trial_whose_job_was_cancelled_or_refused_stays_open_for_the_next_run(cause: str, tmp_path: Path) -> None:
     class Cancelled(Clerk):
-        """Somebody ends the second training of dpo."""
+        """The second training of dpo is ended by somebody, or Slurm does not take it."""
 
         def submit(self, folder: Path) -> Handle:
             stage = self.store.load(folder.name)
             trained = [one for one in self.ran if one.kind == "train" and one.spec["algorithm"]["name"] == "dpo"]
             if stage.kind == "train" and stage.spec["algorithm"]["name"] == "dpo" and len(trained) == 1:
                 self.ran.append(stage)
-                note_death(self.store, stage.name, "cancelled", "Slurm job 1: it was cancelled", 1.0)
-                return Finished(folder, Ended("failed", "cancelled", "Slurm job 1: it was cancelled"))
+                note_death(self.store, stage.name, cause, "Slurm says so", 1.0)
+                return Finished(folder, Ended("failed", cause, "Slurm says so"))
             return super().submit(folder)
 
     store, recipe = Store(tmp_path / "results"), recipe_of(tmp_path)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from bricks import brick, runs, until
-from test_slurm_fake import fake as fake
 
 from harness.commands.cancel import end_all
 from harness.commands.detach import submit_all

@@ -2,41 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from bricks import PLUGINS, brick, record, runs, wall
+from bricks import brick, record, runs, until, wall
 
-from harness.dispatch import Event, run
+from harness.dispatch import Event, Summary, run
 from harness.errors import HarnessError
 from harness.executors._slurm_ends import write_deaths
 from harness.executors._slurm_queue import Queue
 from harness.executors.slurm import Slurm
+from harness.lease import newest
+from harness.stages import Stage
 from harness.store import Store
 
 pytestmark = pytest.mark.timeout(120)
 
 
-@pytest.fixture
-def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder in which the fake is told what to do; submissions are repeated at once."""
-    home = tmp_path / "slurm"
-    home.mkdir()
-    monkeypatch.setenv("FAKE_SLURM", str(home))
-    monkeypatch.setenv("HARNESS_PLUGINS", PLUGINS)
-    import fake_slurm
-
-    fake_slurm.install(home)
-    monkeypatch.setenv("PATH", f"{home}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setattr("harness.executors._slurm_script.AGAIN_SECONDS", 0.1)
-    monkeypatch.setattr("harness.executors._slurm_handle.SETTLE_SECONDS", 2.0)
-    return home
-
-
-def go(results: Path, *targets: object) -> object:
-    return run(list(targets), Store(results), Slurm(timeout_min=5))  # type: ignore[arg-type]
+def go(results: Path, *targets: Stage) -> Summary:
+    return run(list(targets), Store(results), Slurm(timeout_min=5))
 
 
 def calls(fake: Path) -> list[str]:
@@ -47,6 +37,17 @@ def test_a_wall_is_made_without_a_slurm(fake: Path, tmp_path: Path) -> None:
     summary = run(wall(2, 1, 0.0), Store(tmp_path / "r"), Slurm(timeout_min=5))
     assert (len(summary.ran), summary.failed) == (3, {})
     assert set(runs(tmp_path / "r").values()) == {1}
+
+
+@pytest.mark.parametrize("name", ["a\ntouch owned; #b", "it %j", "back\\slash"])
+def test_a_results_folder_that_slurm_would_misread_is_refused_and_nothing_runs(
+    fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(HarnessError, match=r"the results folder is .*Slurm cannot write into a path with"):
+        go(tmp_path / name, brick("a"))
+    assert not (fake / "calls").exists()
+    assert not list(tmp_path.rglob("owned"))
 
 
 @pytest.mark.parametrize("order", ["busy", "lost"])
@@ -60,6 +61,56 @@ def test_a_controller_that_is_busy_is_asked_again_and_nothing_runs_twice(
     assert calls(fake) == [order, order, "obey"]
     assert all(record(tmp_path / "r", stage)["attempt"] == 1 for stage in row)
     assert not list((tmp_path / "r" / ".slurm" / "submitting").glob("*")), "nothing is left half-way"
+
+
+def test_whatever_words_a_controller_has_for_being_away_it_is_asked_again(fake: Path, tmp_path: Path) -> None:
+    words = ["Zero Bytes were transmitted or received", "Connection refused", "Connection timed out"]
+    (fake / "orders").write_text("".join(f"{one}\n" for one in words))
+    go(tmp_path / "r", brick("a"))
+    assert (fake / "calls").read_text().splitlines() == [*words, "obey"]
+
+
+def test_a_submitter_that_another_host_took_for_dead_goes_on(fake: Path, tmp_path: Path) -> None:
+    (fake / "orders").write_text("busy\nbusy\n")
+    (fake / "scancel").write_text(f"#!/bin/sh\ncd '{tmp_path}/r/.slurm/submitting' && ls >> '{fake}/seen' && rm *\n")
+    assert go(tmp_path / "r", brick("a")).ran
+    first, second = (fake / "seen").read_text().split()
+    assert first == second, "what is about to be submitted is written down for each attempt"
+
+
+def test_a_scancel_that_hangs_ends_no_driver(fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.executors._slurm_queue.PATIENCE_SECONDS", 0.1)
+    (fake / "orders").write_text("busy\n")
+    (fake / "scancel").write_text("#!/bin/sh\nexec sleep 5\n")
+    assert go(tmp_path / "r", brick("a")).ran
+
+
+def test_jobs_that_could_not_be_cancelled_are_found_by_the_next_run(
+    fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.executors._slurm_queue.PATIENCE_SECONDS", 0.1)
+    stage, executor, scancel = brick("a", seconds=3.0), Slurm(timeout_min=5), fake / "scancel"
+    Store(tmp_path / "r").prepare(stage)
+    executor.submit(tmp_path / "r" / stage.name)
+    executor.flush()
+    scancel.write_text("#!/bin/sh\nexec sleep 5\n")
+    executor.close()
+    monkeypatch.setattr("harness.executors._slurm_queue.PATIENCE_SECONDS", 60.0)
+    assert go(tmp_path / "r", stage).ran
+    assert (calls(fake), runs(tmp_path / "r")) == (["obey"], {stage.name: 1})
+
+
+def test_a_driver_that_cannot_be_requeued_goes_on(tmp_path: Path) -> None:
+    recipe, answer = tmp_path / "r.toml", tmp_path / "answer"
+    os.mkfifo(recipe)
+    words = ", ".join(map(repr, (str(recipe), [], str(tmp_path / "r"), str(tmp_path / "reports"), str(answer))))
+    code = f"from harness.commands.driver import Driver; Driver({words.replace(repr([]), '[]')})()"
+    job = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PATH": "", "SLURM_JOB_ID": "1"})
+    with recipe.open("w") as file:  # it reads by now
+        job.send_signal(signal.SIGUSR2)
+        file.write("name = 3")
+    assert job.wait(timeout=60) == 2
+    assert "r.toml:1: name is 3" in json.loads(answer.read_text())["error"]
 
 
 def test_a_controller_that_stays_busy_is_given_up(fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,6 +141,20 @@ def test_beyond_a_limit_on_jobs_stages_wait_until_others_have_ended(fake: Path, 
     assert all(record(tmp_path / "r", stage)["attempt"] == 1 for stage in wall(9, 1, 0.2))
 
 
+def test_a_job_that_is_about_to_end_counts_against_a_limit_and_is_outlasted(
+    fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.executors.slurm.AGAIN_SECONDS", 0.3)
+    (fake / "most").write_text("2")
+    executor = Slurm(timeout_min=5, resources={"setup": ("trap 'sleep 2' EXIT",)})
+    summary = run([brick(f"{i}") for i in range(4)], Store(tmp_path / "r"), executor)
+    assert (len(summary.ran), set(runs(tmp_path / "r").values())) == (4, {1})
+    assert "limit" in calls(fake)
+    left = {file.name for file in (tmp_path / "r" / ".slurm" / "submitted").iterdir() if not file.is_symlink()}
+    assert not {name for name in left if name.startswith(".")}, "of a refused attempt nothing stays"
+    assert len({name for name in left if name.endswith("_submitted.pkl")}) == 4
+
+
 def test_once_others_have_left_the_queue_more_go_in_again(
     fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +177,58 @@ def test_an_answer_that_is_no_answer_is_told_and_leaves_no_job(fake: Path, tmp_p
     with pytest.raises(HarnessError, match=r"Slurm took no job: .*nobody knows what"):
         go(tmp_path / "r", brick("a", seconds=60.0))
     assert "RUNNING" not in os.popen("squeue").read()
+
+
+def test_what_sbatch_refuses_later_has_failed_and_what_runs_is_waited_for(fake: Path, tmp_path: Path) -> None:
+    (fake / "orders").write_text("\nInvalid partition name specified\n")
+    below, slow = brick("below"), brick("slow", seconds=5.0)
+    refused, after = brick("refused", below), brick("after", slow)
+    above, store = brick("above", refused), Store(tmp_path / "r")
+    summary = run([above, after], store, Slurm(timeout_min=5))
+    assert set(summary.ran) == {below.name, slow.name, after.name}
+    assert (summary.failed, summary.blocked) == ({refused.name: "refused"}, {above.name: refused.name})
+    failure = store.failure(refused.name)
+    assert failure
+    assert (failure["cause"], failure["cost"]["device_seconds"]) == ("refused", 0)
+    assert "Slurm took no job" in failure["error"]
+    assert "Invalid partition" in failure["error"]
+    assert "[launch]" in failure["hint"]
+    assert set(go(store.root, above).ran) == {refused.name, above.name}, "the next run submits it"
+    assert set(runs(store.root).values()) == {1}
+
+
+def signalled(store: Store, stage: Stage, start: int) -> None:
+    """Tell a job that its time limit is near, once it has begun so often."""
+    until(lambda: runs(store.root)[stage.name] == start)
+    os.kill(newest(store.root / stage.name)[1]["pid"], signal.SIGUSR2)
+
+
+def test_a_job_that_was_requeued_often_enough_goes_on_to_its_limit(
+    fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.executors._slurm_script.REQUEUES", 1)
+    stage, store = brick("a", seconds=3.0), Store(tmp_path / "r")
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(go, store.root, stage)
+        signalled(store, stage, 1)
+        signalled(store, stage, 2)
+        assert running.result().ran == [stage.name]
+    assert (runs(store.root), calls(fake)) == ({stage.name: 2}, ["obey"])
+    assert (fake / "requeued").read_text().split() == ["1"]
+
+
+def test_a_job_whose_time_to_leave_ends_while_it_leaves_is_requeued_once(
+    fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.executors._slurm_script.SIGNAL_SECONDS", 0.4)
+    stage, store = brick("a", trouble="save", once=True), Store(tmp_path / "r")
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(go, store.root, stage)
+        until((store.root / "met-a").exists)
+        signalled(store, stage, 1)
+        assert running.result().ran == [stage.name]
+    assert (runs(store.root), calls(fake)) == ({stage.name: 2}, ["obey"])
+    assert (fake / "requeued").read_text().split() == ["1"]
 
 
 def test_while_squeue_fails_nothing_is_given_up(fake: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -85,8 +86,10 @@ def _heed_signals() -> None:
     """
 
     def requeue(*_: object) -> None:
-        if subprocess.run(["scontrol", "requeue", slurm_job()], timeout=PATIENCE_SECONDS, check=False).returncode == 0:
-            os._exit(1)
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            done = subprocess.run(["scontrol", "requeue", slurm_job()], timeout=PATIENCE_SECONDS, check=False)
+            if done.returncode == 0:
+                os._exit(1)
 
     def freeze(*_: object) -> None:
         while True:

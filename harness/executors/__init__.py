@@ -31,7 +31,7 @@ class Ended:
     Attributes:
         status: `done`, `failed`, `busy` or `waiting`, as `harness exec` says; `lost` where the process is gone
             without having said anything; `unbegun` where what came before it in its job was not made.
-        cause: of a failure, or why it was lost: `killed` or `timeout`.
+        cause: of a failure, or why it was lost: `killed`, `node` or `timeout`.
         error: what happened, in one line.
         seconds: how long a lost process had worked.
         devices: how many it had worked on.

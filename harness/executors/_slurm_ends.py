@@ -22,8 +22,9 @@ _ENDS = {
     "DEADLINE": ("lost", "timeout", "it reached its deadline"),
     "OUT_OF_MEMORY": ("failed", "out of memory", "it was killed for going over its memory limit"),
     "CANCELLED": ("failed", "cancelled", "it was cancelled"),
-    "PREEMPTED": ("lost", "killed", "it was preempted, and not requeued"),
-    "NODE_FAIL": ("lost", "killed", "its node failed"),
+    "PREEMPTED": ("lost", "node", "it was preempted, and not requeued"),
+    "BOOT_FAIL": ("lost", "node", "its node did not start"),
+    "NODE_FAIL": ("lost", "node", "its node failed"),
 }
 """What a job's last state means for its stage: a lost one may be tried again."""
 FINAL = {"TIMEOUT", "OUT_OF_MEMORY", "CANCELLED"}
@@ -39,6 +40,8 @@ _LAST_WORDS = {
     "CANCELLED AT": "CANCELLED",
 }
 """The same, where Slurm has forgotten the job's state."""
+_SPOKE = "srun: error:"
+"""So begins what srun writes into the log of a job whose process was killed; a node that vanishes writes nothing."""
 
 
 def job_log(root: Path, job: str) -> Path:
@@ -61,6 +64,8 @@ def how_it_ended(root: Path, job: str, state: str) -> tuple[str, str, str]:
     if any(words in said for words in _NO_MEMORY):
         state = "OUT_OF_MEMORY"
     state = state or next((name for words, name in _LAST_WORDS.items() if words in said), "")
+    if not state and _SPOKE not in said:
+        return "lost", "node", "Slurm does not know it any more, and its node has said nothing of its end"
     gone = ("lost", "killed", f"it ended as {state}" if state else "Slurm does not know it any more")
     return _ENDS.get(state, gone)
 

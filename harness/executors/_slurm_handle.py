@@ -38,6 +38,7 @@ class Submitted:
     def holds(self, note: Note) -> None:
         """It is in the queue now."""
         self.note, self.job, self.result = note, note.job, Path(note.result)
+        self.executor.is_under_way = True
 
     def done(self) -> bool:
         """Look at the job's answer, and where there is none, at the queue; asks seldom, since files are far away."""

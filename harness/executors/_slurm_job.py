@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 TAKEN_OVER = 75
 """Exit code of a job that was silent for so long that another process has taken its stage."""
 LOOK_SECONDS = 0.2
-LEAVE_SECONDS = 45.0
-"""So long a training that is told to leave may take to its next checkpoint; half of the time before the limit."""
 
 
 class Job:
@@ -31,16 +29,17 @@ class Job:
     Args:
         stages: folder and answer of each; a stage comes after what it reads.
         checkpoint_every: optimiser steps between checkpoints.
+        leave_seconds: so long a training that is told to leave may take to its next checkpoint.
     """
 
-    def __init__(self, stages: Sequence[tuple[str, str]], checkpoint_every: int) -> None:
-        self.stages, self.checkpoint_every = tuple(stages), checkpoint_every
+    def __init__(self, stages: Sequence[tuple[str, str]], checkpoint_every: int, leave_seconds: float) -> None:
+        self.stages, self.checkpoint_every, self.leave_seconds = tuple(stages), checkpoint_every, leave_seconds
 
     def __call__(self) -> None:
         """Run them. Safe to start again: a finished stage is not repeated, another goes on from its checkpoint."""
         from harness import held
 
-        _heed_signals()
+        _heed_signals(self.leave_seconds)
         held.devices.hold(float(os.environ.get(held.BEGAN) or time.time()))
         missing: set[str] = set()
         for folder, answer in ((Path(folder), Path(answer)) for folder, answer in self.stages):
@@ -144,31 +143,39 @@ def _invite(meeting: Path) -> None:
     write_whole(meeting, json.dumps(place))
 
 
-def _heed_signals() -> None:
+def _heed_signals(leave_seconds: float) -> None:
     """On the signal before the time limit or preemption, requeue and end; on the one at the end, only save.
 
-    A training first writes a checkpoint, for `LEAVE_SECONDS` at most; anything else leaves at once. The process ends
+    A training first writes a checkpoint, for `leave_seconds` at most; anything else leaves at once. The process ends
     outright, since submitit's handler raises SystemExit, which would be written down as the stage's failure. Whoever
-    preempts requeues or cancels by itself.
+    preempts requeues or cancels by itself. A job that was requeued often enough goes on until Slurm ends it.
     """
+    from submitit.core.utils import UncompletedJobError
+
     from harness.training.checkpoints import soon
 
     requeue = signal.getsignal(signal.SIGUSR2)
     if not callable(requeue):
         return
 
+    first = threading.Lock()
+
     def leave(number: int, frame: FrameType | None) -> None:
+        if not first.acquire(blocking=False):  # a checkpoint may come just when the time for it is over
+            return
         try:
             requeue(number, frame)  # of several processes it leaves this to the first, and returns in the others
         except SystemExit:
             os._exit(1)
+        except UncompletedJobError as error:
+            print(error, flush=True)
         except Exception:  # on preemption Slurm may have requeued it itself; a lost job is the driver's to submit again
             traceback.print_exc()
             os._exit(1)
 
     def handle(number: int, frame: FrameType | None) -> None:
         if soon.ask(lambda: leave(number, frame)):
-            last = threading.Timer(LEAVE_SECONDS, leave, (number, frame))
+            last = threading.Timer(leave_seconds, leave, (number, frame))
             last.daemon = True
             last.start()
         else:

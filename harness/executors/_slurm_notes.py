@@ -96,19 +96,27 @@ def failed_since(folder: Path, note: Note) -> dict[str, Any] | None:
     return failure if failure and int(failure["attempt"]) > note.attempt else None
 
 
-def intend(root: Path, tasks: Mapping[int, Mapping[str, Note]]) -> Path:
+def intend(root: Path, tasks: Mapping[int, Mapping[str, Note]]) -> None:
     """Write down what is about to be submitted, so that nothing is lost between sbatch and its answer.
 
     Args:
         root: the results folder.
         tasks: by index, each stage's name and its note, which has no job yet.
     """
-    folder = root / FOLDER / "submitting"
-    folder.mkdir(parents=True, exist_ok=True)
-    said = {place: {stage: asdict(note) for stage, note in notes.items()} for place, notes in tasks.items()}
     name = next(note.name for notes in tasks.values() for note in notes.values())
-    write_whole(folder / f"{name}.json", json.dumps({"who": identity(), "tasks": said}))
-    return folder / f"{name}.json"
+    said = {place: {stage: asdict(note) for stage, note in notes.items()} for place, notes in tasks.items()}
+    file = _intent(root, name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(file, json.dumps({"who": identity(), "tasks": said}))
+
+
+def settled(root: Path, name: str) -> None:
+    """Jobs of a name are in the queue and noted, or never will be; somebody may have thought so before."""
+    _intent(root, name).unlink(missing_ok=True)
+
+
+def _intent(root: Path, name: str) -> Path:
+    return root / FOLDER / "submitting" / f"{name}.json"
 
 
 def intended(root: Path, recipe: str, recipe_path: str) -> list[str]:

@@ -31,17 +31,11 @@ class Queue:
 
     def state(self, job: str) -> str:
         """A job's state in Slurm's words, `UNKNOWN` while the controller is away; empty for one it has forgotten."""
-        if not job:
-            return UNKNOWN
-        if time.monotonic() - self._asked > ASK_SECONDS:
-            self._ask()
-        return self._states.get(job, "") if self._answers else UNKNOWN
+        return self._states.get(job, "") if job and self._is_known() else UNKNOWN
 
     def named(self, name: str) -> list[str] | None:
         """The jobs of a name that are not over; None while the controller is away."""
-        if time.monotonic() - self._asked > ASK_SECONDS:
-            self._ask()
-        if not self._answers:
+        if not self._is_known():
             return None
         return [job for job, found in self._names.items() if found == name and not self.over(self._states[job])]
 
@@ -50,10 +44,20 @@ class Queue:
         state = self.state(job)
         return bool(job) and not self.over(state) and self._names.get(job, name) == name
 
+    def has_others(self, own: str) -> bool:
+        """Whether any job of this user but `own` is in the queue or runs; not while the controller is away."""
+        return self._is_known() and any(job != own and not self.over(state) for job, state in self._states.items())
+
     @staticmethod
     def over(state: str) -> bool:
         """Whether a job in this state will never go on."""
         return state != UNKNOWN and state not in _LIVE
+
+    def _is_known(self) -> bool:
+        """Whether the controller answers."""
+        if time.monotonic() - self._asked > ASK_SECONDS:
+            self._ask()
+        return self._answers
 
     def _ask(self) -> None:
         command = ["squeue", "--me", "--noheader", "--array", "--states=all", "--format=%i|%T|%r|%j"]
@@ -76,11 +80,19 @@ class Queue:
             self._names[job] = name
 
 
-def cancel(jobs: list[str]) -> None:
-    """End jobs; one that has ended already is no mistake."""
-    for first in range(0, len(jobs), CANCEL_AT_ONCE):
-        command = ["scancel", *jobs[first : first + CANCEL_AT_ONCE]]
-        subprocess.run(command, capture_output=True, timeout=PATIENCE_SECONDS, check=False)
+def cancel(jobs: list[str]) -> bool:
+    """End jobs; one that has ended already is no mistake.
+
+    Returns:
+        Whether Slurm was told; the controller may be away.
+    """
+    try:
+        for first in range(0, len(jobs), CANCEL_AT_ONCE):
+            command = ["scancel", *jobs[first : first + CANCEL_AT_ONCE]]
+            subprocess.run(command, capture_output=True, timeout=PATIENCE_SECONDS, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return True
 
 
 def shown_as(number: str, patience_seconds: float) -> str:

@@ -7,7 +7,6 @@ import io
 import math
 import os
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import HarnessError
 from harness.executors._slurm_queue import cancel
 from harness.held import BEGAN
-from harness.launch import Resources
+from harness.launch import Resources, on_one_line
 
 if TYPE_CHECKING:
     import submitit
@@ -24,14 +23,23 @@ if TYPE_CHECKING:
 FOLDER = ".slurm"
 """In the results folder: sbatch files, pickles, logs of jobs, and which job has which stage."""
 SIGNAL_SECONDS = 90
-"""So long before the time limit a job is told, and is requeued."""
+"""So long before the time limit a job is told, and is requeued; of a short one a third of its time."""
+REQUEUES = 3
+"""So often a job is requeued before its time limit; after that it goes on until it reaches it."""
 
-PASSING = ("Socket timed out", "Unable to contact slurm controller", "temporarily unable", "temporarily unavailable")
+PASSING = (
+    "Socket timed out", "Unable to contact slurm controller", "temporarily unable", "temporarily unavailable",
+    "Zero Bytes were transmitted", "Connection refused", "Connection timed out",
+)  # fmt: skip
 """What sbatch says where the controller is busy or away for a moment."""
 AGAIN_SECONDS, SUBMIT_SECONDS = 10.0, 300.0
 """How soon such a submission is repeated, and for how long."""
 FULL = ("job submit limit", "Invalid job array specification")
 """What sbatch says where there are more jobs than it takes of one person, or in one array."""
+
+
+NOT_IN_PATHS = "%\\"
+"""Slurm reads `%j` in a path as the job's number, and a backslash as a wish that it should not."""
 
 
 class Full(HarnessError):
@@ -81,7 +89,7 @@ class Array:
 
     def opened(self, kind: type[submitit.SlurmExecutor]) -> submitit.SlurmExecutor:
         """The executor of submitit for them."""
-        executor = kind(self.label.results / FOLDER / "submitted")
+        executor = kind(self.label.results / FOLDER / "submitted", max_num_timeout=REQUEUES)
         executor.update_parameters(**_parameters(self.label, self.wishes, self.threads, self.at_once))
         more = executor.parameters["additional_parameters"]
         if self.waits_for:
@@ -103,23 +111,29 @@ def submit(array: Array, jobs: Mapping[int, Callable[[], None]]) -> dict[int, st
         RuntimeError: there is no srun here.
     """
     import submitit
-    from submitit.core.utils import DelayedSubmission, JobPaths
+    from submitit.core.utils import CommandFunction, DelayedSubmission, JobPaths
 
     executor = array.opened(submitit.SlurmExecutor)
-    if len(jobs) == 1:
-        return {place: executor.submit(job).job_id for place, job in jobs.items()}
-    folder = JobPaths.get_first_id_independent_folder(executor.folder)
+    folder, name = executor.folder, array.label.name
     folder.mkdir(parents=True, exist_ok=True)
-    drafts: dict[int, Path] = {}
-    for place, job in jobs.items():
-        delayed = DelayedSubmission(job)
-        delayed.set_timeout(executor.parameters["time"], executor.max_num_timeout)
-        drafts[place] = folder / f"{uuid.uuid4().hex}.pkl"
-        delayed.dump(drafts[place])
-    number = executor._submit_command(executor._submitit_command_str).job_id
-    for place, draft in drafts.items():
-        JobPaths(executor.folder, f"{number}_{place}").move_temporary_file(draft, "submitted_pickle")
-    return {place: f"{number}_{place}" for place in jobs}
+    script, drafts = folder / f".{name}.sh", {place: folder / f".{name}.{place}.pkl" for place in jobs}
+    try:
+        for place, job in jobs.items():
+            delayed = DelayedSubmission(job)
+            delayed.set_timeout(executor.parameters["time"], executor.max_num_timeout)
+            delayed.dump(drafts[place])
+        script.write_text(_text(executor), encoding="utf-8")
+        said = CommandFunction(["sbatch", str(script)], verbose=False)()
+        number = executor._get_job_id_from_submission_command(said)
+    except BaseException:
+        for draft in (script, *drafts.values()):
+            draft.unlink(missing_ok=True)
+        raise
+    JobPaths(folder, number).move_temporary_file(script, "submission_file", keep_as_symlink=True)
+    found = {place: f"{number}_{place}" if len(jobs) > 1 else number for place in jobs}
+    for place, job_id in found.items():
+        JobPaths(folder, job_id).move_temporary_file(drafts[place], "submitted_pickle")
+    return found
 
 
 def patiently(name: str, submission: Callable[[], dict[int, str]]) -> dict[int, str]:
@@ -164,8 +178,36 @@ def sbatch_file(array: Array) -> str:
 
     anywhere = {"affinity": classmethod(lambda cls: 1)}  # it refuses to be made where there is no srun
     executor = array.opened(type("Writer", (submitit.SlurmExecutor,), anywhere))
+    return _text(executor)
+
+
+def _text(executor: submitit.SlurmExecutor) -> str:
     text: str = executor._make_submission_file_text(executor._submitit_command_str, "")
     return text
+
+
+def check_folder(results: Path) -> None:
+    """Refuse a results folder that sbatch would take for another one, or for commands.
+
+    Raises:
+        HarnessError: its path has a control character, `%` or a backslash.
+    """
+    path = str(results)
+    if not on_one_line(path) or any(letter in path for letter in NOT_IN_PATHS):
+        raise HarnessError(
+            f"the results folder is {path!r}: Slurm cannot write into a path with %, a backslash, a newline or another "
+            "control character; name it otherwise, or choose another one with --results"
+        )
+
+
+def limit_minutes(wishes: Resources) -> int:
+    """The time limit of a job."""
+    return max(1, math.ceil(wishes.timeout_min))
+
+
+def notice_seconds(wishes: Resources) -> int:
+    """How long before its time limit a job is told; Slurm may tell it a minute sooner still."""
+    return min(SIGNAL_SECONDS, 20 * limit_minutes(wishes))
 
 
 def _parameters(label: Label, wishes: Resources, threads: int, at_once: int) -> dict[str, Any]:
@@ -174,11 +216,12 @@ def _parameters(label: Label, wishes: Resources, threads: int, at_once: int) -> 
         "job_name": label.name,
         "comment": label.comment,
         "cpus_per_task": wishes.cpus or threads,
-        "time": max(1, math.ceil(wishes.timeout_min)),
-        "signal_delay_s": SIGNAL_SECONDS,
+        "time": limit_minutes(wishes),
+        "signal_delay_s": notice_seconds(wishes),
         "array_parallelism": at_once,
         "setup": [f"export {BEGAN}=$(date +%s)", *wishes.setup, *threads_of],
         "stderr_to_stdout": True,
+        "wckey": None,  # submitit has one of its own, which clusters that know theirs refuse
         "additional_parameters": {"requeue": True, **dict(map(_option, wishes.sbatch))},
     }
     for name in ("partition", "qos", "account", "constraint"):

@@ -8,6 +8,7 @@ waits for the jobs in the queue and does not submit their stages again.
 from __future__ import annotations
 
 import json
+import sys
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import HarnessError
+from harness.execute import note_death
 from harness.executors import Ended, Executor, Handle
 from harness.executors import _slurm_notes as notes
 from harness.executors._slurm_ends import write_deaths
@@ -23,8 +25,20 @@ from harness.executors._slurm_handle import Submitted
 from harness.executors._slurm_job import Job
 from harness.executors._slurm_notes import Note
 from harness.executors._slurm_queue import Queue, cancel
-from harness.executors._slurm_script import Array, Full, Label, outside_of_jobs, patiently, submit
+from harness.executors._slurm_script import (
+    AGAIN_SECONDS,
+    SUBMIT_SECONDS,
+    Array,
+    Full,
+    Label,
+    check_folder,
+    notice_seconds,
+    outside_of_jobs,
+    patiently,
+    submit,
+)
 from harness.launch import Resources, asked
+from harness.lease import slurm_job
 from harness.store import Store
 
 Runs = Callable[[Sequence[tuple[str, str]]], Callable[[], None]]
@@ -32,8 +46,8 @@ Runs = Callable[[Sequence[tuple[str, str]]], Callable[[], None]]
 SLOTS = 1000
 UNIQUE = "000000"
 """In place of the letters that end a job's name, for jobs that are not submitted."""
-FULL_SECONDS = 60.0
-"""Where Slurm takes no more jobs, more than one for each that has ended are tried again after so long."""
+FULL_SECONDS = 20.0
+"""Where Slurm takes no more jobs, twice as many as are in the queue are tried again after so long."""
 
 
 class Slurm(Executor):
@@ -63,11 +77,15 @@ class Slurm(Executor):
         self.queue = Queue()
         self._waiting: list[list[Submitted]] = []
         self._open: dict[Path, Submitted] = {}
-        self._full_at = 0.0
+        self._full_at = self._ended_at = -SUBMIT_SECONDS
+        self._told = ""
+        self.is_under_way = False
+        """Whether a job of this run is or was in the queue."""
 
     def begin(self, store: Store, names: Sequence[str]) -> None:
         """Take up what earlier runs have left; see `Executor.begin`."""
         root = store.root.resolve()
+        check_folder(root)
         notes.recover(root, self.queue)
         write_deaths(store, names, self.queue)
         for name, note in notes.every(root).items():
@@ -125,23 +143,35 @@ class Slurm(Executor):
     def flush(self) -> None:
         """Submit what waits: jobs that ask for the same are one array.
 
-        What goes beyond a limit on jobs is given back, and fewer are taken at once from then on.
+        What goes beyond a limit on jobs is given back, and fewer are taken at once from then on. What sbatch refuses
+        has failed, while what is in the queue goes on.
 
         Raises:
-            HarnessError: sbatch refuses.
+            HarnessError: sbatch refuses, and no job of this run was in the queue before.
         """
         if self.slots < self.most and time.monotonic() - self._full_at > FULL_SECONDS:
-            self.slots = self.most
+            self.slots, self._full_at = min(self.most, 2 * self.slots), time.monotonic()
         waiting, self._waiting = self._waiting, []
         groups: dict[Resources, list[list[Submitted]]] = {}
         for bundle in waiting:
             spec = json.loads((bundle[0].folder / "spec.json").read_text())
             groups.setdefault(asked(self.resources, spec), []).append(bundle)
-        given_back = [bundle for wishes, bundles in groups.items() for bundle in self._submit(wishes, bundles)]
-        for one in (one for bundle in given_back for one in bundle):
-            one.ended = Ended("unbegun", error="Slurm takes no more jobs at once")
-            del self._open[one.folder]
-        if given_back:
+        left: list[list[Submitted]] = []
+        refused: list[tuple[list[Submitted], HarnessError]] = []
+        for wishes, bundles in groups.items():
+            try:
+                left += self._submit(wishes, bundles)
+            except notes.Cancelled:
+                raise
+            except HarnessError as error:
+                refused += [(bundle, error) for bundle in bundles if not bundle[0].job]
+        if refused and not self.is_under_way:
+            raise refused[0][1]
+        for bundle, why in refused:
+            self._refuse(bundle, str(why))
+        for bundle in left:
+            self._give_back(bundle, "Slurm takes no more jobs at once")
+        if left:
             self.slots, self._full_at = len({one.job for one in self._open.values()}), time.monotonic()
 
     def _submit(self, wishes: Resources, bundles: list[list[Submitted]]) -> list[list[Submitted]]:
@@ -151,18 +181,42 @@ class Slurm(Executor):
             part = bundles[:size]
             try:
                 found = self.put(wishes, dict(enumerate([[one.folder for one in bundle] for bundle in part])))
-            except Full:
-                if size == 1 and not any(one.job for one in self._open.values()):
-                    raise
-                if size == 1:
+            except Full as full:
+                if size > 1:
+                    size = (size + 1) // 2
+                elif any(one.job for one in self._open.values()):
                     break
-                size = (size + 1) // 2
+                elif self._may_clear():
+                    self._wait(f"{full}; it is asked again while other jobs of yours are in the queue\n")
+                else:
+                    raise
                 continue
             for one in (one for bundle in part for one in bundle):
                 one.holds(found[one.folder])
                 one.own = True
             bundles = bundles[size:]
         return bundles
+
+    def _may_clear(self) -> bool:
+        """Whether jobs count against a limit that will end, or whose stages ended a moment ago."""
+        return time.monotonic() - self._ended_at < SUBMIT_SECONDS or self.queue.has_others(slurm_job())
+
+    def _wait(self, why: str) -> None:
+        if self._told != why:
+            sys.stderr.write(why)
+        self._told = why
+        time.sleep(AGAIN_SECONDS)
+
+    def _give_back(self, bundle: Sequence[Submitted], why: str) -> None:
+        for one in bundle:
+            one.ended = Ended("unbegun", error=why)
+            del self._open[one.folder]
+
+    def _refuse(self, bundle: Sequence[Submitted], why: str) -> None:
+        """The first stage of a bundle has failed, which blocks the others."""
+        self._give_back(bundle, why)
+        note_death(Store(bundle[0].folder.parent), bundle[0].folder.name, "refused", why, 0.0)
+        bundle[0].ended = Ended("failed", "refused", why)
 
     def put(
         self,
@@ -189,24 +243,25 @@ class Slurm(Executor):
         array = self.array(wishes, bundles, waits_for, uuid.uuid4().hex[:6])
         name, root = array.label.name, array.label.results
         own = {place: {folder: self._note(folder, name) for folder in bundle} for place, bundle in bundles.items()}
-        intent = notes.intend(root, {place: {one.name: own[place][one] for one in own[place]} for place in own})
-        made = runs or (lambda stages: Job(stages, self.checkpoint_every))
+        tasks = {place: {one.name: own[place][one] for one in own[place]} for place in own}
+        made = runs or (lambda stages: Job(stages, self.checkpoint_every, notice_seconds(wishes) / 2))
         jobs = {place: made([(str(one), note.result) for one, note in part.items()]) for place, part in own.items()}
 
         def attempt() -> dict[int, str]:
-            self._heed(root)
+            notes.intend(root, tasks)  # each time: to others an old one is that of somebody who died
+            self._heed(root)  # after that, so that whoever cancels sees one or the other
             return submit(array, jobs)
 
         try:
             with outside_of_jobs():
                 found = patiently(name, attempt)
         except HarnessError:
-            intent.unlink()
+            notes.settled(root, name)
             raise
         held = {one: replace(note, job=found[place]) for place, part in own.items() for one, note in part.items()}
         for folder, note in held.items():
             notes.write(folder, note)
-        intent.unlink()
+        notes.settled(root, name)
         return held
 
     def _note(self, folder: Path, name: str) -> Note:
@@ -235,8 +290,12 @@ class Slurm(Executor):
             bundles: by index in the array, the folders of each job's stages.
             waits_for: what sbatch's `--dependency` is to say.
             unique: ends their name, which no other job has.
+
+        Raises:
+            HarnessError: Slurm cannot write into the results folder.
         """
         folders = [folder for bundle in bundles.values() for folder in bundle]
+        check_folder(folders[0].parent)
         more = f"+{len(folders) - 1}" if len(folders) > 1 else ""
         label = Label(f"{folders[0].name}{more}.{unique}", folders[0].parent, self.recipe)
         return Array(label, wishes, self.threads, self.most, tuple(bundles), waits_for)
@@ -244,6 +303,7 @@ class Slurm(Executor):
     def forget(self, handle: Submitted) -> None:
         """A stage's job has ended."""
         self._open.pop(handle.folder, None)
+        self._ended_at = time.monotonic()
         notes.erase(handle.folder, handle.result)
 
     def close(self) -> None:
@@ -252,6 +312,6 @@ class Slurm(Executor):
         Those that it has found in the queue are somebody else's: of a run that lives, or left to themselves.
         """
         own = [handle for handle in self._open.values() if handle.own]
-        cancel(sorted({handle.job for handle in own if handle.job}))
-        for handle in own:
-            self.forget(handle)
+        if cancel(sorted({handle.job for handle in own if handle.job})):  # else the next run finds them in the queue
+            for handle in own:
+                self.forget(handle)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from harness.store import Store
 
 JOURNAL = "journal.log"
-NOT_ITS_OWN = ("bad data", "cancelled")
+NOT_ITS_OWN = ("bad data", "cancelled", "refused")
 """Failures that say nothing about a trial's knobs, such as a full disk: the trial stays open, for the next run."""
 SCHEMA = 1
 Laid = tuple[Search, int, Cell]

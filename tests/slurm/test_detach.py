@@ -48,7 +48,7 @@ def failure(results: Path, stage: Stage) -> dict[str, object]:
 
 
 def test_a_wall_that_is_left_to_slurm_is_that_of_another_executor(slurm: Cluster, tmp_path: Path) -> None:
-    here, there = tmp_path / "here", tmp_path / 'it\'s "odd" $(touch owned) %j é'
+    here, there = tmp_path / "here", tmp_path / 'it\'s "odd" $(touch owned) é'
     there.mkdir()
     run(wall(3, 2, 0.0), Store(here), Inline())
     left = leave(there, *wall(3, 2, 0.0))

@@ -156,6 +156,18 @@ def test_the_daemon_of_a_node_is_killed(slurm: Cluster, tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+def test_a_job_that_was_requeued_often_enough_reaches_its_time_limit(
+    slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.executors._slurm_script.REQUEUES", 1)
+    scene = Scene(tmp_path, {"seconds": 300.0}, {})
+    summary = run([*scene.stages.values()], scene.store, Slurm(timeout_min=1))
+    assert summary.failed == {scene.stages["a r0"].name: "timeout"}
+    assert (begun(scene), scripts(scene)) == ({"a r0": 2, "b r0": 1}, 1)
+    scene.is_told(done={"b r0": 1}, failed={"a r0": ("timeout", "it reached its time limit")})
+
+
+@pytest.mark.long
 def test_a_job_that_hears_no_signal_reaches_its_time_limit(slurm: Cluster, tmp_path: Path) -> None:
     scene = Scene(tmp_path, {"trouble": "deaf", "once": True}, {})
     summary = run([*scene.stages.values()], scene.store, Slurm(timeout_min=1))

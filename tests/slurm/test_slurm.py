@@ -41,7 +41,7 @@ def driver(results: Path, partition: str = "low") -> subprocess.Popen[bytes]:
 
 
 def test_a_wall_is_that_of_another_executor_in_a_folder_with_a_hostile_name(slurm: Cluster, tmp_path: Path) -> None:
-    here, there = tmp_path / "here", tmp_path / 'it\'s "odd" $(touch owned) %j é'
+    here, there = tmp_path / "here", tmp_path / 'it\'s "odd" $(touch owned) `touch owned` é'
     there.mkdir()
     run(wall(3, 2, 0.0), Store(here), Inline())
     summary = go(there, *wall(3, 2, 0.0))

@@ -107,6 +107,17 @@ def _be_deaf(job: Job) -> None:
     time.sleep(600)
 
 
+def _save(job: Job) -> None:
+    """Write a checkpoint when told to leave."""
+    from harness.training.checkpoints import soon
+
+    with soon.heard():
+        while not soon.asked:
+            time.sleep(0.01)
+        soon.saved()
+        time.sleep(60)
+
+
 TROUBLES: dict[str, Callable[[Job], None]] = {
     "memory": _fail(MemoryError()),
     "torch memory": _fail(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 8 bytes")),
@@ -120,6 +131,7 @@ TROUBLES: dict[str, Callable[[Job], None]] = {
     "segfault": lambda job: ctypes.string_at(0) and None,
     "hang": lambda job: time.sleep(60),
     "deaf": _be_deaf,
+    "save": _save,
     "overtaken": lambda job: (job.out / "lease-000099.json").write_text('{"released": true}') and None,
     "speak": _speak,
     "blab": _blab,

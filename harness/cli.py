@@ -199,10 +199,13 @@ def advise(
         ),
     ] = None,
     memory_gb: Annotated[float | None, typer.Option(help="Memory of the device, in GB.")] = None,
-    device_hours: Annotated[float | None, typer.Option(help="For one policy with all that it rests on.")] = None,
+    device_hours: Annotated[
+        float | None, typer.Option(help="For one policy with all that it rests on, tuning included.")
+    ] = None,
     models: Annotated[int | None, typer.Option(help="Most models in memory at once.")] = None,
     scale: Annotated[float, typer.Option(help="How many times as large your model is as the one measured.")] = 1.0,
     need: Annotated[list[str] | None, typer.Option(help="low-variance or unseen-prompts. May repeat.")] = None,
+    start: Annotated[str, typer.Option(help="What training begins from: base, sft, sft_chosen.")] = "",
     set_: Set = None,
     results: Results = RESULTS,
     as_json: AsJson = False,
@@ -214,7 +217,7 @@ def advise(
     from harness.commands.advise import show_advice
     from harness.report.advice import Wishes
 
-    wishes = Wishes(tuple(data or ()), memory_gb, device_hours, models, scale, tuple(need or ()))
+    wishes = Wishes(tuple(data or ()), memory_gb, device_hours, models, scale, tuple(need or ()), start)
     show_advice(recipe, set_ or [], results, wishes, as_json)
 
 

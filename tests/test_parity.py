@@ -42,6 +42,17 @@ def test_what_differs_is_named_with_who_has_it() -> None:
     assert not section.sheets[0].frame["alike"].iloc[:2].any(), "what differs stands first"
 
 
+def test_one_property_differs() -> None:
+    cells = make_cells(["dpo", "kto"], 2, budget={"steps": 40, "batch": 16})
+    cells = [
+        replace(cell, samples={None: replace(cell.samples[None], temperature=0.7)})
+        if cell.contestant == "kto"
+        else cell
+        for cell in cells
+    ]
+    assert "1 differs (temperature)" in parity_section(make_plan(cells, 2)).sentence
+
+
 def test_nothing_can_run() -> None:
     cells = make_cells(["dpo"], 1, cut={"dpo": "no pairs", "sft": "no data"})
     assert parity_section(make_plan(cells, 1)).sentence.startswith("No contestant can run")

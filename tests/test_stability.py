@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,43 @@ def test_agreement_is_kendalls_tau_of_the_main_table(tables: dict[str, pd.DataFr
     assert rows[["a", "b"]].to_numpy().tolist() == [["gold", "oracle"]]
     assert rows["kendall"].item() == pytest.approx(stats.kendalltau(main["gold"], main["oracle"]).statistic)
     assert rows["contestants"].item() == 4
+
+
+def test_a_contestant_without_a_finished_run_is_named_and_blanks_nobody(tmp_path: Path) -> None:
+    cells = make_cells(["dpo", "ipo", "cpo"], 3)
+    fill(tmp_path, cells, WORLD, skip={("cpo", seed) for seed in range(3)})
+    page = build(make_plan(cells, 3), Store(tmp_path), tmp_path / "out").path.with_suffix(".md").read_text()
+    assert "Left out, with fewer than two runs that ended: cpo." in page
+    rows = pd.read_csv(tmp_path / "out/tables/stability.csv").set_index("contestant")
+    assert rows["best"].drop("cpo").sum() == pytest.approx(1)
+    assert np.isnan(rows.loc["cpo", "best"])
+
+
+def test_a_run_collapsed_where_it_wins_less_than_the_base_or_is_degenerate_or_failed(tmp_path: Path) -> None:
+    """The base wins .3 of its pairs, or so; dpo far more, cpo far less; one run of ipo failed, one is degenerate."""
+    world = replace(WORLD, gains={"base": -1.0, "dpo": 1.0, "ipo": 1.0, "cpo": -3.0}, sd_seed=0.1)
+    cells = make_cells(list(world.gains), 4)
+    fill(tmp_path, cells, world, skip={("ipo", 3)})
+    fail(tmp_path, next(one for one in cells if (one.contestant, one.replicate) == ("ipo", 3)).policy, "out of memory")
+    broken = next(one for one in cells if (one.contestant, one.replicate) == ("ipo", 1)).grades[None]
+    path = tmp_path / broken.name / "scores.parquet"
+    scores = pd.read_parquet(path)
+    worse = scores[scores["metric"] == "length"].assign(metric="degenerate", value=0.0)
+    worse.loc[worse.index[: len(worse) // 4], "value"] = 1.0
+    pd.concat([scores, worse]).to_parquet(path)
+    build(make_plan(cells, 4), Store(tmp_path), tmp_path / "out")
+    rows = pd.read_csv(tmp_path / "out/tables/stability.csv").set_index("contestant")
+    assert rows["collapsed"].to_dict() == {"sft": 0.0, "base": 0.0, "dpo": 0.0, "ipo": 0.5, "cpo": 1.0}
+    low, high = proportion_confint(2, 4, method="wilson")
+    assert rows.loc["ipo", ["collapsed_low", "collapsed_high"]].tolist() == pytest.approx([low, high])
+
+
+def test_what_of_a_collapse_was_not_measured_is_said(tables: dict[str, pd.DataFrame], tmp_path: Path) -> None:
+    assert tables["stability"].set_index("contestant").loc["cpo", "collapsed"] == 0.2, "the failed run"
+    cells = make_cells(["dpo"], 2)
+    fill(tmp_path, cells, WORLD)
+    page = build(make_plan(cells, 2), Store(tmp_path), tmp_path / "out").path.with_suffix(".md").read_text()
+    assert "(degenerate responses were not measured and the base is no contestant)" in page
 
 
 def test_with_one_seed_it_says_that_nothing_can_be_told(tmp_path: Path) -> None:

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 from harness.errors import HarnessError, nearest
-from harness.recipe import read_recipe
+from harness.recipe import STARTS, read_recipe
 from harness.records import read
 from harness.report.advice import GIVES, NEEDS, Advice, Wishes, advise_all
-from harness.report.grade import GRADES, weighed
+from harness.report.articles import article_lines, article_values
+from harness.report.claims import judge
+from harness.report.grade import in_words, weighed
 from harness.report.looks import plan_so_far
 from harness.report.trust import trusts
 from harness.store import Store
@@ -25,25 +27,34 @@ def show_advice(path: Path, assignments: list[str], results: Path, wishes: Wishe
     store = Store(results)
     plan, _ = plan_so_far(read_recipe(path, assignments), store)
     tables = read(plan, store)
-    found = advise_all(weighed(plan, tables, trusts(plan, store)), tables, wishes)
+    comparisons = weighed(plan, tables, trusts(plan, store))
+    found, judged = advise_all(comparisons, tables, wishes), judge(plan, tables, comparisons)
     if as_json:
-        print(json.dumps([_values(setting, advice) for setting, advice in found.items()], indent=1))
+        settings = [_values(setting, advice) for setting, advice in found.items()]
+        print(json.dumps({"settings": settings, "articles": article_values(judged)}, indent=1))
         return
     for setting, advice in found.items():
-        print(f"{setting}: {advice.pick or 'no pick'} (grade {advice.grade}: {GRADES[advice.grade]})")
+        print(f"{setting}: {advice.pick or 'no pick'} ({in_words(advice)})")
         for said in advice.said:
             print(f"  {said.text}")
+    print("What the articles advise, and this study's verdicts on what that rests on:")
+    for line in article_lines(judged):
+        print(f"  {line}")
 
 
 def _values(setting: str, advice: Advice) -> dict[str, object]:
     said = [{"text": one.text, "rows": list(one.rows)} for one in advice.said]
     same = {"pick": advice.pick, "grade": advice.grade, "tied": list(advice.tied), "left_out": advice.left_out}
-    return {"setting": setting, **same, "said": said}
+    return {"setting": setting, **same, "decided": list(advice.decided), "said": said}
 
 
 def _check(wishes: Wishes) -> None:
     problems = []
-    for option, given, known in (("--data", wishes.data, tuple(GIVES)), ("--need", wishes.needs, NEEDS)):
+    words = (
+        *(("--data", wishes.data, tuple(GIVES)), ("--need", wishes.needs, NEEDS)),
+        ("--start", (wishes.start,) if wishes.start else (), STARTS),
+    )
+    for option, given, known in words:
         problems += [
             f"{option} '{word}' is not known{nearest(word, known)} (known: {', '.join(known)})"
             for word in given

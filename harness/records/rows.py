@@ -6,8 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
 from harness import keys
+from harness.recipe import STARTS
 from harness.records.shelf import FINAL, Shelf, asked, cell_id, judged, steps, trainings
-from harness.stages import walk
+from harness.stages import Train, walk
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +23,7 @@ _ID_COLUMNS = {"setting": _TEXT, "contestant": _TEXT, "replicate": _INT}
 CELLS = {
     **{"setting": _TEXT, "model": _TEXT, "dataset": _TEXT, "start": _TEXT, "contestant": _TEXT, "algorithm": _TEXT},
     **{"knobs": _TEXT, "is_start": _BOOL, "replicate": _INT, "status": _TEXT},
-    **{"policy": _TEXT, "sample": _TEXT, "grade": _TEXT, "weights": _TEXT, "steps": _INT},
+    **{"policy": _TEXT, "sample": _TEXT, "grade": _TEXT, "weights": _TEXT, "steps": _INT, "begins_from": _TEXT},
 }
 GAPS = {
     **_ID_COLUMNS,
@@ -80,8 +81,18 @@ def _cell(cell: Cell, shelf: Shelf) -> dict[str, Any]:
         **{"knobs": keys.canonical(keys.plain(dict(cell.knobs))), "is_start": cell.is_start},
         **{"status": shelf.fate(cell, None).status, "weights": weights},
         "steps": sum(int(stage.budget.get("steps", 0)) for stage in trainings(cell)),
+        "begins_from": "" if cell.reason else _begins_from(cell),
         **names,
     }
+
+
+def _begins_from(cell: Cell) -> str:
+    """The start that training begins from, or that is used as it is: base, sft, sft_chosen."""
+    stage, own = cell.policy, {stage.name for stage in cell.own}
+    while stage.name in own and isinstance(before := stage.inputs.get("start"), Train):
+        stage = before
+    name = str(stage.algorithm["name"])
+    return name if name in STARTS else STARTS[0]
 
 
 def _weights(record: dict[str, Any]) -> str:

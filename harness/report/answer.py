@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from statistics import median
 from typing import TYPE_CHECKING
 
-from harness.report.grade import GRADES
+from harness.report.grade import in_words
 from harness.report.sheet import count, interval, listed, number
+from harness.report.stability import agreed
 
 if TYPE_CHECKING:
     from harness.records import Tables
     from harness.report.advice import Advice
     from harness.report.compare import Comparison, Pair, Standing
 
-
+POWER = 0.8
 UNTUNED = "Nothing was tuned: another learning rate or strength may change the order."
 NAMED = 6
 """So many contestants are named with their gains; the table has the others."""
@@ -31,9 +33,21 @@ def headline(comparison: Comparison) -> str:
         others = "every other contestant that has scores"
     if len(top) == 1:
         who = f"The start ({top[0]})" if top[0] == comparison.start else top[0]
-        return f"{who} is significantly better on the gold reward than {others}."
+        if _beaten_by(top[0], comparison) >= {row.name for row in comparison.standings if "gold" in row.estimates} - {
+            *top
+        }:
+            return f"{who} is significantly better on the gold reward than {others}."
+        return f"{who} scores best on the gold reward, and of {others} one is significantly better."
     what = "all contestants" if len(top) == len(comparison.contestants) else listed(top)
     return f"On the gold reward the top set is {what}: the data do not say which of them is best."
+
+
+def _beaten_by(name: str, comparison: Comparison) -> set[str]:
+    """Whom a contestant is significantly better than, over all pairs."""
+    own = [pair for pair in comparison.pairs if pair.family == "all"]
+    return {pair.b for pair in own if (pair.a, pair.verdict) == (name, "better")} | {
+        pair.a for pair in own if (pair.b, pair.verdict) == (name, "worse")
+    }
 
 
 def _why_none(comparison: Comparison) -> str:
@@ -47,7 +61,7 @@ def recommended(comparison: Comparison, advice: Advice) -> list[str]:
     """Whom to take without constraints, the grade of that, and why it is no better."""
     if not advice.pick:
         return ["No recommendation (grade D): nothing has been measured yet."]
-    found = [f"Recommended without constraints: {advice.pick} (grade {advice.grade}: {GRADES[advice.grade]})."]
+    found = [f"Recommended without constraints: {advice.pick} ({in_words(advice)})."]
     found.append(f"Why: {advice.said[0].text}")
     low = [fact.doubt.lower() for fact in advice.facts if not fact.holds]
     lower = [f"{fact.doubt.lower()} ({fact.seen})" for fact in comparison.facts if not fact.holds]
@@ -64,6 +78,7 @@ def points(comparison: Comparison, tables: Tables) -> list[str]:
         *_doubt(comparison),
         *_against_start(comparison),
         *_undecided(comparison),
+        *_detectable(comparison),
         *_oracle(comparison),
         *_missing(comparison, tables),
     ]
@@ -137,6 +152,24 @@ def _needed(pairs: list[Pair], margin: float) -> str:
     return f"To see a difference of {number(margin)} with power 0.8 it would take {' or '.join(ways)}."
 
 
+def _detectable(comparison: Comparison) -> list[str]:
+    """The smallest true differences that this study finds, whatever it found."""
+    told = []
+    for family, words in (("start", "against the start"), ("all", "between two contestants")):
+        known = sorted(
+            one.detectable for one in comparison.pairs if one.family == family and one.detectable is not None
+        )
+        if known:
+            middle, ends = number(median(known)), f"{number(known[0])} to {number(known[-1])}"
+            told.append(f"{words} {middle} sd of the start" + (f" ({ends})" if len(known) > 1 else ""))
+    if not told:
+        return []
+    return [
+        f"The smallest true difference that this study finds with power {POWER}: {'; '.join(told)}; medians over the "
+        "comparisons of a family, as the noise of these seeds and prompts has it."
+    ]
+
+
 def _oracle(comparison: Comparison) -> list[str]:
     """Whether the exact reward agrees with the gold reward model, in sign and in order."""
     rows = [
@@ -156,24 +189,17 @@ def _oracle(comparison: Comparison) -> list[str]:
         found.append(
             f"The oracle has the same sign as gold for {_all_of(len(sure))} that gold separates from the start."
         )
-    if len(rows) > 2:
+    order = agreed(comparison, "gold", "oracle")
+    if order is not None:
         found.append(
-            f"Order of {len(rows)} contestants, gold against oracle: Kendall's tau {number(_tau(rows))} (1: the same)."
+            f"Order of {order['contestants']} contestants, the start included, gold against oracle: Kendall's tau "
+            f"{number(order['kendall'])} (1: the same)."
         )
     return found
 
 
 def _all_of(rows: int) -> str:
     return "the contestant" if rows == 1 else f"all {rows} contestants"
-
-
-def _tau(rows: list[Standing]) -> float:
-    """Kendall's tau-a: share of pairs in the same order minus share in the opposite order."""
-    values = [(row.estimates["gold"].value, row.estimates["oracle"].value) for row in rows]
-    pairs = [(a, b) for i, a in enumerate(values) for b in values[i + 1 :]]
-    signs = [(a[0] > b[0]) - (a[0] < b[0]) for a, b in pairs]
-    others = [(a[1] > b[1]) - (a[1] < b[1]) for a, b in pairs]
-    return sum(x * y for x, y in zip(signs, others, strict=True)) / len(pairs)
 
 
 def _missing(comparison: Comparison, tables: Tables) -> list[str]:

@@ -91,6 +91,10 @@ class Pair:
     more_seeds: int | None
     more_prompts: int | None
     note: str
+    detectable: float | None = None
+    above: float | None = None
+    above_low: float | None = None
+    above_high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -102,13 +106,14 @@ class Price:
         gold: its gain, with its interval.
         device_seconds: of one policy with all that it rests on; None where that is not known.
         tuning_seconds: device-seconds of the searches for its knobs; 0 where there was none.
-        peak_memory_bytes: largest peak while training a policy.
+        peak_memory_bytes: largest peak while training a policy, or while sampling it where nothing is trained.
         answers: tokens generated for each token of a response that is given.
         on_front: costs by which its means are on the front: `device_seconds`, `peak_memory_bytes`, `answers`.
         beaten_by: contestants that cost no more of anything and are significantly better; it has no case here.
         reached: seeds whose policy reached the target.
         tried: seeds that ended, in success or failure.
-        to_target: median over the tried seeds of the device-seconds until the target; None where fewer than half reach.
+        to_target: median over the tried seeds of the device-seconds until the target, without tuning; None where fewer
+            than half reach.
     """
 
     name: str
@@ -145,6 +150,7 @@ class Standing:
     estimates: dict[str, Estimate] = field(default_factory=dict)
     gain_by_seed: dict[int, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    collapsed: int = 0
 
 
 @dataclass(frozen=True)
@@ -174,6 +180,8 @@ class Comparison:
         stages: scores by earlier step and role: the way that training took, where policies were graded on it.
         prices: what each contestant gains and costs, in the order of `standings`.
         no_best_of: why there is none of it, or why runs are missing.
+        split: that of the evaluation prompts.
+        base: the contestant that is the untrained base; empty where none is.
         caveats: why the verdicts are one grade lower; none where nothing is known against gold.
         facts: what the grade of any pick rests on here; see `grade.facts`.
     """
@@ -199,6 +207,8 @@ class Comparison:
     no_best_of: str
     caveats: tuple[str, ...] = ()
     looks: int = 1
+    split: str = "test"
+    base: str = ""
     facts: tuple[Fact, ...] = ()
     stages: dict[int, dict[str, Cubes]] = field(default_factory=dict)
     prices: tuple[Price, ...] = ()

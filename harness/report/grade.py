@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from harness.plan import Plan
     from harness.records import Tables
-    from harness.report.advice import Advice, Candidate
+    from harness.report.advice import Advice
+    from harness.report.candidates import Candidate
     from harness.report.compare import Comparison
 
 GRADES = {
@@ -48,8 +49,20 @@ def letter(facts: tuple[Fact, ...], doubts: int) -> str:
     return "ABCD"[min(3, "ABCD".index(best) + doubts)]
 
 
+def in_words(advice: Advice) -> str:
+    """The grade with what the verdicts gave, and then what lowered it."""
+    if not advice.pick or not advice.doubts:
+        return f"grade {advice.grade}: {GRADES[advice.grade]}"
+    lower = listed([doubt.lower() for doubt in advice.doubts])
+    guess = ", which makes it a guess, not a finding" if advice.grade == "D" else ""
+    return (
+        f"grade {advice.grade}: the verdicts give {advice.given}, {GRADES[advice.given]}; lowered by a letter for each "
+        f"of: {lower}{guess}"
+    )
+
+
 def verdict_facts(
-    tied: list[Candidate], fit: list[Candidate], pick: Candidate, settings: int, *, unseen: bool
+    tied: list[Candidate], fit: list[Candidate], pick: Candidate, won: tuple[str, ...], settings: int, *, seen: bool
 ) -> tuple[Fact, ...]:
     """What the verdicts say of a pick.
 
@@ -57,12 +70,13 @@ def verdict_facts(
         tied: candidates that no other is significantly better than, the pick among them; best first.
         fit: all candidates that were measured.
         pick: whom the advice names.
+        won: whom it is significantly better than.
         settings: in how many settings it is the pick.
-        unseen: whether other prompts than those of training are asked for.
+        seen: whether prompts like those to expect were measured.
     """
     others = [one.name for one in fit if one.name != pick.name]
-    equals = [name for name in others if name not in pick.beats]
-    close = [name for name in others if name not in pick.clear]
+    equals = [name for name in others if name not in won]
+    close = [name for name in others if not (name in pick.ahead and pick.ahead[name].clear)]
     wins = f"better than all {len(others)} others" if others else "there is no other"
     if len(tied) > 1:
         wins = f"it cannot be told from the best: the tie is {named([one.name for one in tied])}"
@@ -70,15 +84,21 @@ def verdict_facts(
         wins = f"not shown against {named(equals)}"
     far = f"not shown against {named(close)}" if close else "shown against all"
     return (
-        Fact("it is significantly better than every other candidate (Holm over all pairs)",
+        Fact("it is significantly better than every other candidate (Holm over all their pairs)",
              not equals and bool(others), wins, "It is one of a tie"),
         Fact("… by more than the margin", not close and bool(others), far, "It is not ahead by the margin"),
         Fact("its gain has one sign on every reward that no training has seen", pick.agrees,
              "one sign" if pick.agrees else "the signs differ", "Other rewards disagree"),
         Fact("so in two settings or more", settings > 1, count(settings, "setting"), "It is one setting"),
-        Fact("the prompts to expect are like those that were measured", not unseen,
-             "others are expected" if unseen else "taken to be so", "Other prompts are expected"),
+        Fact("the prompts to expect are like those that were measured", seen,
+             _prompts(pick, seen=seen), "Other prompts are expected"),
     )  # fmt: skip
+
+
+def _prompts(pick: Candidate, *, seen: bool) -> str:
+    if not seen:
+        return "others are expected"
+    return "prompts unlike those of training were measured" if pick.unseen else "taken to be so"
 
 
 def weighed(

@@ -7,23 +7,28 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from harness.report.advice import (
-    BY_COST,
-    BY_SPREAD,
+    ALPHA,
+    COST,
     GIVES,
+    LAST,
     LOW_VARIANCE,
+    STABILITY,
+    TIES,
     UNSEEN,
-    UNTRAINED,
     Advice,
-    Candidate,
-    candidates,
+    significantly_better,
 )
-from harness.report.grade import GRADES, LOWER
+from harness.report.advice_words import OTHER_PROMPTS, UNMEASURED, standing_words, start_words
+from harness.report.articles import articles_sheet
+from harness.report.candidates import Candidate, candidates
+from harness.report.grade import GRADES, LOWER, in_words
 from harness.report.page import Guide, Linked, Section
 from harness.report.sheet import Sheet, Shown, interval, make_frame, mebibytes, number
 from harness.report.sheets import ID_MEANINGS, IDS
 
 if TYPE_CHECKING:
     from harness.records import Tables
+    from harness.report.claims import Judged
     from harness.report.compare import Comparison
 
 _COLUMNS = {
@@ -36,27 +41,37 @@ _COLUMNS = {
         "device_seconds": "Float64",
         "peak_memory_bytes": "Float64",
     },
-    **{"seed_sd": "Float64", "failed": "Float64"},
+    **{"seed_sd": "Float64", "collapsed": "Float64", "near_best": "Float64", "start": "string"},
+    "tuning_device_seconds": "Float64",
 }
 _MEANINGS = {
     **ID_MEANINGS,
     "view": "the form of the data that it trains on",
-    "needs": "what else it needs: a reward model, a judge of new responses",
+    "needs": "what else it needs: a reward model, a judge or annotators of new responses",
     "models": "models in memory at once while it trains, in full fine-tuning; the reference is computed beforehand",
     "gold": "gold gain over the start, in start-sd",
     "gold_low": "lower end of its 95 % interval",
     "gold_high": "upper end of it",
     "beats": "contestants that it is significantly better than (Holm over all pairs)",
     "answers": "tokens generated for each token of a response that is given: 8 for a best of 8",
-    "device_seconds": "device-seconds of one policy with all that it rests on, mean over seeds",
-    "peak_memory_bytes": "largest peak of memory while training a policy",
+    "device_seconds": "device-seconds of one policy with all that it rests on, mean over seeds, and of the search for "
+    "its knobs",
+    "peak_memory_bytes": "largest peak of memory while training a policy; while sampling where nothing is trained",
     "seed_sd": "standard deviation of its gain over seeds, in start-sd",
-    "failed": "share of its tried runs that failed",
+    "collapsed": "share of its tried runs that failed or collapsed (as in the table of stability)",
+    "near_best": "approximate chance that it is at most the margin below the best of all contestants",
+    "start": "what it begins from, or is where nothing is trained",
+    "tuning_device_seconds": "of its device-seconds, those of the search for its knobs",
 }
 
 
 def guide_section(
-    comparison: Comparison, advice: Advice, comparisons: list[Comparison], tables: Tables, part: str
+    comparison: Comparison,
+    advice: Advice,
+    comparisons: list[Comparison],
+    tables: Tables,
+    judged: list[Judged],
+    part: str,
 ) -> Section:
     """Whom to take without constraints, and controls for those who have some."""
     rows = {row.name: f"table-main{part}-{place}" for place, row in enumerate(comparison.standings)}
@@ -66,8 +81,8 @@ def guide_section(
         sentence(advice),
         linked=[Linked(said.text, tuple((name, rows[name]) for name in said.rows)) for said in advice.said],
         guide=Guide(f"guide{part}", _script_values(comparison, comparisons, tables, rows)),
-        sheets=[candidates_sheet([comparison], tables, part)],
-        paragraphs=[f"Grade {grade}: {meaning}." for grade, meaning in GRADES.items()] + [LOWER],
+        sheets=[articles_sheet(judged, part), candidates_sheet([comparison], tables, part)],
+        paragraphs=[*(f"Grade {grade}: {meaning}." for grade, meaning in GRADES.items()), LOWER, TIES],
     )
 
 
@@ -75,16 +90,12 @@ def sentence(advice: Advice) -> str:
     """The pick and its grade, without constraints."""
     if not advice.pick:
         return "No advice: nothing has been measured yet."
-    return f"Without constraints: {advice.pick} (grade {advice.grade})."
+    return f"Without constraints: {advice.pick} ({in_words(advice)})."
 
 
 def candidates_sheet(comparisons: list[Comparison], tables: Tables, part: str = "") -> Sheet:
     """A row per candidate: what it needs and what it costs."""
-    found = [
-        {"setting": comparison.name, **_row(one)}
-        for comparison in comparisons
-        for one in candidates(comparison, tables)
-    ]
+    found = [row for one in comparisons for row in _rows(one.name, candidates(one, tables))]
     shown = [
         Shown("contestant", itemgetter("contestant"), kind="word"),
         Shown("trains on", itemgetter("view"), kind="word"),
@@ -96,22 +107,28 @@ def candidates_sheet(comparisons: list[Comparison], tables: Tables, part: str = 
         Shown("device-s in all", lambda row: number(row["device_seconds"], 0)),
         Shown("peak memory", lambda row: mebibytes(row["peak_memory_bytes"])),
         Shown("sd over seeds", lambda row: number(row["seed_sd"])),
-        Shown("failed", lambda row: number(row["failed"])),
+        Shown("failed or collapsed", lambda row: number(row["collapsed"])),
+        Shown("begins from", lambda row: row["start"], kind="word"),
     ]
     caption = "What each contestant needs and costs."
     return Sheet("candidates", caption, make_frame(found, _COLUMNS), _MEANINGS, shown, folded=True, part=part)
 
 
+def _rows(setting: str, found: list[Candidate]) -> list[dict[str, Any]]:
+    won = significantly_better(found)
+    return [{"setting": setting, "beats": len(won[one.name]), **_row(one)} for one in found]
+
+
 def _row(one: Candidate) -> dict[str, Any]:
     gold = dict(zip(("gold", "gold_low", "gold_high"), one.gold, strict=True)) if one.gold else {}
     needs = ", ".join(word for word, needed in (("reward model", one.reward), ("judge", one.judge)) if needed)
-    same = ("view", "models", "answers", "device_seconds", "peak_memory_bytes", "seed_sd", "failed")
+    same = ("view", "models", "answers", "device_seconds", "peak_memory_bytes", "seed_sd", "collapsed")
     return {
         "contestant": one.name,
         "needs": needs,
-        "beats": len(one.beats),
         **gold,
-        **{name: getattr(one, name) for name in same},
+        **{name: getattr(one, name) for name in (*same, "near_best", "start")},
+        "tuning_device_seconds": one.tuning_seconds,
     }
 
 
@@ -119,12 +136,17 @@ def _script_values(
     comparison: Comparison, comparisons: list[Comparison], tables: Tables, rows: dict[str, str]
 ) -> dict[str, Any]:
     """What the page's controls work on."""
+    found = candidates(comparison, tables)
     others = [candidates(other, tables) for other in comparisons if other.name != comparison.name]
     return {
-        "candidates": [asdict(one) for one in candidates(comparison, tables)],
+        "candidates": [asdict(one) for one in found],
         "others": [[asdict(one) for one in other] for other in others],
         "rows": rows,
         "gives": {kind: list(views) for kind, views in GIVES.items()},
         "needs": {"steady": LOW_VARIANCE, "unseen": UNSEEN},
-        "words": {"grades": GRADES, "cost": BY_COST, "spread": BY_SPREAD, "untrained": UNTRAINED},
+        "alpha": ALPHA,
+        "ties": {"cost": [*map(asdict, COST)], "stability": [*map(asdict, STABILITY)], "last": LAST},
+        "starts": sorted({one.start for one in found}),
+        "said": {one.name: {"standing": standing_words(one), "start": start_words(one)} for one in found},
+        "words": {"grades": GRADES, "unmeasured": UNMEASURED, "other_prompts": OTHER_PROMPTS},
     }

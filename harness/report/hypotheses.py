@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.report.claims import CONTRADICTED, EQUIVALENT, MIXED, NOT_RUN, SUPPORTED, UNDECIDED, judge
+from harness.report.claims import CONTRADICTED, EQUIVALENT, MIXED, NOT_RUN, SUPPORTED, UNDECIDED
 from harness.report.page import Section
 from harness.report.sheet import Sheet, Shown, chance, count, interval, listed, make_frame
 
 if TYPE_CHECKING:
     from harness.plan import Plan
-    from harness.records import Tables
     from harness.report.claims import Found, Judged
-    from harness.report.compare import Comparison
 
 WORDS = (SUPPORTED, CONTRADICTED, EQUIVALENT, MIXED, UNDECIDED, NOT_RUN)
 _COLUMNS = {
@@ -48,9 +46,8 @@ _MEANINGS = {
 }
 
 
-def hypotheses_section(plan: Plan, tables: Tables, comparisons: list[Comparison]) -> Section:
+def hypotheses_section(plan: Plan, judged: list[Judged]) -> Section:
     """Verdicts, one row for each comparison of a claim."""
-    judged = judge(plan, tables, comparisons)
     ordered = sorted(judged, key=lambda one: one.word == NOT_RUN)
     sheet = hypotheses_sheet(ordered)
     title = "Hypotheses of the articles" + (" and of this recipe" if plan.recipe.hypotheses else "")

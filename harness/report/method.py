@@ -70,7 +70,8 @@ def _points(comparisons: list[Comparison], margin: str, held_out: bool) -> list[
         "Families: each contestant against the start (primary), and all pairs (secondary); p-values are adjusted by "
         "Holm within each family and setting. Better or worse: adjusted p below 0.05. Equivalent: both one-sided tests "
         f"reject a difference of {margin} or more. Otherwise: cannot separate.",
-        "The top set holds every contestant that is not significantly below the best observed (Holm over all pairs). "
+        "The top set holds every contestant that no other is significantly better than (Holm over all pairs); advice "
+        "under constraints adjusts over the pairs of those that remain, since what leaves one out is never a score. "
         "More seeds or prompts: what would give power 0.8 for a difference of the margin at the family's level.",
         "Win rate: over all pairs of a contestant's and the start's samples for the same prompt and seed; soft is the "
         "mean of sigmoid(gold difference), hard the share of wins with ties as one half.",

@@ -39,12 +39,16 @@ def _sentence(sheet: Sheet) -> str:
         return "No contestant can run, so that there is nothing to compare."
     design = frame[frame["part"] != "knobs"]
     odd = design[~design["alike"]]
-    knobs = int((~frame.loc[frame["part"] == "knobs", "alike"]).sum())
-    told = "all are alike" if odd.empty else f"{len(odd)} differ ({named(list(dict.fromkeys(odd['property'])))})"
+    own = frame.loc[frame["part"] == "knobs", "alike"].astype(bool)
+    told = "all are alike" if odd.empty else f"{_differ(len(odd))} ({named(list(dict.fromkeys(odd['property'])))})"
     return (
         f"Of {count(len(design), 'property', 'properties')} of training, sampling and grading {told}; "
-        f"{count(knobs, 'knob')} of the algorithms' own differ."
+        f"of {count(len(own), 'knob')} of the algorithms' own {_differ(int((~own).sum()))}."
     )
+
+
+def _differ(many: int) -> str:
+    return f"{many} differs" if many == 1 else f"{many} differ"
 
 
 def parity_sheet(plan: Plan) -> Sheet:

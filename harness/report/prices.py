@@ -100,7 +100,8 @@ def _reached(row: Standing, by_seed: dict[int, float]) -> dict[str, Any]:
 def _to_target(comparison: Comparison, tables: Tables) -> dict[str, dict[int, float]]:
     """By contestant and seed: device-seconds until its first graded policy that reaches the target, else infinite.
 
-    Between steps, training is taken to cost the same for each.
+    Of one training with all that it rests on; a search for knobs, which came before, is not in it. Between steps,
+    training is taken to cost the same for each.
     """
     costs = _spent(comparison, tables)
     wins = {step: _wins(comparison, step) for step in [*sorted(comparison.stages), FINAL]}

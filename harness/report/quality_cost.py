@@ -27,7 +27,7 @@ _MEANINGS = {
     "gold_high": "upper end of it",
     "device_seconds": "device-seconds of one policy with all that it rests on, mean over seeds, tuning not included",
     "tuning_device_seconds": "device-seconds of the searches that chose its knobs",
-    "peak_memory_bytes": "largest peak while training a policy",
+    "peak_memory_bytes": "largest peak while training a policy; while sampling where nothing is trained",
     "answers": "tokens generated for each token of a response that is given: 8 for a best of 8",
     **{
         f"front_{kind}": f"true: by means, nothing gains as much for less {WORDS[kind]} or more for as much"
@@ -36,8 +36,8 @@ _MEANINGS = {
     "beaten_by": "contestants that cost no more of anything and are significantly better (Holm over all pairs)",
     "reached": f"seeds whose policy reached a hard win rate of {TARGET} against the start",
     "tried": "seeds that ended, in success or failure",
-    "target_device_seconds": "median over the tried seeds of the device-seconds until then, one that never reaches it "
-    "counting as infinite; between graded steps training is taken to cost the same for each",
+    "target_device_seconds": "median over the tried seeds of the device-seconds until then, tuning not included, one "
+    "that never reaches it counting as infinite; between graded steps training is taken to cost the same for each",
 }
 
 

@@ -10,9 +10,11 @@ from harness.report import over_optimisation, quality_cost, say
 from harness.report.advice import Advice, Wishes, advise_all
 from harness.report.alarms import alarms, alarms_section
 from harness.report.answer import headline, points, recommended
+from harness.report.articles import articles_sheet
 from harness.report.benchmarks import benchmarks_section, benchmarks_sheet
 from harness.report.best_of import best_of_sheet
 from harness.report.cards import card_sheet, cards_sheet, checks_sheet, reliability
+from harness.report.claims import judge
 from harness.report.drift import drift_sheet
 from harness.report.given import given_sentence, given_sheet
 from harness.report.grade import grade_sheet, weighed
@@ -44,6 +46,7 @@ from harness.report.twins import curves_sheet, measurements_sheet, prompts_sheet
 if TYPE_CHECKING:
     from harness.plan import Plan
     from harness.records import Tables
+    from harness.report.claims import Judged
     from harness.report.compare import Comparison
     from harness.report.figures import Figure
     from harness.store import Store
@@ -71,16 +74,16 @@ def make_page(plan: Plan, store: Store, tables: Tables) -> tuple[Page, list[Shee
     found = trusts(plan, store)
     raised = alarms(tables, found)
     comparisons = weighed(plan, tables, found, raised)
-    advised = advise_all(comparisons, tables, Wishes())
+    advised, judged = advise_all(comparisons, tables, Wishes()), judge(plan, tables, comparisons)
     sections = [
         section
         for i, one in enumerate(comparisons)
-        for section in _of_setting(i, one, comparisons, advised, plan, store, tables)
+        for section in _of_setting(i, one, comparisons, advised, judged, plan, store, tables)
     ]
     sections.append(alarms_section(raised))
     shared = [_metrics(comparisons), _given(tables), _gaps(tables), _cost(tables), _runs(tables, comparisons)]
     shared += [parity_section(plan), published_section(comparisons, plan)]
-    shared += [hypotheses_section(plan, tables, comparisons)]
+    shared += [hypotheses_section(plan, judged)]
     held_out = bool(found) and all(one.held_out for one in found.values())
     benched = benchmarks_sheet(plan, comparisons, tables)
     sections += [
@@ -91,12 +94,17 @@ def make_page(plan: Plan, store: Store, tables: Tables) -> tuple[Page, list[Shee
     ]
     whole = [grade_sheet({one.name: (advised[one.name], one) for one in comparisons})]
     whole += [main_sheet(comparisons), pairs_sheet(comparisons), prompts_sheet(comparisons), costs_sheet(tables)]
-    whole += [candidates_sheet(comparisons, tables), stability_sheet(comparisons), agreement_sheet(comparisons)]
+    whole += [
+        articles_sheet(judged),
+        candidates_sheet(comparisons, tables),
+        stability_sheet(comparisons),
+        agreement_sheet(comparisons),
+    ]
     whole += [studies_sheet(comparisons, tables), trials_sheet(tables)] if len(tables.studies) else []
     whole += [over_optimisation.over_optimisation_sheet(comparisons), quality_cost.quality_cost_sheet(comparisons)]
     whole += [best_of_sheet(comparisons), outputs_sheet(comparisons, tables, plan.recipe.evaluation.metrics)]
-    judged = judges_sheet(comparisons, plan, store, tables)
-    whole += [judged] if len(judged.frame) else []
+    preferred = judges_sheet(comparisons, plan, store, tables)
+    whole += [preferred] if len(preferred.frame) else []
     whole += [curves_sheet(tables), measurements_sheet(tables), cards_sheet(found), checks_sheet(found.values())]
     whole += [drift_sheet(found.values(), comparisons)]
     whole += [benched]
@@ -130,6 +138,7 @@ def _of_setting(
     one: Comparison,
     comparisons: list[Comparison],
     advised: dict[str, Advice],
+    judged: list[Judged],
     plan: Plan,
     store: Store,
     tables: Tables,
@@ -144,7 +153,7 @@ def _of_setting(
         Section(
             "pairs", "All pairs", say.pairs(one), sheets=[matrix_sheet(one, suffix), pairs_sheet([one], suffix or "-0")]
         ),
-        guide_section(one, advised[one.name], comparisons, tables, suffix or "-0"),
+        guide_section(one, advised[one.name], comparisons, tables, judged, suffix or "-0"),
         stability_section(one, suffix or "-0"),
         over_optimisation.section(one, suffix or "-0"),
         quality_cost.section(one, suffix or "-0"),

@@ -57,7 +57,8 @@ _MAIN_MEANINGS = {
     **{"own_device_seconds": "device-seconds of training one policy, mean over seeds"},
     **{"shared_device_seconds": "the same with all stages that it rests on (pretraining, start, reference ...)"},
     **{"evaluation_device_seconds": "device-seconds of its samples, grades, judges and benchmarks, mean over seeds"},
-    **{"peak_memory_bytes": "largest peak of resident memory while training a policy (the device's, on a GPU)"},
+    "peak_memory_bytes": "largest peak of resident memory (the device's, on a GPU) while training a policy; while "
+    "sampling where nothing is trained",
     **{"gap": "why a number is absent"},
 }
 
@@ -132,6 +133,7 @@ _PAIR = {
     **{"setting": "string", "family": "string", "a": "string", "b": "string"},
     **dict.fromkeys(("difference", "low", "high", "p", "p_holm"), "Float64"),
     **{"verdict": "string", "seeds": "Int64", "prompts": "Int64", "more_seeds": "Int64", "more_prompts": "Int64"},
+    **dict.fromkeys(("above", "above_low", "above_high", "detectable"), "Float64"),
     "note": "string",
 }
 _PAIR_MEANINGS = {
@@ -143,6 +145,10 @@ _PAIR_MEANINGS = {
     **{"verdict": "a against b: better, worse, equivalent, cannot separate"},
     **{"seeds": "seeds in the comparison", "prompts": "prompts in the comparison"},
     **{"more_seeds": _MAIN_MEANINGS["more_seeds"], "more_prompts": _MAIN_MEANINGS["more_prompts"]},
+    "above": "share of the seeds in which a run of a scores above b's (unpaired: of all pairs of runs), ties one half",
+    "above_low": "lower end of its 95 % interval (Wilson); with few seeds it is wide",
+    "above_high": "upper end of it",
+    "detectable": "the smallest true difference that this comparison finds with power .8 in its family, in start-sd",
     "note": "why a number is absent, or what cannot help",
 }
 
@@ -161,6 +167,7 @@ def pairs_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
         Shown("a − b, start-sd [95 %]", lambda row: interval(row["difference"], row["low"], row["high"], sign=True)),
         Shown("p", lambda row: chance(row["p"])),
         Shown("p (Holm)", lambda row: chance(row["p_holm"])),
+        Shown("seeds with a above [95 %]", lambda row: interval(row["above"], row["above_low"], row["above_high"])),
         Shown("verdict on a", lambda row: row["verdict"] or GAP, kind="word"),
         Shown("notes, and what would separate the margin", itemgetter("note"), kind="prose"),
     ]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
+from harness.report.collapse import definition
 from harness.report.compare import ROLES
 from harness.report.page import Section
-from harness.report.sheet import Sheet, Shown, interval, make_frame, number
+from harness.report.sheet import Row, Sheet, Shown, interval, listed, make_frame, number
 from harness.report.sheets import ID_MEANINGS, IDS
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ _STABILITY = {
     **IDS,
     **dict.fromkeys(("best", "near_best", "above_start", "seed_sd", "seed_sd_low", "seed_sd_high"), "Float64"),
     **dict.fromkeys(("worst_seed", "failed", "failed_low", "failed_high"), "Float64"),
+    **dict.fromkeys(("collapsed", "collapsed_low", "collapsed_high"), "Float64"),
 }
 _MEANINGS = {
     **ID_MEANINGS,
@@ -31,6 +33,10 @@ _MEANINGS = {
     "failed": "share of its tried runs that failed",
     "failed_low": "lower end of its 95 % interval (Wilson)",
     "failed_high": "upper end of it",
+    "collapsed": "share of its tried runs that failed or collapsed: more than 20 % degenerate responses, or a lower "
+    "soft win rate against the start than the base of that seed, as far as these were measured",
+    "collapsed_low": "lower end of its 95 % interval (Wilson)",
+    "collapsed_high": "upper end of it",
 }
 _AGREEMENT = {"setting": "string", "a": "string", "b": "string", "kendall": "Float64", "contestants": "Int64"}
 _AGREEMENT_MEANINGS = {
@@ -50,10 +56,12 @@ def stability_section(comparison: Comparison, part: str) -> Section:
 
 def _sentence(found: Ranks | None) -> str:
     if found is None:
-        return "The order's stability cannot be told: it takes two contestants, two seeds of each, and two prompts."
+        return "The order's stability cannot be told: it takes two contestants that share two seeds, and two prompts."
+    few = list(found.left_out)
+    without = f" Left out, with fewer than two runs that ended: {listed(few)}." if few else ""
     return (
         f"Two seeds' orders have Kendall's tau {number(found.seeds)} on average; the order of this study and that of "
-        f"one made again would have about {number(found.again)}."
+        f"one made again would have about {number(found.again)}.{without}"
     )
 
 
@@ -67,13 +75,19 @@ def stability_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
         Shown("sd over seeds [95 %]", lambda row: interval(row["seed_sd"], row["seed_sd_low"], row["seed_sd_high"])),
         Shown("worst seed", lambda row: number(row["worst_seed"], sign=True)),
         Shown("failed [95 %]", lambda row: interval(row["failed"], row["failed_low"], row["failed_high"])),
+        Shown("or collapsed [95 %]", _collapsed),
     ]
     caption = (
         "How each contestant's gold gain varies over seeds, in sd of the start. Chances are approximate and, unlike "
-        "verdicts, not adjusted for how many contestants there are."
+        "verdicts, not adjusted for how many contestants there are. "
+        + " ".join(sorted({*map(definition, comparisons)}))
     )
     rows = [_row(comparison, row) for comparison in comparisons for row in comparison.standings]
     return Sheet("stability", caption, make_frame(rows, _STABILITY), _MEANINGS, shown, part=part)
+
+
+def _collapsed(row: Row) -> str:
+    return interval(row["collapsed"], row["collapsed_low"], row["collapsed_high"])
 
 
 def _row(comparison: Comparison, row: Standing) -> dict[str, Any]:
@@ -82,14 +96,16 @@ def _row(comparison: Comparison, row: Standing) -> dict[str, Any]:
     values: dict[str, Any] = {"setting": comparison.name, "contestant": row.name}
     found = comparison.ranks
     if found is not None:
-        values |= {"best": found.best[row.name], "near_best": found.near_best[row.name]}
+        values |= {"best": found.best.get(row.name), "near_best": found.near_best.get(row.name)}
     gains = list(row.gain_by_seed.values())
     if gains and row.name != comparison.start:
         values |= {"worst_seed": min(gains), "above_start": sum(gain > 0 for gain in gains) / len(gains)}
     if len(gains) > 1 and row.name != comparison.start:
         values |= dict(zip(("seed_sd", "seed_sd_low", "seed_sd_high"), _spread(gains), strict=True))
-    lost = rate(row.failed, row.failed + row.done)
-    return values | (dict(zip(("failed", "failed_low", "failed_high"), lost, strict=True)) if lost else {})
+    for kind, many in (("failed", row.failed), ("collapsed", row.failed + row.collapsed)):
+        lost = rate(many, row.failed + row.done)
+        values |= dict(zip((kind, f"{kind}_low", f"{kind}_high"), lost or (), strict=False))
+    return values
 
 
 def _spread(gains: list[float]) -> tuple[float, float, float]:
@@ -112,16 +128,17 @@ def agreement_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
         Shown("contestants", lambda row: str(row["contestants"])),
     ]
     found = [
-        {"setting": comparison.name, "a": a, "b": b, **agreed}
+        {"setting": comparison.name, "a": a, "b": b, **both}
         for comparison in comparisons
         for a, b in combinations(ROLES, 2)
-        if (agreed := _agreed(comparison, a, b)) is not None
+        if (both := agreed(comparison, a, b)) is not None
     ]
     caption = "Do the rewards agree on the order of the contestants?"
     return Sheet("agreement", caption, make_frame(found, _AGREEMENT), _AGREEMENT_MEANINGS, shown, part=part)
 
 
-def _agreed(comparison: Comparison, a: str, b: str) -> dict[str, Any] | None:
+def agreed(comparison: Comparison, a: str, b: str) -> dict[str, Any] | None:
+    """Kendall's tau between the orders of all contestants, the start too, by two rewards; None of fewer than 3."""
     import numpy as np
 
     from harness.stats.ranks import kendall

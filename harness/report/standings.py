@@ -9,6 +9,7 @@ import harness.records as records
 from harness.records.scores import blocks_of
 from harness.records.scores import runs as runs_of
 from harness.report.best_of import best_of
+from harness.report.collapse import collapsed
 from harness.report.compare import ROLES, Comparison, Estimate, Pair, Scale, Standing, estimate
 from harness.report.cubes import Cubes, cubes
 from harness.report.length import NOTHING, at_equal_length, control
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.plan import Plan
+    from harness.recipe import Evaluation
     from harness.records import Tables
     from harness.records.scores import Scores
     from harness.stats.runs import Runs
@@ -39,12 +41,12 @@ def compare(plan: Plan, tables: Tables) -> list[Comparison]:
     """
     evaluation = plan.recipe.evaluation
     return [
-        priced(_setting(str(name), tables, evaluation.margin, evaluation.paired, len(plan.recipe.looks) or 1), tables)
+        priced(_setting(str(name), tables, evaluation, len(plan.recipe.looks) or 1), tables)
         for name in tables.cells["setting"].unique()
     ]
 
 
-def _setting(name: str, tables: Tables, margin: float, paired: bool, looks: int) -> Comparison:
+def _setting(name: str, tables: Tables, evaluation: Evaluation, looks: int) -> Comparison:
     import pandas as pd
 
     cells, blocks = tables.cells[tables.cells["setting"] == name], tables.blocks
@@ -68,9 +70,11 @@ def _setting(name: str, tables: Tables, margin: float, paired: bool, looks: int)
         start=start,
         contestants=contestants,
         planned=int(cells["replicate"].nunique()),
-        margin=margin,
-        paired=paired,
+        margin=evaluation.margin,
+        paired=evaluation.paired,
         looks=looks,
+        split=evaluation.split,
+        base=next((str(one) for one in cells[cells["algorithm"] == "base"]["contestant"]), ""),
         scales=scales,
         no_scale=_no_scale(found["gold"], start) if "gold" not in scales else "",
         standings=[],
@@ -90,6 +94,8 @@ def _setting(name: str, tables: Tables, margin: float, paired: bool, looks: int)
     verdicts = _judge(runs, empty) if runs else None
     judged = replace(empty, runs=runs, pairs=_pairs(verdicts) if verdicts else [])
     standings = [_standing(one, judged, verdicts, cells, gaps, tables, failed) for one in contestants]
+    lost = collapsed(judged)
+    standings = [replace(row, collapsed=len(lost[row.name])) for row in standings]
     standings.sort(key=lambda row: ("gold" not in row.estimates, not row.in_top_set, -_gain(row)))
     return replace(judged, standings=standings)
 
@@ -152,6 +158,7 @@ def _pair(family: str, verdict: Verdict) -> Pair:
 
     result, need = verdict.result, verdict.need
     sure = None if isinstance(result, Undecidable) else result
+    above = dict(zip(("above", "above_low", "above_high"), verdict.above or (), strict=False))
     return Pair(
         family=family,
         a=verdict.a,
@@ -167,6 +174,8 @@ def _pair(family: str, verdict: Verdict) -> Pair:
         more_seeds=need.more_seeds if need else None,
         more_prompts=need.more_prompts if need else None,
         note="; ".join([*verdict.notes, *([need.note] if need else [])]),
+        detectable=verdict.detectable,
+        **above,
     )
 
 
@@ -202,7 +211,6 @@ def _standing(
         table[(table["setting"] == comparison.name) & (table["contestant"] == name)]
         for table in (tables.spent, tables.no_judgments)
     )
-    policy = costs[costs["part"] == "own"]
     causes = gaps[gaps["contestant"] == name]
     in_top = verdicts is not None and name in verdicts.top_set and any(one.verdict for one in comparison.pairs)
     return Standing(
@@ -218,7 +226,7 @@ def _standing(
         in_top_set=in_top,
         more_seeds=pair.more_seeds if pair else None,
         more_prompts=pair.more_prompts if pair else None,
-        peak_memory_bytes=(float(policy["peak_memory_bytes"].max()) or None) if len(policy) else None,
+        peak_memory_bytes=_peak(costs, own, tables),
         gap=_gap(name, comparison, pair, causes, unjudged),
         estimates=_estimates(name, comparison, pair, verdicts, failed),
         gain_by_seed=_gain_by_seed(name, comparison),
@@ -228,6 +236,13 @@ def _standing(
             if (costs["part"] == part).any()
         },
     )
+
+
+def _peak(costs: pd.DataFrame, cells: pd.DataFrame, tables: Tables) -> float | None:
+    """The largest peak of memory while a policy of a contestant is trained, or sampled where nothing is trained."""
+    trained = costs.loc[costs["part"] == "own", "peak_memory_bytes"].max()
+    sampled = tables.costs.loc[tables.costs["stage"].isin(cells["sample"]), "peak_memory_bytes"].max()
+    return next((float(peak) for peak in (trained, sampled) if peak > 0), None)  # NaN, of none, is not above 0
 
 
 def _gap(name: str, comparison: Comparison, pair: Pair | None, gaps: pd.DataFrame, unjudged: pd.DataFrame) -> str:

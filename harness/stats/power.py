@@ -49,14 +49,28 @@ class Noise:
             prompts: at least 2.
             alpha: of one comparison.
         """
+        limit, se = self._limit(seeds, prompts, alpha)
+        return _found(delta, limit, se) if se else float(delta != 0)
+
+    def detectable(self, seeds: tuple[int, int], prompts: int, alpha: float, power: float = POWER) -> float:
+        """The smallest true difference that these seeds and prompts find with this power; arguments as of `power`."""
+        limit, se = self._limit(seeds, prompts, alpha)
+        low, high = 0.0, se
+        while se and _found(high, limit, se) < power:
+            low, high = high, 2 * high
+        while high - low > 1e-6 * high:
+            middle = (low + high) / 2
+            low, high = (low, middle) if _found(middle, limit, se) >= power else (middle, high)
+        return high
+
+    def _limit(self, seeds: tuple[int, int], prompts: int, alpha: float) -> tuple[NDArray[np.float64], float]:
+        """From where a difference is significant, for each value of the seeds' variance; and the standard error."""
         import numpy as np
         from scipy import special
 
         a = (self.run_a + self.cell_a / prompts) / seeds[0]
         b = (self.run_b + self.cell_b / prompts) / seeds[1]
         x = self.prompt / prompts
-        if a + b + x == 0:
-            return float(delta != 0)
         ends = (seeds[0] - 1, seeds[1] - 1)
         df: NDArray[np.float64] | float = float(ends[0])
         seed = a * _scaled_chi2(ends[0], 200)
@@ -67,8 +81,7 @@ class Noise:
         limit = np.sqrt(
             special.stdtrit(df, alpha / 2) ** 2 * seed + special.stdtrit(float(prompts - 1), alpha / 2) ** 2 * x
         )
-        se = math.sqrt(a + b + x)
-        return float((special.ndtr((delta - limit) / se) + special.ndtr((-delta - limit) / se)).mean())
+        return limit, math.sqrt(a + b + x)
 
 
 def more_seeds(
@@ -138,6 +151,13 @@ def smallest_difference(
         middle = (low + high) / 2
         low, high = (low, middle) if _power(middle, df, alpha / n_comparisons) >= power else (middle, high)
     return high * se
+
+
+def _found(delta: float, limit: NDArray[np.float64], se: float) -> float:
+    """How often an estimate around `delta` lies beyond the limit, on either side."""
+    from scipy import special
+
+    return float((special.ndtr((delta - limit) / se) + special.ndtr((-delta - limit) / se)).mean())
 
 
 @lru_cache(maxsize=1024)  # a search asks for the same few again and again

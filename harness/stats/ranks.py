@@ -30,6 +30,7 @@ class Ranks:
         again: Kendall's tau that the order would have, on average, with that of the same study made again.
         seeds: Kendall's tau between two seeds' orders, mean over all pairs of seeds.
         n_seeds: seeds that all contestants have.
+        left_out: contestants with fewer than two finished or failed runs, of which no noise can be told.
     """
 
     best: dict[str, float]
@@ -37,10 +38,11 @@ class Ranks:
     again: float
     seeds: float
     n_seeds: int
+    left_out: tuple[str, ...] = ()
 
 
 def ranks(runs: Mapping[str, Runs], margin: float, seed: int = 0) -> Ranks | None:
-    """How stable the order of contestants is, on the seeds that all of them have.
+    """How stable the order of contestants is, on the seeds that all of them have; who has fewer than two is left out.
 
     Args:
         runs: by contestant, on the same prompts.
@@ -50,6 +52,8 @@ def ranks(runs: Mapping[str, Runs], margin: float, seed: int = 0) -> Ranks | Non
     Returns:
         None with fewer than two contestants, two shared seeds or two prompts, from which no noise can be told.
     """
+    left_out = tuple(name for name, own in runs.items() if len(own.replicates) < 2)
+    runs = {name: own for name, own in runs.items() if name not in left_out}
     shared = _shared(runs)
     if len(runs) < 2 or len(shared) < 2:
         return None
@@ -66,6 +70,7 @@ def ranks(runs: Mapping[str, Runs], margin: float, seed: int = 0) -> Ranks | Non
         again=float(kendall(means, means + 2**0.5 * noise).mean()),  # two studies differ by the noise of both
         seeds=_over_seeds(scores.mean(2).T),
         n_seeds=len(shared),
+        left_out=left_out,
     )
 
 

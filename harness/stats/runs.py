@@ -90,7 +90,25 @@ def _only(runs: Runs, replicates: tuple[int, ...]) -> Runs:
     return Runs(runs.at(replicates), replicates, imputed)
 
 
-def rate(count: int, n: int, alpha: float = 0.05) -> tuple[float, float, float] | None:
+def share_above(a: Runs, b: Runs, *, paired: bool) -> tuple[float, float, float] | None:
+    """How often a run of `a` scores above one of `b`: P(A > B) for the next run of each, a tie counting one half.
+
+    Paired, it is the share of the seeds that both have, with Wilson's interval. Unpaired, it is the share of all pairs
+    of runs (Mann and Whitney's), whose variance is at most that of as many independent pairs as the fewer runs; so is
+    its interval, which is wider than it had to be. The prompts are taken as they are.
+
+    Returns:
+        The share and the ends of its 95 % interval; None where there are no runs to hold against each other.
+    """
+    if paired:
+        a, b = common(a, b)
+    means_a, means_b = a.scores.mean(1), b.scores.mean(1)
+    gaps = means_a - means_b if paired else means_a[:, None] - means_b
+    n = min(len(means_a), len(means_b))
+    return rate(float((0.5 + 0.5 * np.sign(gaps)).mean()) * n, n) if n else None
+
+
+def rate(count: float, n: int, alpha: float = 0.05) -> tuple[float, float, float] | None:
     """Share of runs that failed or collapsed, with its Wilson interval (low, high); None of no runs."""
     from scipy import special
 

@@ -15,7 +15,7 @@ import numpy as np
 from harness.stats.bounds import Array
 from harness.stats.contrast import Contrast, Result, Undecidable, contrast
 from harness.stats.power import POWER, more_prompts, more_seeds
-from harness.stats.runs import Runs, as_runs, common
+from harness.stats.runs import Runs, as_runs, common, share_above
 
 Word: TypeAlias = Literal["better", "worse", "equivalent", "cannot separate"]
 Family: TypeAlias = Literal["start", "all"]
@@ -52,6 +52,9 @@ class Verdict:
         simultaneous: interval that covers together with the rest of the family (Bonferroni, so a little wider than
             Holm's test); None where there is no contrast.
         need: for `cannot separate`, where it can be worked out.
+        detectable: the smallest true difference that the family finds with power .8 at this pair's noise, each at
+            alpha / family size; None where there is no contrast.
+        above: how often a run of a scores above one of b, with its interval; None where there are no runs.
         finished_only: the contrast without stand-ins for failed runs; None where no run failed.
         notes: what a reader should be warned of.
     """
@@ -64,6 +67,8 @@ class Verdict:
     p_equivalent_holm: float
     simultaneous: tuple[float, float] | None
     need: Need | None
+    detectable: float | None
+    above: tuple[float, float, float] | None
     finished_only: Result | None
     notes: tuple[str, ...]
 
@@ -187,6 +192,8 @@ def _family(
                 p_holm=float(p_one),
                 p_equivalent_holm=float(p_same),
                 simultaneous=result.interval(each) if isinstance(result, Contrast) else None,
+                detectable=_detectable(result, each),
+                above=share_above(*pair, paired=paired),
                 need=_need(result, delta, each) if word == "cannot separate" else None,
                 finished_only=_finished_only(*pair, paired, alpha),
                 notes=_notes(a, b, *pair, result, word, delta),
@@ -222,6 +229,12 @@ def _need(result: Result, delta: float, alpha: float) -> Need | None:
         by_prompts = by_prompts if prompts is None else f"about {prompts} more prompts would"
         note = f"to find a difference of {delta:g} with power {POWER:g}: {by_seeds}; {by_prompts}"
     return Need(seeds, prompts, note)
+
+
+def _detectable(result: Result, alpha: float) -> float | None:
+    if isinstance(result, Undecidable):
+        return None
+    return result.noise.detectable(result.n_runs, result.n_prompts, alpha)
 
 
 def _finished_only(a: Runs, b: Runs, paired: bool, alpha: float) -> Result | None:

@@ -15,6 +15,7 @@ from worlds import World
 from harness.stats.contrast import contrast
 from harness.stats.parts import parts_of_difference
 from harness.stats.power import Noise, more_prompts, more_seeds
+from harness.stats.runs import Runs, share_above
 from harness.stats.verdicts import holm
 
 SEED = 20
@@ -133,6 +134,25 @@ def power_at_need(name, paired, reps=2000):
     return runs, prompts, float((parts_of_difference(a + delta, b, paired=paired).p <= 0.05 / m).mean())
 
 
+def power_at_detectable(name, paired, reps=2000):
+    """The difference that is said to be found with power .8 by the seeds and prompts at hand, and how often it is."""
+    world, _, runs, prompts, m = NEEDS[name]
+    doubled = 2 if paired else 1
+    run, cell = world.seed**2 * doubled, world.cell**2 * doubled
+    noise = Noise(run, run * (not paired), cell, cell * (not paired), 2 * world.cross**2)
+    delta = noise.detectable((runs, runs), prompts, 0.05 / m)
+    a, b = world.studies(np.random.default_rng(SEED), 2, reps, runs, prompts)
+    return delta, float((parts_of_difference(a + delta, b, paired=paired).p <= 0.05 / m).mean())
+
+
+def share_covered(chance, runs, paired, reps=2000):
+    """Share of intervals of P(A > B) that hold the true chance, of normal runs."""
+    gain = float(special.ndtri(chance)) * 2**0.5
+    a, b = np.random.default_rng(SEED).standard_normal((2, reps, runs, 1))
+    ends = [share_above(Runs.of(x + gain), Runs.of(y), paired=paired)[1:] for x, y in zip(a, b, strict=True)]
+    return float(np.mean([low <= chance <= high for low, high in ends]))
+
+
 def equivalent_at_margin(runs, paired, reps=REPS, delta=0.5):
     """Share of studies whose true difference is the margin itself that are called equivalent at 5 %."""
     a, b = World(cross=0.2).studies(np.random.default_rng(SEED), 2, reps, runs, 60)
@@ -173,6 +193,20 @@ def tables():
             runs, prompts, power = power_at_need(name, is_paired)
             rows.append([name, "paired" if is_paired else "unpaired", str(runs), str(prompts), power])
     yield table(["more", "design", "S", "P", "simulated power"], rows)
+    rows = []
+    for name in NEEDS:
+        for is_paired in (False, True):
+            *_, runs, prompts, m = NEEDS[name]
+            delta, power = power_at_detectable(name, is_paired)
+            rows.append([f"of {m}", "paired" if is_paired else "unpaired", str(runs), str(prompts), delta, power])
+    yield table(["one comparison", "design", "S", "P", "detectable", "simulated power"], rows)
+    yield table(
+        ["true P(A > B)", *(f"{kind} S={s}" for kind in ("unpaired", "paired") for s in SEEDS)],
+        [
+            [f"{chance:g}", *(share_covered(chance, s, kind) for kind in (False, True) for s in SEEDS)]
+            for chance in (0.5, 0.75, 0.9, 0.97)
+        ],
+    )
     yield table(
         ["true difference = margin", *(f"S={s}" for s in SEEDS)],
         [[name, *(equivalent_at_margin(s, name == "paired") for s in SEEDS)] for name in ("unpaired", "paired")],

@@ -108,6 +108,21 @@ def test_power_at_the_printed_need(name, paired):
 
 
 @pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("name", NEEDS)
+def test_power_at_the_printed_detectable_difference(name, paired):
+    _, power = calibration.power_at_detectable(name, paired, reps=1000)
+    assert 0.75 <= power <= 0.85
+
+
+@pytest.mark.parametrize("chance", [0.5, 0.75, 0.9])
+@pytest.mark.parametrize("runs", [3, 5, 10])
+def test_intervals_of_how_often_one_run_is_above_another_cover(chance, runs):
+    """Paired it is Wilson's, which dips near 0 and 1 with few seeds; unpaired it is wider than it had to be."""
+    assert calibration.share_covered(chance, runs, paired=True, reps=1000) >= 0.89
+    assert calibration.share_covered(chance, runs, paired=False, reps=1000) >= 0.93
+
+
+@pytest.mark.parametrize("paired", [True, False])
 @pytest.mark.parametrize("runs", [3, 5, 10])
 def test_a_difference_of_the_margin_is_rarely_called_equivalent(runs, paired):
     assert calibration.equivalent_at_margin(runs, paired, reps=1500) <= 0.05 + 2 * (0.05 * 0.95 / 1500) ** 0.5

@@ -43,6 +43,18 @@ def test_more_seeds_by_statsmodels_where_prompts_add_nothing():
         assert n - 1 < exact <= n
 
 
+@pytest.mark.parametrize("m", [1, 6])
+def test_the_detectable_difference_of_pairs_is_the_exact_one_where_prompts_add_nothing(m):
+    noise = Noise(run_a=2.0, run_b=0.0, cell_a=0.0, cell_b=0.0, prompt=0.0)
+    found = noise.detectable((5, 5), 100, 0.05 / m)
+    assert found == pytest.approx(smallest_difference(5, m), rel=0.02)
+    assert noise.power(found, (5, 5), 100, 0.05 / m) == pytest.approx(0.8, abs=1e-4)
+
+
+def test_without_noise_any_difference_is_detectable():
+    assert Noise(0.0, 0.0, 0.0, 0.0, 0.0).detectable((5, 5), 100, 0.05) == 0
+
+
 def test_enough_already():
     quiet = Noise(0.01, 0.0, 0.01, 0.0, 0.01)
     assert more_seeds(quiet, 1.0, (5, 5), 100, 0.05) == 0

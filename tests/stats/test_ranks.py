@@ -107,6 +107,14 @@ def test_only_shared_seeds_count_and_their_names_matter():
     assert found.best == same.best
 
 
+def test_a_contestant_without_runs_is_left_out_and_named():
+    rng = np.random.default_rng(10)
+    runs = {name: of(rng.standard_normal((3, 10))) for name in "ab"}
+    found = ranks(runs | {"none": Runs(np.zeros((0, 10)), ()), "one": of(np.ones((1, 10)))}, 0.1)
+    assert found.left_out == ("none", "one")
+    assert found.best == ranks(runs, 0.1).best
+
+
 @pytest.mark.parametrize(
     "runs",
     [

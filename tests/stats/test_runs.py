@@ -8,13 +8,23 @@ from statsmodels.stats.proportion import proportion_confint
 from worlds import World
 
 from harness.stats.contrast import Undecidable, summary
-from harness.stats.runs import Runs, common, rate, share_ends, with_failures
+from harness.stats.runs import Runs, common, rate, share_above, share_ends, with_failures
 from harness.stats.verdicts import verdicts
 
 
 def five(seed=0):
     a, b = World(seed=0.05, cell=0.3, cross=0.05).studies(np.random.default_rng(seed), 2, 1, 5, 80)
     return a[0], b[0]
+
+
+def test_how_often_a_run_is_above_another_by_hand():
+    a = Runs(np.array([[1.0, 3.0], [0.0, 0.0], [5.0, 5.0], [1.0, 1.0]]), (0, 1, 2, 3))
+    b = Runs(np.array([[1.0, 1.0], [4.0, 4.0], [0.0, 0.0]]), (3, 2, 1))
+    low, high = proportion_confint(2, 3, method="wilson")
+    assert share_above(a, b, paired=True) == pytest.approx((2 / 3, low, high)), "a tie, a win and a tie of three seeds"
+    low, high = proportion_confint(3 * 7 / 12, 3, method="wilson")
+    assert share_above(a, b, paired=False) == pytest.approx((7 / 12, low, high))
+    assert share_above(a, Runs(np.zeros((0, 2)), ()), paired=True) is None
 
 
 def test_a_failed_run_stands_in_with_the_starts_scores_of_its_replicate():

@@ -1,0 +1,142 @@
+"""Contestants as the decision guide sees them: what each needs, what it cost, and whom it is ahead of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import harness.registry as registry
+
+if TYPE_CHECKING:
+    from harness.records import Tables
+    from harness.report.compare import Comparison, Pair, Standing
+
+
+@dataclass(frozen=True)
+class Lead:
+    """How sure it is that one contestant is better than another below it.
+
+    Attributes:
+        p: of no difference on the gold reward, times the number of looks, not adjusted for a family.
+        clear: whether the whole interval of the difference lies beyond the margin.
+    """
+
+    p: float
+    clear: bool
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A contestant as the guide sees it.
+
+    Attributes:
+        name: the contestant.
+        view: the view of the data that it trains on.
+        reward: it needs a reward model.
+        judge: it needs somebody or something that judges new responses.
+        models: in memory at once.
+        start: what it begins from, or is where nothing is trained: base, sft, sft_chosen.
+        start_view: the view of the data that its start trains on; empty for the base, and for the start itself.
+        gold: its gain over the start, None where it has none.
+        ahead: the contestants below it in gold, each with how sure that is.
+        agrees: its gain has one sign on every reward that no training has seen.
+        answers: responses generated for each one that is given: 8 for a best of 8.
+        device_seconds: of one policy with all that it rests on, the search for its knobs included.
+        tuning_seconds: of them, those of the search.
+        peak_memory_bytes: largest peak while training a policy, or while sampling it where nothing is trained.
+        seed_sd: of its gain over seeds.
+        collapsed: share of its runs that failed or collapsed.
+        near_best: approximate chance that it is within the margin of the best of all contestants.
+        unseen: the prompts that it was measured on are of other kinds than those of training.
+        doubts: facts of its setting that do not hold; each lowers its grade by one letter.
+    """
+
+    name: str
+    view: str
+    reward: bool
+    judge: bool
+    models: int
+    start: str
+    start_view: str
+    gold: tuple[float, float | None, float | None] | None
+    agrees: bool
+    answers: float
+    device_seconds: float | None
+    peak_memory_bytes: float | None
+    seed_sd: float | None
+    collapsed: float
+    ahead: dict[str, Lead] = field(default_factory=dict)
+    tuning_seconds: float = 0.0
+    near_best: float | None = None
+    unseen: bool = False
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def is_start(self) -> bool:
+        """Whether it is what all are compared with: its gain is 0 by definition."""
+        return self.gold == (0.0, 0.0, 0.0)
+
+
+def candidates(comparison: Comparison, tables: Tables) -> list[Candidate]:
+    """The contestants of a setting, best gold gain first; the start is one: not to train on is a choice too."""
+    cells = tables.cells[tables.cells["setting"] == comparison.name].drop_duplicates("contestant")
+    by_name = {str(row["contestant"]): row for row in cells.to_dict("records")}
+    known = registry.names("algorithms")
+    return [
+        _candidate(comparison, row, str(by_name[row.name]["knobs"]), str(by_name[row.name]["begins_from"]))
+        for row in comparison.standings
+        if row.algorithm in known
+    ]
+
+
+def _candidate(comparison: Comparison, row: Standing, knobs: str, start: str) -> Candidate:
+    import json
+    from statistics import stdev
+
+    algorithm = registry.load("algorithms", row.algorithm)(**json.loads(knobs))
+    needs, gains = algorithm.requires(), list(row.gain_by_seed.values())
+    price = next((one for one in comparison.prices if one.name == row.name), None)
+    tuning, shared = price.tuning_seconds if price else 0.0, row.seconds.get("shared")
+    is_start, chances = row.name == comparison.start, comparison.ranks.near_best if comparison.ranks else {}
+    untrained = [row.estimates[role].value for role in ("gold", "oracle", "selection") if role in row.estimates]
+    return Candidate(
+        name=row.name,
+        view=needs.data,
+        reward=needs.reward,
+        judge=needs.judge or needs.annotators,
+        models=algorithm.footprint().models,
+        start=row.algorithm if is_start else start,
+        start_view="" if is_start or start == "base" else registry.load("algorithms", start)().requires().data,
+        gold=_gold(row, is_start=is_start),
+        agrees=all(value > 0 for value in untrained) or all(value < 0 for value in untrained) or is_start,
+        answers=price.answers if price else 1.0,
+        device_seconds=None if shared is None else shared + tuning,
+        peak_memory_bytes=row.peak_memory_bytes,
+        seed_sd=0.0 if is_start else stdev(gains) if len(gains) > 1 else None,
+        collapsed=(row.failed + row.collapsed) / max(row.failed + row.done, 1),
+        ahead=dict(_ahead(row.name, comparison)),
+        tuning_seconds=tuning,
+        near_best=chances.get(row.name),
+        unseen=comparison.split == "ood",
+        doubts=tuple(fact.doubt for fact in comparison.facts if not fact.holds),
+    )
+
+
+def _gold(row: Standing, *, is_start: bool) -> tuple[float, float | None, float | None] | None:
+    gold = row.estimates.get("gold")
+    if gold is None:
+        return None
+    return (0.0, 0.0, 0.0) if is_start else (gold.value, gold.low, gold.high)
+
+
+def _ahead(name: str, comparison: Comparison) -> list[tuple[str, Lead]]:
+    """The contestants whose mean is below, over all pairs that have an interval."""
+    own = [pair for pair in comparison.pairs if pair.family == "all" and pair.p is not None and pair.difference]
+    above = [(pair, *((pair.a, pair.b) if (pair.difference or 0.0) > 0 else (pair.b, pair.a))) for pair in own]
+    return [(lower, _lead(pair, comparison)) for pair, higher, lower in above if higher == name]
+
+
+def _lead(pair: Pair, comparison: Comparison) -> Lead:
+    low, high = pair.low or 0.0, pair.high or 0.0
+    p = min(comparison.looks * (1.0 if pair.p is None else pair.p), 1.0)
+    return Lead(p, clear=low > comparison.margin or high < -comparison.margin)

@@ -95,7 +95,10 @@ def hypotheses_sheet(judged: list[Judged]) -> Sheet:
         Shown("q, BH (T2)", lambda row: chance(row["q_bh"])),
         Shown("why", _why, kind="prose"),
     ]
-    caption = "Claims and verdicts; the estimate is of the comparison, the verdict of the claim."
+    caption = (
+        "Claims and verdicts; the estimate is of the comparison, the verdict of the claim. Articles: 000 RLHF, DPO, "
+        "CPO, KTO, ORPO and SimPO; 001 RLHF and REINFORCE; 002 CUT; 003 the three stages of RLHF."
+    )
     return Sheet("hypotheses", caption, make_frame(found, _COLUMNS), _MEANINGS, shown, folded=True)
 
 

@@ -60,12 +60,12 @@ def reinforced(reward: float, baseline: float) -> float:
     given = Rollout([[0]], [[1]], [""], torch.tensor([reward]), mask[0], mask, logp().detach()[None, None],
                     None, None, 1)  # fmt: skip
     advantages, _ = Reinforce(baseline="running").credit(given, {"baseline": baseline})
-    before = float(logp())
+    before = logp().item()
     score_function_losses(logp()[None, None], advantages).sum().backward()
     assert logits.grad is not None
     with torch.no_grad():
         logits -= 0.1 * logits.grad
-    return float(logp()) - before
+    return logp().item() - before
 
 
 def test_rewards_reinforce_or_suppress_by_their_side_of_the_baseline() -> None:

@@ -8,12 +8,23 @@ from typing import Any
 
 from harness.errors import nearest
 
-DIRECTIONS = ("above", "below")
+SUPERIOR, NOT_WORSE, EQUAL = "superior", "not_worse", "equal"
+PAIRS, GROUPS = "pairs", "groups"
+EITHER, SETTINGS = "either", "settings"
+COLLAPSE = "collapse"
+WORDS = {
+    "direction": ("above", "below", EITHER),
+    "test": (SUPERIOR, NOT_WORSE, EQUAL),
+    "contrast": (PAIRS, GROUPS),
+    "across": (SETTINGS,),
+}
+SETTLED = {"proof": "PROVED", "by_construction": "BY CONSTRUCTION", "not_run": "NOT RUN"}
+"""Keys that settle a claim without scores, and the verdict of each."""
 _TEXT, _NAMES, _NUMBER = "text", "a list of names", "a number"
 FIELDS = {
-    **{"id": _TEXT, "source": _TEXT, "claim": _TEXT, "note": _TEXT, "tier": _TEXT, "not_run": _TEXT, "runs": _TEXT},
-    **{"metric": _TEXT, "a": _NAMES, "b": _NAMES, "along": _TEXT, "against": _NUMBER, "direction": _TEXT},
-    **{"delta": _NUMBER, "correlates": _TEXT},
+    **dict.fromkeys(("id", "source", "quote_zh", "claim", "note", "tier", *SETTLED, "runs", "metric"), _TEXT),
+    **{"a": _NAMES, "b": _NAMES, "along": _TEXT, "against": _NUMBER, "starts": _NAMES, "correlates": _TEXT},
+    **{**dict.fromkeys(WORDS, _TEXT), "delta": _NUMBER},
 }
 _NEEDED = ("id", "claim", "metric", "direction", "delta")
 
@@ -26,15 +37,19 @@ class Hypothesis:
         id: its name; the letter that an article's begins with is its family, over which p-values are adjusted.
         claim: in words.
         source: who says so, and where.
+        quote_zh: the claim's own words, where they are short.
         note: what the articles or others say against it.
         tier: T0 is a by-product of any comparison, T1 of the main one, T2 needs recipes of its own.
+        proof: the test that proves an identity, as `file::function`; no scores are needed.
+        by_construction: why it holds of the code, whatever the scores are.
         not_run: why it is tested by no run; empty where it can be.
         runs: the recipe that decides it.
         metric: `gold` (in sd of the start), a metric's name, `metric/role`, `seconds` or `memory` of training (log
             ratios), `curve:<name>` (mean of the last third of the steps minus that of the first), `spread:gold`
             (a run's distance to the contestant's median run), `sweep:<knob>` (log of the standard deviation of gold
-            over a knob's values; `a` and `b` then name algorithms), or `widening` (how much z(proxy) − z(gold) grows
-            for each √nat of KL on the way of training).
+            over a knob's values; `a` and `b` then name algorithms), `widening` (how much z(proxy) − z(gold) grows
+            for each √nat of KL on the way of training), `margin` (chosen_logp − rejected_logp of held-out pairs), or
+            `collapse` (the share of runs that failed, degenerate, or are worse than the base).
         correlates: a second metric: what is compared with `against` is then the rank correlation of both over the
             contestants `a`, within prompts where both have the same ones; of a curve, the correlation over runs.
         a: contestants by label, or by algorithm and then all of that algorithm; `every` one there is.
@@ -42,15 +57,23 @@ class Hypothesis:
         along: a knob as `algorithm.knob`, instead of `a` and `b`: the fitted change from its lowest to its highest
             value, values equally spaced.
         against: a number, instead of `b`.
-        direction: which way the claim says that a minus b, or the change, lies from 0.
+        starts: of `a` and of `b`, which are compared across settings that differ in their start alone.
+        across: `settings`: how far each of `a` is ahead of their mean in one setting, minus the same in another.
+        contrast: `pairs`, each of `a` with each of `b`; `groups`, the mean of all `a` with that of all `b`.
+        test: `superior`: a minus b lies on the claim's side of 0; `not_worse`: not further than delta on the other;
+            `equal`: within delta on both.
+        direction: which way the claim says that a minus b, or the change, lies from 0; `either` across settings.
         delta: the difference that matters, above 0, in the metric's unit.
     """
 
     id: str
     claim: str
     source: str = ""
+    quote_zh: str = ""
     note: str = ""
     tier: str = ""
+    proof: str = ""
+    by_construction: str = ""
     not_run: str = ""
     runs: str = ""
     metric: str = ""
@@ -59,6 +82,10 @@ class Hypothesis:
     b: tuple[str, ...] = ()
     along: str = ""
     against: float | None = None
+    starts: tuple[str, ...] = ()
+    across: str = ""
+    contrast: str = PAIRS
+    test: str = SUPERIOR
     direction: str = "above"
     delta: float = 0.0
 
@@ -69,8 +96,13 @@ class Hypothesis:
 
     @property
     def sign(self) -> int:
-        """1 where the claim says above, else -1."""
-        return 1 if self.direction == "above" else -1
+        """-1 where the claim says below, else 1."""
+        return -1 if self.direction == "below" else 1
+
+    @property
+    def settled(self) -> tuple[str, str] | None:
+        """The verdict that needs no scores, and its reason; None where scores decide."""
+        return next(((word, getattr(self, key)) for key, word in SETTLED.items() if getattr(self, key)), None)
 
 
 def hypothesis(given: Mapping[str, Any], problem: Callable[[str, str], None]) -> Hypothesis | None:
@@ -89,7 +121,11 @@ def hypothesis(given: Mapping[str, Any], problem: Callable[[str, str], None]) ->
         if text:
             problem(key, text)
             wrong += 1
-    if not given.get("not_run"):
+    settled = [key for key in SETTLED if key in given]
+    if len(settled) > 1:
+        problem(settled[1], f"a hypothesis has one of {', '.join(SETTLED)}; came {' and '.join(settled)}")
+        wrong += 1
+    if not settled:
         for key in _NEEDED:
             if key not in given:
                 problem(key, f"[[hypothesis]] needs {key}")
@@ -112,8 +148,8 @@ def _wrong(key: str, value: Any) -> str:
     }[kind]
     if not fits:
         return f"hypothesis.{key} is {value!r}; it must be {kind}"
-    if key == "direction" and value not in DIRECTIONS:
-        return f"hypothesis.direction is {value!r}; it must be above or below"
+    if key in WORDS and value not in WORDS[key]:
+        return f"hypothesis.{key} is {value!r}{nearest(value, WORDS[key])}; it must be {' or '.join(WORDS[key])}"
     if key == "delta" and not 0 < value < float("inf"):
         return f"hypothesis.delta is {value!r}; it must be above 0"
     if key == "along" and (value.count(".") != 1 or not all(value.split("."))):
@@ -123,15 +159,31 @@ def _wrong(key: str, value: Any) -> str:
 
 def _wrong_sides(given: Mapping[str, Any], problem: Callable[[str, str], None]) -> int:
     """How many things are wrong with what is compared with what."""
-    sides = [key for key in ("b", "against", "along") if key in given]
+    found = _sides_trouble(given)
+    if found:
+        problem(*found)
+    return int(found is not None)
+
+
+def _sides_trouble(given: Mapping[str, Any]) -> tuple[str, str] | None:
+    """The first thing that is wrong with what is compared with what, and the key to blame."""
+    sides = [key for key in ("b", "against", "along", "across") if key in given]
     if len(sides) != 1:
         came = f"came {' and '.join(sides)}" if sides else "came none"
-        problem("claim", f"a hypothesis has one of b (contestants), against (a number) and along (a knob); {came}")
-        return 1
+        wanted = "b (contestants), against (a number), along (a knob) and across (settings)"
+        return "claim", f"a hypothesis has one of {wanted}; {came}"
     if "correlates" in given and "against" not in given:
-        problem("claim", "a hypothesis that correlates two metrics compares the correlation with a number: against")
-        return 1
+        return "claim", "a hypothesis that correlates two metrics compares the correlation with a number: against"
     if ("a" in given) == ("along" in given):
-        problem("claim", "a hypothesis names its contestants a, or the knob along which they lie, not both")
-        return 1
-    return 0
+        return "claim", "a hypothesis names its contestants a, or the knob along which they lie, not both"
+    if given.get("contrast") == GROUPS and "b" not in given:
+        return "contrast", "hypothesis.contrast = 'groups' compares the mean of a with that of b; b is missing"
+    if "starts" in given and (len(given["starts"]) != 2 or "b" not in given):
+        return "starts", f"hypothesis.starts is {given['starts']!r}; it must be the start of a and the start of b"
+    if ("starts" in given or "across" in given) and given.get("metric") != "gold":
+        return "metric", f"hypothesis.metric is {given.get('metric')!r}; only gold is compared across settings"
+    if ("across" in given) != (given.get("direction") == EITHER):
+        return "direction", "hypothesis.direction = 'either' is for across = 'settings', and that for it alone"
+    if given.get("metric") == COLLAPSE and ("b" not in given or given.get("test", SUPERIOR) != SUPERIOR):
+        return "metric", "hypothesis.metric = 'collapse' compares rates of a and b, and tests whether they differ"
+    return None

@@ -251,7 +251,7 @@ class Reader:
         steps = self._steps(at, budget)
         known = registry.names("metrics")
         if metrics is None:
-            chosen = tuple(known)
+            chosen = tuple(name for name in known if registry.load("metrics", name).usual)
         elif isinstance(metrics, list) and metrics:
             chosen = tuple(dict.fromkeys(str(name) for name in metrics))
         else:

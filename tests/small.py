@@ -27,7 +27,7 @@ def _ask(i: int) -> list[Message]:
 @dataclass(frozen=True)
 class SmallData(Dataset):
     version: ClassVar[int] = 1
-    views: ClassVar[frozenset[str]] = frozenset({"prompts", "pairs"})
+    views: ClassVar[frozenset[str]] = frozenset({"prompts", "pairs", "judgments"})
     rewards: ClassVar[tuple[str, ...]] = ("total", "brief")
 
     def rows(self, view: str, split: str) -> list[Row]:
@@ -35,8 +35,14 @@ class SmallData(Dataset):
         rows = [{"id": name, "prompt_id": keys.key(prompt), "prompt": prompt} for name, prompt in asked]
         if view == "prompts":
             return rows
+        if view == "judgments":
+            given = {"response": " ".join(WORDS[2:7]), "judgment": WORDS[9], "error_spans": [[1, 3]]}
+            return [row | given for row in rows]
         answers = [{"chosen": " ".join(WORDS[i : i + 3]), "rejected": WORDS[i]} for i in range(12)]
         return [row | answer for row, answer in zip(rows, answers, strict=True)]
+
+    def judged(self, prompt: list[Message], judgment: str | None) -> list[Message]:
+        return [*prompt[:-1], {**prompt[-1], "content": f"{prompt[-1]['content']} {judgment}"}]
 
     def score(self, prompt: list[Message], response: str) -> dict[str, float]:
         words = response.split()

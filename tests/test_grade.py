@@ -30,7 +30,7 @@ from harness.inference.systems import write_samples
 from harness.metrics._grade import grade
 
 GREEDY = {"samples": 1, "temperature": 0.0}
-COUNTS = {"sample": 36, "prompt": 12, "pair": 10, "corpus": 1}
+COUNTS = {"sample": 36, "prompt": 12, "pair": 10, "judgment": 10, "corpus": 1}
 POLICY, START = train_stage(), train_stage("replicate-1")
 
 
@@ -159,6 +159,7 @@ def test_rows_name_their_sample_or_pair(world, tmp_path):
         "sample": sampled,
         "prompt": {(prompt_id, -1) for prompt_id, _ in sampled},
         "pair": {(row["prompt_id"], -1) for row in SmallData().rows("pairs", "heldout")[:10]},
+        "judgment": {(row["prompt_id"], -1) for row in SmallData().rows("judgments", "heldout")[:10]},
         "corpus": {("", -1)},
     }
     for metric, role in {(row["metric"], row["role"]) for row in rows}:

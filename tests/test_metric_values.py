@@ -7,7 +7,8 @@ import pytest
 from small import SmallData, grade_stage, sample_stage, train_stage
 
 from harness import registry
-from harness.metrics._bench import GradeBench, Response
+from harness.metrics._bench import Blamed, GradeBench, Response
+from harness.recipe import read_recipe
 
 
 def bench(texts: list[str], end: str = "eos") -> GradeBench:
@@ -172,3 +173,26 @@ def test_wins_against_several_chosen_responses_are_their_mean():
     assert values("hard_win_chosen", made) == [0.75, 0.0, 0.25, 1.0]
     expected = [(0.5 + 1 / (1 + exp(-1))) / 2, (1 / (1 + exp(3)) + 1 / (1 + exp(2))) / 2]
     assert values("soft_win_chosen", made) == pytest.approx(expected)
+
+
+def test_blame_is_the_area_within_each_response_and_its_threshold_trades_precision_for_recall():
+    made = bench(["a"])
+    made.blamed = [
+        Blamed("p", [2.0, 0.3, 0.0, 0.1], [True, True, False, False]),
+        Blamed("q", [0.15, 0.5, -1.0], [True, False, False]),
+    ]
+    assert values("blame", made) == [1.0, 0.5]
+    found = {value.role: value.value for value in registry.load("metrics", "blame_threshold")().values(made)}
+    # gains above log λ: 5 of which 3 are wrong at 1.0; 5 at 1.1; 3 at 1.2, of which 2; 2 at 1.5, of which 1
+    precision, recall = (3 / 5, 3 / 5, 2 / 3, 1 / 2), (1, 1, 2 / 3, 1 / 3)
+    for role, shares in (("precision", precision), ("recall", recall)):
+        slope = (-1.5 * shares[0] - 0.5 * shares[1] + 0.5 * shares[2] + 1.5 * shares[3]) / 5
+        assert found[role] == pytest.approx(3 * slope)
+
+
+def test_a_recipe_without_metrics_does_not_ask_for_what_few_datasets_have(tmp_path):
+    text = ('name = "a"', 'question = "?"', '[[model]]', 'source = "lab"', '[[dataset]]', 'source = "lab"',
+            '[[algorithm]]', 'name = "dpo"')  # fmt: skip
+    (tmp_path / "a.toml").write_text("\n".join(text))
+    asked = set(read_recipe(tmp_path / "a.toml").evaluation.metrics)
+    assert set(registry.names("metrics")) - asked == {"blame", "blame_threshold"}

@@ -172,12 +172,25 @@ def sequence_logp(
     import torch
 
     def summed(chosen: list[int]) -> list[float]:
-        inputs, labels = _inputs(model, [sequences[i] for i in chosen], pad_id)
-        logps = _response_logps(model, inputs, labels).gather(1, labels[labels != IGNORED][:, None])[:, 0]
-        return _sums(logps, labels)
+        return _sums(*_token_logps(model, [sequences[i] for i in chosen], pad_id))
 
     with torch.inference_mode():
         found = in_batches(by_length(sequences), batch, summed)
+    return [found[i] for i in range(len(sequences))]
+
+
+def token_logp(
+    model: PreTrainedModel, sequences: list[tuple[list[int], list[int]]], pad_id: int, batch: int
+) -> list[list[float]]:
+    """Log π of each response token of (prompt ids, response ids), in nats, in the order given."""
+    import torch
+
+    def split(chosen: list[int]) -> list[list[float]]:
+        logps, labels = _token_logps(model, [sequences[i] for i in chosen], pad_id)
+        return [row.tolist() for row in torch.split(logps, (labels != IGNORED).sum(1).tolist())]
+
+    with torch.inference_mode():
+        found = in_batches(by_length(sequences), batch, split)
     return [found[i] for i in range(len(sequences))]
 
 
@@ -206,6 +219,15 @@ def divergence(
     with torch.inference_mode():
         found = in_batches(by_length(sequences), batch, measured)
     return [found[i][0] for i in range(len(sequences))], [found[i][1] for i in range(len(sequences))]
+
+
+def _token_logps(
+    model: PreTrainedModel, sequences: list[tuple[list[int], list[int]]], pad_id: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log π of every response token of a batch (N,), row after row, and the labels that say where each row ends."""
+    inputs, labels = _inputs(model, sequences, pad_id)
+    wanted = labels[labels != IGNORED][:, None]
+    return _response_logps(model, inputs, labels).gather(1, wanted.to(model.device))[:, 0], labels
 
 
 def _inputs(

@@ -46,10 +46,13 @@ class Metric(ABC):
     better: ClassVar[str]
     level: ClassVar[str] = "sample"
     """What a value is of: `sample`, a sampled response; `prompt`, all responses to a prompt, or its greedy one; `pair`,
-    a held-out labelled pair; `corpus`, the whole run, which has no prompts to take an interval over."""
+    a held-out labelled pair; `judgment`, a held-out judged response; `corpus`, the whole run, which has no prompts to
+    take an interval over."""
 
     greedy: ClassVar[bool] = False
     """Whether it reads the greedy responses, which are sampled where some metric does."""
+    usual: ClassVar[bool] = True
+    """Whether a recipe that names no metrics takes it; what few datasets have is measured where it is asked for."""
     absent: ClassVar[str] = ""
     """Why it may be without values, as the report says it."""
 

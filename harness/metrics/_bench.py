@@ -41,6 +41,21 @@ class Response:
     end: str
 
 
+@dataclass(frozen=True)
+class Blamed:
+    """A judged response whose errors are known, token by token, the end token last.
+
+    Attributes:
+        prompt_id: of its prompt.
+        gains: log p(y_t | x, j) − log p(y_t | x): how much likelier the judgment makes each token, in nats.
+        wrong: whether each token stands in an error.
+    """
+
+    prompt_id: str
+    gains: list[float]
+    wrong: list[bool]
+
+
 class GradeBench:
     """Samples, models and scores, each loaded when a metric first asks, and then kept."""
 
@@ -239,6 +254,45 @@ class GradeBench:
                 found[f"policy/{side}"] if same else sequence_logp(self.start, texts, pad_id, self.stage.batch)
             )
         return found
+
+    @cached_property
+    def blamed(self) -> list[Blamed]:
+        """Held-out judged responses with known errors, of a dataset whose words are the policy's tokens."""
+        from harness.inference.rendering import render_response
+        from harness.inference.scoring import token_logp
+
+        if "judgments" not in self.dataset.offers():
+            return []
+        rows = [
+            (row, render_response(self.tokenizer, row["response"]))
+            for row in self.dataset.rows("judgments", "heldout")[: self.stage.pairs]
+            if row["judgment"] and row.get("error_spans")
+        ]
+        rows = [(row, ids) for row, ids in rows if len(ids) == len(row["response"].split()) + 1]  # the end token
+        prompts = (
+            [row["prompt"] for row, _ in rows],
+            [self.dataset.judged(row["prompt"], row["judgment"]) for row, _ in rows],
+        )
+        pad_id = cast(int, self.tokenizer.pad_token_id)
+        plain, judged = (
+            token_logp(self.policy, self._texts(some, rows), pad_id, self.stage.batch) if rows else []
+            for some in prompts
+        )
+        return [
+            Blamed(
+                row["prompt_id"],
+                [own - other for own, other in zip(with_judgment, without, strict=True)],
+                [any(first <= place < last for first, last in row["error_spans"]) for place in range(len(ids))],
+            )
+            for (row, ids), with_judgment, without in zip(rows, judged, plain, strict=True)
+        ]
+
+    def _texts(
+        self, prompts: list[list[Message]], rows: list[tuple[Row, list[int]]]
+    ) -> list[tuple[list[int], list[int]]]:
+        from harness.inference.rendering import render_prompt
+
+        return [(render_prompt(self.tokenizer, prompt), ids) for prompt, (_, ids) in zip(prompts, rows, strict=True)]
 
     def each(self, value: Callable[[Response], float]) -> list[Value]:
         """A value of each response."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import harness.registry as registry
+from harness.claims import COLLAPSE
 from harness.report.cubes import cubes
 
 if TYPE_CHECKING:
@@ -15,10 +17,10 @@ if TYPE_CHECKING:
     from harness.report.compare import Comparison
     from harness.stats.runs import Runs
 
-LEVELS = ("sample", "prompt", "pair")
+LEVELS = ("sample", "prompt", "pair", "judgment")
 CORPUS = "corpus"
 TRAINED = {"seconds": "device_seconds", "memory": "peak_memory_bytes"}
-CURVE, SPREAD, SWEEP, WIDENING = "curve:", "spread:", "sweep:", "widening"
+CURVE, SPREAD, SWEEP, WIDENING, MARGIN = "curve:", "spread:", "sweep:", "widening", "margin"
 FEWEST = 3
 """Values of a knob that a trend needs, and seeds that a correlation needs."""
 
@@ -43,9 +45,19 @@ def _usual(algorithm: str) -> dict[str, Any]:
     return {name: one.default for name, one in knobs(registry.load("algorithms", algorithm)).items()}
 
 
+def measured_by(*metrics: str) -> list[str]:
+    """The metrics of the metrics folder that these of claims are made of."""
+    made = {MARGIN: ("chosen_logp", "rejected_logp"), COLLAPSE: ("degenerate",)}
+    names = [name for metric in metrics for name in made.get(metric, (metric.partition("/")[0],))]
+    known = registry.names("metrics")
+    return [name for name in names if name in known]
+
+
 def by_run(metric: str) -> bool:
     """Whether a metric has one number for each run, on no prompts."""
-    return metric in TRAINED or metric == WIDENING or metric.startswith((CURVE, SPREAD, SWEEP))
+    if metric in (*TRAINED, WIDENING, COLLAPSE) or metric.startswith((CURVE, SPREAD, SWEEP)):
+        return True
+    return any(registry.load("metrics", name).level == CORPUS for name in measured_by(metric))
 
 
 def runs_of(metric: str, names: list[str], tables: Tables, setting: Comparison) -> dict[str, Runs]:
@@ -66,6 +78,8 @@ def runs_of(metric: str, names: list[str], tables: Tables, setting: Comparison) 
         return _sweeps(metric.removeprefix(SWEEP), names, tables, setting)
     if metric.startswith(CURVE):
         return _curves(metric.removeprefix(CURVE), names, tables, setting.name)
+    if metric == MARGIN:
+        return _margins(names, tables, setting)
     return _measured(metric, names, tables, setting)
 
 
@@ -85,6 +99,15 @@ def _measured(metric: str, names: list[str], tables: Tables, setting: Comparison
             return {who: Runs(cube.prompts, cube.replicates) for who, cube in found.by_contestant.items()}
     whole = [(block.contestant, block.replicate, block.mean) for block in own[CORPUS]]
     return _of_runs(pd.DataFrame(whole, columns=["contestant", "replicate", "number"]))
+
+
+def _margins(names: list[str], tables: Tables, setting: Comparison) -> dict[str, Runs]:
+    """How much further apart a policy holds chosen and rejected of each held-out pair than the start does, in nats."""
+    from harness.stats.runs import Runs, common
+
+    sides = [_measured(metric, names, tables, setting) for metric in ("chosen_logp", "rejected_logp")]
+    both = {name: common(*(own[name] for own in sides)) for name in names if all(name in own for own in sides)}
+    return {name: Runs(one.scores - two.scores, one.replicates) for name, (one, two) in both.items()}
 
 
 def _trained(metric: str, names: list[str], tables: Tables, setting: str) -> dict[str, Runs]:
@@ -124,11 +147,15 @@ def _spread(runs: Runs) -> Runs:
 
 
 def _sweeps(knob: str, algorithms: list[str], tables: Tables, setting: Comparison) -> dict[str, Runs]:
-    """Per replicate the log of the standard deviation of mean gold over a knob's values, by algorithm."""
+    """Per replicate the log of the standard deviation of mean gold over a knob's values, by algorithm.
+
+    A replicate of which every run failed has none, since the start stands in for all of them.
+    """
     import numpy as np
     import pandas as pd
 
     found = []
+    imputed: dict[str, tuple[int, ...]] = {}
     for algorithm in algorithms:
         for ladder in ladders(f"{algorithm}.{knob}", tables, setting)[:1]:  # other knobs as they first come
             runs = runs_of("gold", [name for _, name in ladder], tables, setting)
@@ -136,11 +163,17 @@ def _sweeps(knob: str, algorithms: list[str], tables: Tables, setting: Compariso
                 continue
             shared = sorted(set.intersection(*(set(own.replicates) for own in runs.values())))
             means = np.stack([own.at(shared).mean(axis=1) for own in runs.values()])
+            spreads = dict(zip(shared, means.std(axis=0, ddof=1), strict=True))
+            imputed[algorithm] = tuple(
+                seed for seed in shared if spreads[seed] and any(seed in own.imputed for own in runs.values())
+            )
             found += [
-                {"contestant": algorithm, "replicate": seed, "number": float(np.log(means[:, place].std(ddof=1)))}
-                for place, seed in enumerate(shared)
+                {"contestant": algorithm, "replicate": seed, "number": float(np.log(spread))}
+                for seed, spread in spreads.items()
+                if spread
             ]
-    return _of_runs(pd.DataFrame(found, columns=["contestant", "replicate", "number"]))
+    own = _of_runs(pd.DataFrame(found, columns=["contestant", "replicate", "number"]))
+    return {name: replace(runs, imputed=imputed[name]) for name, runs in own.items()}
 
 
 def _of_runs(rows: pd.DataFrame) -> dict[str, Runs]:

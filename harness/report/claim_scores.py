@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from harness.claims import COLLAPSE, GROUPS
 from harness.report.claim_metrics import FEWEST, SWEEP, by_run, ladders, runs_of
 
 if TYPE_CHECKING:
     from harness.claims import Hypothesis
     from harness.records import Tables
+    from harness.report.claim_rates import Rates
     from harness.report.compare import Comparison
     from harness.report.cubes import Array
+    from harness.stats.runs import Runs
 
 START = "start"
 EVERY = "every"
@@ -29,8 +32,12 @@ class Scored:
         why: there are no scores.
         within: `a` is a difference within runs, so that the design's pairing does not matter.
         by_run: one number for each run, on no prompts.
-        failed: runs that failed stand in with the start's scores.
+        stand_ins: runs that failed and stand in with the start's scores.
         absent: runs that failed and are left out.
+        unmatched: finished runs that are left out, since another side has no run of their seed.
+        rates: instead of scores, how many runs collapsed.
+        contestants: of the smaller side.
+        of: comparisons of which this is the one with the smallest p; its p is multiplied by them.
     """
 
     setting: str
@@ -40,12 +47,21 @@ class Scored:
     why: str = ""
     within: bool = False
     by_run: bool = False
-    failed: bool = False
+    stand_ins: int = 0
     absent: int = 0
+    unmatched: int = 0
+    rates: Rates | None = None
+    contestants: int = 1
+    of: int = 1
 
 
 def comparisons_of(claim: Hypothesis, tables: Tables, settings: list[Comparison]) -> list[Scored] | str:
     """All comparisons of a claim in all settings, or why there can be none in this study."""
+    if claim.across or claim.starts:
+        from harness.report.claim_across import between_starts, leads
+
+        across = leads(settings) if claim.across else between_starts(claim, tables, settings)
+        return across if isinstance(across, list) else across + (f"; see {claim.runs}" if claim.runs else "")
     found = [one for setting in settings for one in _in_setting(claim, tables, setting)]
     if found:
         return found
@@ -66,7 +82,7 @@ def _link(claim: Hypothesis, tables: Tables, setting: Comparison) -> list[Scored
 
     from harness.report.claim_links import FEWEST_CONTESTANTS, agreements, within_contestants
 
-    names = _contestants(claim.a, tables, setting)
+    names = contestants(claim.a, tables, setting)
     if not names:
         return []
     if by_run(claim.metric):
@@ -99,17 +115,19 @@ def _both(claim: Hypothesis, names: list[str], tables: Tables, setting: Comparis
 
 
 def _sides(claim: Hypothesis, tables: Tables, setting: Comparison) -> list[Scored]:
-    """Each of a against each of b, or against the number."""
+    """Each of a against each of b, their groups, or each of a against the number."""
     if claim.metric.startswith(SWEEP):
         return _sweep_sides(claim, tables, setting)
-    first = _contestants(claim.a, tables, setting)
+    first = contestants(claim.a, tables, setting)
     if claim.against is not None:
         return [_against(claim, one, tables, setting) for one in first]
-    second = _contestants(claim.b, tables, setting)
-    return [_pair(claim, one, two, tables, setting) for one in first for two in second if one != two]
+    second = contestants(claim.b, tables, setting)
+    if claim.contrast == GROUPS:
+        return [_versus(claim, first, second, tables, setting)] if first and second else []
+    return [_versus(claim, [one], [two], tables, setting) for one in first for two in second if one != two]
 
 
-def _contestants(names: tuple[str, ...], tables: Tables, setting: Comparison) -> list[str]:
+def contestants(names: tuple[str, ...], tables: Tables, setting: Comparison) -> list[str]:
     """By label, else all of that algorithm."""
     cells = tables.cells[tables.cells["setting"] == setting.name].drop_duplicates("contestant")
     algorithms = dict(zip(cells["contestant"], cells["algorithm"], strict=True))
@@ -123,24 +141,65 @@ def _contestants(names: tuple[str, ...], tables: Tables, setting: Comparison) ->
 def _sweep_sides(claim: Hypothesis, tables: Tables, setting: Comparison) -> list[Scored]:
     """Algorithms, of which each has enough values of the knob."""
     knob = claim.metric.removeprefix(SWEEP)
-    able = {name for name in (*claim.a, *claim.b) if ladders(f"{name}.{knob}", tables, setting)}
-    pairs = [(one, two) for one in claim.a for two in claim.b if one != two and {one, two} <= able]
-    return [_pair(claim, one, two, tables, setting) for one, two in pairs]
+    first, second = (
+        [name for name in names if ladders(f"{name}.{knob}", tables, setting)] for names in (claim.a, claim.b)
+    )
+    if claim.contrast == GROUPS:
+        return [_versus(claim, first, second, tables, setting)] if first and second else []
+    return [_versus(claim, [one], [two], tables, setting) for one in first for two in second if one != two]
 
 
-def _pair(claim: Hypothesis, a: str, b: str, tables: Tables, setting: Comparison) -> Scored:
-    from harness.stats.runs import common
-
-    label = f"{a} − {b}"
-    runs = runs_of(claim.metric, [a, b], tables, setting)
-    missing = [name for name in (a, b) if name not in runs]
+def _versus(claim: Hypothesis, a: list[str], b: list[str], tables: Tables, setting: Comparison) -> Scored:
+    """The mean of some contestants against that of others: two, or two groups, of which none may lack scores."""
+    label = f"{_named(a)} − {_named(b)}"
+    if claim.metric == COLLAPSE:
+        return _collapse(label, a, b, tables, setting)
+    runs = runs_of(claim.metric, [*a, *b], tables, setting)
+    missing = [name for name in (*a, *b) if name not in runs]
     if missing:
         return Scored(setting.name, label, why=_lacking(claim, missing))
-    one, two = common(runs[a], runs[b]) if setting.paired else (runs[a], runs[b])
-    failed, absent = bool(one.imputed or two.imputed), _absent(claim, [a, b], setting)
-    return Scored(
-        setting.name, label, one.scores, two.scores, by_run=by_run(claim.metric), failed=failed, absent=absent
-    )
+    sides = [[runs[name] for name in names] for names in (a, b)]
+    one, two = (shared(side, [*sides[0], *sides[1]] if setting.paired else side) for side in sides)
+    absent = _absent(claim, [*a, *b], setting)
+    scored = Scored(setting.name, label, mean_of(one), mean_of(two), by_run=by_run(claim.metric), absent=absent)
+    return counted(scored, [*sides[0], *sides[1]], [*one, *two])
+
+
+def _collapse(label: str, a: list[str], b: list[str], tables: Tables, setting: Comparison) -> Scored:
+    """Rates over all runs of each side."""
+    from harness.report.claim_rates import Rates, collapses
+
+    (bad_a, n_a), (bad_b, n_b) = (collapses(names, tables, setting) for names in (a, b))
+    if not n_a or not n_b:
+        return Scored(setting.name, label, why="no run has ended on one of the sides")
+    rates = Rates((bad_a, bad_b), (n_a, n_b))
+    return Scored(setting.name, label, by_run=True, rates=rates, contestants=min(len(a), len(b)))
+
+
+def _named(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"mean of {', '.join(names)}"
+
+
+def shared(some: list[Runs], among: list[Runs]) -> list[Runs]:
+    """Runs of the replicates that all of `among` have."""
+    from harness.stats.runs import Runs
+
+    seeds = sorted(set.intersection(*(set(one.replicates) for one in among)))
+    return [Runs(one.at(seeds), tuple(seeds), tuple(seed for seed in one.imputed if seed in seeds)) for one in some]
+
+
+def mean_of(some: list[Runs]) -> Array:
+    """(S, P): the mean over contestants, run by run and prompt by prompt."""
+    import numpy as np
+
+    found: Array = np.mean([one.scores for one in some], axis=0)
+    return found
+
+
+def counted(scored: Scored, given: list[Runs], used: list[Runs]) -> Scored:
+    """Noting, of what is compared, the runs that stand in, and those without a partner of their seed."""
+    unmatched = sum(len(one.replicates) for one in given) - sum(len(one.replicates) for one in used)
+    return replace(scored, stand_ins=sum(len(one.imputed) for one in used), unmatched=unmatched)
 
 
 def _lacking(claim: Hypothesis, names: list[str]) -> str:
@@ -169,6 +228,7 @@ def _against(claim: Hypothesis, a: str, tables: Tables, setting: Comparison) -> 
         within=True,
         by_run=by_run(claim.metric),
         absent=_absent(claim, [a], setting),
+        stand_ins=len(runs[a].imputed),
     )
 
 
@@ -187,10 +247,10 @@ def _fitted(claim: Hypothesis, ladder: list[tuple[float, str]], tables: Tables, 
     missing = [name for name in names if name not in runs]
     if missing:
         return Scored(setting.name, label, why=_lacking(claim, missing))
-    shared = [seed for seed in runs[names[0]].replicates if all(seed in runs[name].replicates for name in names)]
+    used = shared([runs[name] for name in names], [runs[name] for name in names])
     place = np.arange(len(names)) - (len(names) - 1) / 2
     weights = place * (len(names) - 1) / (place**2).sum()
-    change = np.tensordot(weights, np.stack([runs[name].at(shared) for name in names]), 1)
-    failed = any(runs[name].imputed for name in names)
-    nothing = np.zeros_like(change)
-    return Scored(setting.name, label, change, nothing, within=True, by_run=by_run(claim.metric), failed=failed)
+    change = np.tensordot(weights, np.stack([one.scores for one in used]), 1)
+    nothing, absent = np.zeros_like(change), _absent(claim, names, setting)
+    scored = Scored(setting.name, label, change, nothing, within=True, by_run=by_run(claim.metric), absent=absent)
+    return counted(scored, [runs[name] for name in names], used)

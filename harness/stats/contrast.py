@@ -62,6 +62,12 @@ class Contrast:
         half = float(half_width(*self._parts, alpha))
         return self.difference - half, self.difference + half
 
+    def p_at(self, value: float) -> float:
+        """Two-sided, of a true difference of `value`."""
+        if self.se == 0:
+            return float(self.difference == value)
+        return float(two_sided_p(np.asarray(abs(self.difference - value)), *self._parts))
+
     def p_equivalent(self, delta: float) -> float:
         """Two one-sided tests: small when the difference is shown to lie within -delta..delta (delta above 0)."""
         inside = delta - abs(self.difference)

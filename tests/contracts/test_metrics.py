@@ -55,7 +55,7 @@ def test_a_metric_says_what_it_is(name):
     assert issubclass(metric, Metric)
     assert metric.unit
     assert metric.better in ("higher", "lower", "")
-    assert metric.level in ("sample", "prompt", "pair", "corpus")
+    assert metric.level in ("sample", "prompt", "pair", "judgment", "corpus")
     assert metric.version >= 1
     assert len(metric.__doc__.split()) > 3
 
@@ -67,6 +67,7 @@ def test_a_metric_gives_one_finite_value_for_each_response_or_pair(name, full):
         "sample": [(r.prompt_id, r.k) for r in full.responses],
         "prompt": [(prompt_id, -1) for prompt_id in full.by_prompt],
         "pair": [(pair["prompt_id"], -1) for pair in full.pairs],
+        "judgment": [(one.prompt_id, -1) for one in full.blamed],
         "corpus": [("", -1)],
     }[metric.level]
     found = metric.values(full)
@@ -89,8 +90,10 @@ def test_a_metric_gives_the_same_values_again(name, full, inputs):
     assert metric().values(full) == metric().values(bench(inputs, SmallData()))
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if registry.load("metrics", name).level == "pair"])
-def test_a_metric_of_pairs_gives_no_value_where_there_are_none(name, inputs):
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if registry.load("metrics", name).level in ("pair", "judgment")]
+)
+def test_a_metric_of_labelled_rows_gives_no_value_where_there_are_none(name, inputs):
     assert registry.load("metrics", name)().values(bench(inputs, BareData())) == []
 
 

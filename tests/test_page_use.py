@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -106,3 +107,14 @@ def test_on_a_phone_nothing_is_cut_but_tables_that_scroll(page: Path, browser: T
     assert browser.run(BEYOND) == []
     browser.run("document.querySelector('figure').style.width = '500px'")
     assert browser.run(BEYOND) != []  # the check can fail
+
+
+def test_on_paper_what_is_folded_stays_folded(page: Path, browser: Tab, tmp_path: Path) -> None:
+    def pages() -> int:
+        browser.paper(tmp_path / "page.pdf")
+        return len(re.findall(rb"/Type\s*/Page\b", (tmp_path / "page.pdf").read_bytes()))
+
+    browser.open(page, 1400)
+    folded = pages()
+    browser.run("document.querySelectorAll('details').forEach((one) => { one.open = true })")
+    assert 5 < folded < pages() - 10

@@ -92,7 +92,7 @@ class Sheet:
         """A first column, where rows are of several settings and nothing that is shown says of which."""
         several = "setting" in self.frame and self.frame["setting"].nunique() > 1
         told = not self.shown or any(column.title == "setting" for column in self.shown)
-        return [Shown("setting", lambda row: row["setting"], kind="word")] if several and not told else []
+        return [Shown("setting", lambda row: row["setting"] or GAP, kind="word")] if several and not told else []
 
     @cached_property
     def texts(self) -> list[list[str]]:

@@ -38,7 +38,7 @@ def write(results: Path) -> None:
 
     plan = make_plan(read_recipe(HERE / "pool.toml"))
     tables = read(plan, Store(results))
-    gold = cubes(tables.scores, "reward", "gold")
+    gold = cubes(tables.blocks.of(None, "reward", "gold", "sample"), tables.blocks.prompts)
     start = next(cell.contestant for cell in plan.cells if cell.is_start)
     base = gold.by_contestant[start].values
     own = tables.spent[tables.spent["part"].isin(["own", "evaluation"])]

@@ -15,7 +15,7 @@ from harness.job import Budget
 from harness.launch import Launch
 from harness.plan import Cell, Plan
 from harness.recipe import Evaluation, Recipe
-from harness.stages import Grade, Reference, Sample, Stage, Train, walk
+from harness.stages import Bench, Grade, Reference, Sample, Stage, Train, walk
 
 DATASET = {"source": "nowhere", "version": 1, "knobs": {}}
 
@@ -262,6 +262,16 @@ def fill(root: Path, cells: list[Cell], world: World, skip: set[tuple[str, int]]
             record(root, cell.pool, scores=world.many(cell))
         spent = {"metric": "trained_tokens", "value": 10.0, "n": 1, "unit": "tokens", "better": ""}
         record(root, cell.policy, seconds=3.0, measurements=[spent], curves=world.curves())
+
+
+def benched(root: Path, cell: Cell, right: np.ndarray) -> Cell:
+    """The cell with a finished benchmark `t`, by document right or wrong."""
+    assert cell.policy is not None
+    stage = Bench({"policy": cell.policy}, lm_eval="0.4.11", tasks=["t"], chat=True, batch=1, threads=1)
+    documents = [f"{i}-x" for i in range(len(right))]
+    found = _score_table("acc", "t", "document", documents, [-1] * len(right), right.astype(float))
+    record(root, stage, scores=found)
+    return replace(cell, benches=(stage,))
 
 
 def make_plan(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from synthetic import World, fill, make_cells, make_plan, record
+from synthetic import World, benched, fill, make_cells, make_plan
 
 from harness import keys, registry
 from harness.data._lab_prompts import split_of
@@ -282,7 +282,7 @@ def test_a_folder_of_tasks_is_known_by_its_content(tmp_path, policies):
         write_scores(tmp_path, policies[0], None, {}, stage)
 
 
-def _benched(root: Path, effects: dict[str, float], margin: float) -> pd.DataFrame:
+def _benched(root: Path, effects: dict[str, float], margin: float, looks: tuple[int, ...] = ()) -> pd.DataFrame:
     """A comparison in which the start is right on half of 200 documents and each contestant on so many more."""
     import numpy as np
 
@@ -290,23 +290,17 @@ def _benched(root: Path, effects: dict[str, float], margin: float) -> pd.DataFra
     fill(root / "results", cells, World(dict.fromkeys(effects, 0.0), prompts=8, samples=2))
     made = []
     for cell in cells:
-        stage = Bench({"policy": cell.policy}, lm_eval=VERSION, tasks=["t"], chat=True, batch=1, threads=1)
-        object.__setattr__(cell, "benches", (stage,))
-        made.append(cell)
         hard = np.random.default_rng(0).permutation(200)
         flips = np.random.default_rng([cell.replicate, *cell.contestant.encode()]).random(200) < 0.02
         right = (hard < 100 + 200 * effects.get(cell.contestant, 0.0)) ^ flips
-        rows = {"metric": "acc", "role": "t", "level": "document", "k": -1, "value": right.astype(float)}
-        folder = root / "results" / stage.name
-        folder.mkdir(parents=True, exist_ok=True)
-        pd.DataFrame({**rows, "prompt_id": [f"{i}-x" for i in range(200)]}).to_parquet(folder / "scores.parquet")
-        record(root / "results", stage)
+        made.append(benched(root / "results", cell, right))
     from dataclasses import replace
 
     from harness.recipe import Benchmark
 
     plan = make_plan(made, 5)
-    plan = replace(plan, recipe=replace(plan.recipe, benchmarks=(Benchmark(tasks=("t",), margin=margin),)))
+    recipe = replace(plan.recipe, benchmarks=(Benchmark(tasks=("t",), margin=margin),), looks=looks)
+    plan = replace(plan, recipe=recipe)
     build(plan, Store(root / "results"), root / "report")
     return pd.read_parquet(root / "report" / "tables" / "benchmarks.parquet").set_index("contestant")
 
@@ -450,3 +444,17 @@ def test_what_a_task_forbids_is_one_message(policies, tmp_path, task, stage, sai
     folder = hub_task(tmp_path / "far", **local, **task)
     with pytest.raises(HarnessError, match=re.escape(said)):
         write_scores(tmp_path, policies[0], None, {}, from_folder(folder, **stage))
+
+
+def test_a_share_stays_between_0_and_1_and_is_never_sure(tmp_path):
+    table = _benched(tmp_path, {"dpo": 0.5}, margin=0.05)
+    assert table.loc["dpo", "value"] > 0.95
+    assert table.loc["dpo", "value_high"] < 1
+    assert table.loc["dpo", "value_low"] < table.loc["dpo", "value"]
+
+
+def test_looking_more_than_once_is_paid_for(tmp_path):
+    once, twice = (_benched(tmp_path / str(len(looks)), {"dpo": -0.02}, 0.05, looks) for looks in ((), (3, 5)))
+    for name in ("p_holm", "p_equivalent_holm"):
+        assert 0 < once.loc["dpo", name] < 0.5
+        assert twice.loc["dpo", name] == pytest.approx(2 * once.loc["dpo", name])

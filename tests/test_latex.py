@@ -3,7 +3,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
+from rich import rich
 from synthetic import World, fill, make_cells, make_plan
 from test_report import parsed
 
@@ -11,7 +14,7 @@ from harness.report import build
 from harness.report.sheet import Sheet, Shown, make_frame, number, tex
 from harness.store import Store
 
-WORLD = World({"dpo beta=0.1": 1.0, "kto": 0.2}, prompts=10, samples=2)
+WORLD = World({"kto": 0.2}, prompts=10, samples=2)
 UNDONE = {r"\textasciitilde{}": "~", r"\textasciicircum{}": "^", r"\textbackslash{}": "\\"}
 
 
@@ -29,18 +32,56 @@ def cells(text: str) -> list[list[str]]:
     return [[undone(cell).strip() for cell in re.split(r"(?<!\\)&", line)] for line in lines]
 
 
-def test_the_tables_are_those_of_the_page(tmp_path: Path) -> None:
-    plan = make_plan(make_cells(list(WORLD.gains), 3), 3)
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("rich")
+    return build(*rich(root / "results"), root / "out").path.parent
+
+
+LINKS = re.compile(
+    r'<table id="([^"]*)">.*?href="tables/([^"]*).csv".*?href="tables/([^"]*).parquet".*?"tables/([^"]*)"'
+)
+
+
+def test_every_table_of_the_page_is_in_csv_parquet_and_latex(out: Path) -> None:
+    page, text = parsed(out / "report.html").tables, (out / "report.html").read_text()
+    files = {table: names for table, *names in LINKS.findall(text.replace("\n", " "))}
+    assert set(files) == set(page)
+    assert {"table-matrix", "table-outputs-greedy-0", "table-preference", "table-cards-0", "table-best_of_n-0",
+            "table-benchmarks"} <= set(page)  # fmt: skip
+    for table, (csv, parquet, latex) in files.items():
+        shown = [[" ".join(cell.split()) for cell in row] for row in page[table][1:]]
+        assert cells((out / "tables" / latex).read_text()) == shown, table
+        plain, typed = pd.read_csv(out / f"tables/{csv}.csv"), pd.read_parquet(out / f"tables/{parquet}.parquet")
+        assert list(plain.columns) == list(typed.columns)
+        assert len(plain) == len(typed) >= 1
+
+
+@pytest.mark.parametrize("view", ["matrix", "outputs-length-0", "outputs-diversity-0", "outputs-degenerate-0",
+                                  "outputs-greedy-0", "preference", "cards-0", "best_of_n-0"])  # fmt: skip
+def test_the_numbers_of_a_view_are_those_of_its_files(out: Path, view: str) -> None:
+    text = (out / "report.html").read_text().replace("\n", " ")
+    csv = next(csv for table, csv, *_ in LINKS.findall(text) if table == f"table-{view}")
+    known = pd.read_csv(out / f"tables/{csv}.csv").select_dtypes("number").to_numpy().ravel()
+    _, *body = parsed(out / "report.html").tables[f"table-{view}"]
+    told = [cell for row in body for cell in row[1:] if re.fullmatch(r"[+−\d][^a-z]*", cell)]  # and not how to read it
+    numbers = re.findall(r"(?<![\w.])[0-9][0-9,]*\.[0-9]+", " ".join(told))
+    assert len(numbers) >= 5
+    for one in numbers:
+        off = np.nanmin(np.abs(np.abs(known) - float(one.replace(",", ""))))
+        assert off <= 0.5 * 10.0 ** -len(one.split(".")[1]) + 1e-9, one
+
+
+def test_best_of_n_has_a_row_for_each_n(out: Path) -> None:
+    ns = [row[0] for row in cells((out / "tables/best_of_n-0.tex").read_text())]
+    assert ns == ["1", "2", "4", "8"]
+
+
+def test_rows_of_several_settings_say_of_which(tmp_path: Path) -> None:
+    plan = make_plan([cell for model in ("small", "large") for cell in make_cells(["kto"], 2, model=model)], 2)
     fill(tmp_path, list(plan.cells), WORLD)
-    out = build(plan, Store(tmp_path), tmp_path / "out").path.parent
-    page = parsed(out / "report.html").tables
-    names = [name for name in page if name.startswith("table-") and (out / f"tables/{name[6:]}.tex").exists()]
-    assert {"table-runs", "table-totals", "table-metrics"} <= set(names)
-    for name in names:
-        shown = [[" ".join(cell.split()) for cell in row] for row in page[name][1:]]
-        assert cells((out / f"tables/{name[6:]}.tex").read_text()) == shown, name
-    main = [[" ".join(cell.split()) for cell in row] for row in page["table-main-0"][1:]]
-    assert cells((out / "tables/main.tex").read_text()) == main
+    tables = build(plan, Store(tmp_path), tmp_path / "out").path.parent / "tables"
+    assert {row[0] for row in cells((tables / "main.tex").read_text())} == {"small · lab · sft", "large · lab · sft"}
 
 
 @pytest.mark.parametrize("hostile", [r"\input{/etc/passwd}", "50 % of a_b & c^d ~ {e} $f$ #g", "two\nlines"])

@@ -528,7 +528,7 @@ def test_numbers_are_written_for_people() -> None:
 def test_the_page_and_its_files_name_the_same_tables(shared: Shared) -> None:
     plan, store = shared.made(two_seeds)
     page, sheets = make_page(plan, store, read(plan, store))
-    linked = {sheet.name for section in page.sections for sheet in section.sheets if sheet.twins}
+    linked = {sheet.numbers for section in page.sections for sheet in section.sheets}
     assert linked <= {sheet.name for sheet in sheets}
 
 
@@ -592,3 +592,43 @@ def test_the_section_on_training_says_whose_loss_rose(shared: Shared) -> None:
     falling = (one.curves["metric"] == "loss") & (one.curves["contestant"] == "ipo")
     turned = one.curves.assign(value=one.curves["value"].where(~falling, -one.curves["value"]))
     assert "the loss ended higher than it began for ipo," in say.training(replace(one, curves=turned))
+
+
+def test_the_section_on_distance_says_who_is_on_the_front(shared: Shared) -> None:
+    one = shared.compared(usual)[0]
+    told = say.reward_kl(one)
+    found = {row.name: row for row in one.standings if row.name != one.start}
+    for name in found:
+        kl, gold = (found[name].estimates[of].value for of in ("kl", "gold"))
+        beaten = gold < 0 or any(
+            other.estimates["kl"].value < kl and other.estimates["gold"].value > gold for other in found.values()
+        )
+        assert (f"{name} (" in told) is not beaten
+    losers = [row for row in one.standings if row.name in (one.start, "cpo")]
+    assert "no contestant has more gold than the start (sft)" in say.reward_kl(replace(one, standings=losers))
+
+
+def test_the_head_says_which_plan_code_devices_and_days(shared: Shared) -> None:
+    made = [line for line in shared.built(usual).path.with_suffix(".md").read_text().splitlines() if "commit" in line]
+    assert re.fullmatch(r"Plan [0-9a-f]{16}; commit abc1234; on cpu; 2026-11-01\.", made[0])
+
+
+def test_legends_list_those_that_have_a_mark(tmp_path: Path) -> None:
+    plan, store = comparison(tmp_path, skip={("kto", seed) for seed in range(4)})
+    one = compare(plan, read(plan, store))[0]
+    for name in ("reward_kl", "best_of_n", "quality_cost"):
+        spec = registry.load("report/figures", name)().draw(one).to_json()
+        listed = re.findall(r'"values": \[\s*("sft"[^\]]*)\]', spec)
+        assert listed, name
+        assert all("kto" not in names and "dpo" in names for names in listed)
+
+
+def test_text_has_no_marks_of_markdown_in_the_page(shared: Shared) -> None:
+    text = shared.built(usual).path.read_text().split("<script")[0]
+    assert "`" not in text
+
+
+def test_why_numbers_are_absent_is_said_above_the_tables_and_not_in_a_tall_column(shared: Shared) -> None:
+    text = shared.built(usual).path.with_suffix(".md").read_text().split("## Length, diversity")[1].split("\n## ")[0]
+    assert "- Absent for " in text
+    assert "| gaps |" not in text

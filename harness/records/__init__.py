@@ -47,7 +47,8 @@ class Tables:
         no_benchmarks: one row per policy and task without them: `..., task, status, stage, cause, error, hint`.
         no_judgments: one row per final policy and judge without judgments: `..., judge, status, stage, cause, error,
             hint`.
-        made_by: one row per finished stage: `stage, commit, dirty, harness, python, host, device, packages`.
+        made_by: one row per finished stage: `stage, commit, dirty, harness, python, host, device, packages, date` (the
+            day on which it began).
         studies: one row per study of a search: `setting, contestant, algorithm, study, metric, planned,
             device_seconds_cap, start, finished, chosen, space` (`space` as JSON; `start` its score on the metric).
         trials: one row per trial: `setting, contestant, study, trial, phase, status, cause, score, feasible, chosen,

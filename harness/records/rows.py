@@ -52,7 +52,7 @@ COSTS = {
 SPENT = {**_ID_COLUMNS, "part": _TEXT, "device_seconds": _FLOAT, "peak_memory_bytes": _FLOAT}
 MADE_BY = {
     **{"stage": _TEXT, "commit": _TEXT, "dirty": _BOOL, "harness": _TEXT, "python": _TEXT, "host": _TEXT},
-    **{"device": _TEXT, "packages": _TEXT},
+    **{"device": _TEXT, "packages": _TEXT, "date": _TEXT},
 }
 
 
@@ -218,4 +218,5 @@ def made_by(shelf: Shelf) -> Iterator[Row]:
                 "dirty": bool(made_by.get("dirty")),
                 "device": device,
                 "packages": packages,
+                "date": str(found.get("started", ""))[:10],
             }

@@ -25,7 +25,7 @@ class Answer:
 
 
 def build(plan: Plan, store: Store, out: Path) -> Answer:
-    """Write `report.html`, `report.md` and `tables/*.csv|parquet` from what the plan's stages have left.
+    """Write `report.html`, `report.md` and `tables/*.csv|parquet|tex` from what the plan's stages have left.
 
     It works on a finished comparison, on one with failed or missing cells, and before anything has run.
 
@@ -45,8 +45,7 @@ def build(plan: Plan, store: Store, out: Path) -> Answer:
     page, sheets = make_page(plan, store, tables)
     out.mkdir(parents=True, exist_ok=True)
     for sheet in sheets:
-        if sheet.twins:
-            sheet.write(out / "tables")
+        sheet.write(out / "tables")
     (out / "report.md").write_text(markdown(page), encoding="utf-8")
     path = out / "report.html"
     path.write_text(html(page), encoding="utf-8")

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from harness.records.files import BASE
 from harness.records.scores import blocks_of
-from harness.report.compare import estimate
-from harness.report.cubes import Cubes, cubes
+from harness.report.compare import Estimate, estimate
+from harness.report.cubes import Cube, Cubes, cubes
+from harness.report.outputs import share
 from harness.report.page import Section
 from harness.report.sheet import Sheet, Shown, chance, count, interval, listed, make_frame, rows
 from harness.report.sheets import ID_MEANINGS, IDS
@@ -35,14 +36,14 @@ _MEANINGS = {
     "seeds": "finished runs",
     "documents": "documents that every run has a value of",
     "value": "mean over runs and documents",
-    "value_low": "lower end of its 95 % interval over runs and documents",
+    "value_low": "lower end of its 95 % interval over runs and documents (Wilson's, where each is right or wrong)",
     "value_high": "upper end of it",
     "difference": "value minus the start's, paired by document and, where seeds are paired, by seed; failed runs count "
     "as the start",
     "difference_low": "lower end of its 95 % interval",
     "difference_high": "upper end of it",
     "margin": "differences smaller than this do not matter, as the recipe says",
-    "p_holm": "two-sided p of no difference, Holm over the contestants of a task and metric",
+    "p_holm": "two-sided p of no difference, Holm over the contestants of a task and metric, and times the looks",
     "p_equivalent_holm": "p of two one-sided tests of a difference of at least the margin, Holm over the same",
     "verdict": "higher, lower or equivalent; cannot separate where neither is shown",
     "gap": "why numbers are absent",
@@ -116,18 +117,25 @@ def _failed(one: Comparison, tables: Tables) -> dict[str, list[int]]:
 def _of_task(
     one: Comparison, found: Cubes, named: dict[str, str], margin: float, failed: dict[str, list[int]]
 ) -> list[dict[str, Any]]:
-    from harness.stats.contrast import summary
-
     against = {verdict.a: verdict for verdict in _judged(one, found, margin, failed)}
     made = []
     for name in (name for name in dict.fromkeys((BASE, *one.contestants)) if name in found.by_contestant):
         cube = found.by_contestant[name]
-        own = estimate(summary(cube.prompts))
+        own = _value(cube)
         row: dict[str, Any] = {"setting": one.name, "contestant": name, **named, "seeds": len(cube.replicates)}
         row |= {"documents": len(found.prompts), "value": float(cube.values.mean())}
         row |= {"value_low": own.low, "value_high": own.high}
         made.append(row | (_against(against[name], margin) if name in against else {}))
     return made
+
+
+def _value(cube: Cube) -> Estimate:
+    """A mean over runs and documents; with a share's interval where every document is right or wrong."""
+    import numpy as np
+
+    from harness.stats.contrast import summary
+
+    return share(cube) if np.isin(cube.values, (0, 1)).all() else estimate(summary(cube.prompts))
 
 
 def _judged(one: Comparison, found: Cubes, margin: float, failed: dict[str, list[int]]) -> list[Verdict]:
@@ -150,7 +158,7 @@ def _judged(one: Comparison, found: Cubes, margin: float, failed: dict[str, list
         name: with_failures(own, failed.get(name, []) if name != one.start else [], start)
         for name, own in finished.items()
     }
-    return list(verdicts(runs, one.start, margin, paired=one.paired).start) if len(runs) > 1 else []
+    return list(verdicts(runs, one.start, margin, paired=one.paired, looks=one.looks).start) if len(runs) > 1 else []
 
 
 def _against(verdict: Verdict, margin: float) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
 
 from harness.report.compare import ROLES, Best, estimate
 from harness.report.cubes import cubes
-from harness.report.sheet import Row, Sheet, Shown, interval, make_frame, number, rows
+from harness.report.sheet import Sheet, Shown, interval, make_frame, number
 from harness.report.sheets import ID_MEANINGS
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ def best_of(scores: Scores, scales: dict[str, Scale]) -> list[Best]:
     return gains
 
 
-def best_of_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
-    """A row per n and reward; the page shows powers of two, by gold and by what there is beside it."""
+def best_of_sheet(comparisons: list[Comparison]) -> Sheet:
+    """A row per n and reward, for the files."""
     found = [
         {
             **{"setting": comparison.name, "n": one.n, "reward": one.role, "kl": one.kl, "gain": one.gain.value},
@@ -69,28 +69,26 @@ def best_of_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
         for comparison in comparisons
         for one in comparison.best_of
     ]
-    frame = make_frame(found, _FRAME)
-    roles = [role for role in ROLES if role in set(frame["reward"])]
-    texts = {
-        (row["n"], row["reward"]): interval(row["gain"], row["gain_low"], row["gain_high"], sign=True)
-        for row in rows(frame)
-    }
+    return Sheet("best_of_n", "The start's best of n as the proxy chooses.", make_frame(found, _FRAME), _MEANINGS)
+
+
+def best_of_view(comparison: Comparison, part: str) -> Sheet:
+    """A row per n, powers of two, and a column per reward."""
+    by_n: dict[int, dict[str, Any]] = {}
+    for one in comparison.best_of:
+        if one.n & (one.n - 1) == 0:
+            gain = interval(one.gain.value, one.gain.low, one.gain.high, sign=True)
+            by_n.setdefault(one.n, {"n": one.n, "kl": one.kl})[one.role] = gain
+    roles = list(dict.fromkeys(one.role for one in comparison.best_of))
+    frame = make_frame(list(by_n.values()), {"n": "Int64", "kl": "Float64", **dict.fromkeys(roles, "string")})
     shown = [
         Shown("n", lambda row: str(row["n"])),
         Shown("KL at most, nats", lambda row: number(row["kl"])),
-        *(Shown(f"{role} gain, start-sd [95 %]", _cell(texts, role)) for role in roles),
+        *(Shown(f"{role} gain, start-sd [95 %]", itemgetter(role)) for role in roles),
     ]
-    if part and roles:  # one setting: a row per n, of those that are shown
-        powers = [2**i for i in range(20)]
-        frame = frame[(frame["reward"] == roles[0]) & frame["n"].isin(powers)]
-    return Sheet("best_of_n", _caption(comparisons), frame, _MEANINGS, shown, part=part)
+    return Sheet("best_of_n", _caption(comparison), frame, {}, shown, view_of="best_of_n", part=part)
 
 
-def _cell(texts: dict[tuple[int, str], str], role: str) -> Callable[[Row], str]:
-    return lambda row: texts[row["n"], role]
-
-
-def _caption(comparisons: list[Comparison]) -> str:
-    why = "; ".join(dict.fromkeys(one.no_best_of for one in comparisons if one.no_best_of))
+def _caption(comparison: Comparison) -> str:
     text = "The start's best of n as the proxy chooses, which trains nothing: what training must beat."
-    return f"{text} Not complete: {why}." if why else text
+    return f"{text} Not complete: {comparison.no_best_of}." if comparison.no_best_of else text

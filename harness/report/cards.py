@@ -113,7 +113,7 @@ def card_sheet(trust: Trust, part: str) -> Sheet:
     shown += [_column(role) for role in by_role]
     shown.append(Shown("how to read it", lambda row: row["reads"], kind="prose"))
     caption = "Trust cards: value [95 %] of each reward model; the proxy's is that of the first seed."
-    return Sheet("trust", caption, frame, {}, shown, twins=False, part=part)
+    return Sheet("cards", caption, frame, {}, shown, view_of="trust", part=part)
 
 
 def _column(role: str) -> Shown:

@@ -86,7 +86,7 @@ def preference_sheet(comparison: Comparison, part: str) -> Sheet:
         *(_metric(name, units[name]) for name in metrics),
     ]
     caption = "The same pairs and the same reference (the start) for all; means over pairs and finished runs."
-    return Sheet("preference", caption, frame, {}, shown, twins=False, part=part)
+    return Sheet("preference", caption, frame, {}, shown, view_of="metrics", part=part)
 
 
 def _metric(name: str, unit: str) -> Shown:

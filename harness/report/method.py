@@ -75,7 +75,7 @@ def _points(comparisons: list[Comparison], margin: str, held_out: bool) -> list[
         "More seeds or prompts: what would give power 0.8 for a difference of the margin at the family's level.",
         "Win rate: over all pairs of a contestant's and the start's samples for the same prompt and seed; soft is the "
         "mean of sigmoid(gold difference), hard the share of wins with ties as one half.",
-        "A failed run counts as the start's own scores of that seed, so failing is never an advantage; `gold_finished` "
+        "A failed run counts as the start's own scores of that seed, so failing is never an advantage; gold_finished "
         "in the tables is over finished runs alone. Runs that wait are in no number.",
         "Gold is a held-out reward model: no training and no choice of knobs has seen it or its data."
         if held_out
@@ -135,7 +135,7 @@ def dictionary_sheet(sheets: list[Sheet]) -> Sheet:
     found = [
         {"table": sheet.name, "column": name, "type": str(kind), "meaning": sheet.meanings[name]}
         for sheet in sheets
-        if sheet.twins
+        if not sheet.view_of
         for name, kind in zip(map(str, sheet.frame.columns), sheet.frame.dtypes, strict=True)
     ]
     columns = ("table", "column", "type", "meaning")

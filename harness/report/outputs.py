@@ -11,7 +11,7 @@ from harness.report.compare import Estimate, estimate
 from harness.report.cubes import Cube, Cubes, cubes
 from harness.report.length import length_note
 from harness.report.page import Section
-from harness.report.sheet import Row, Sheet, Shown, interval, listed, make_frame, number
+from harness.report.sheet import Row, Sheet, Shown, interval, listed, make_frame, named, number
 from harness.report.sheets import ID_MEANINGS, IDS
 
 if TYPE_CHECKING:
@@ -112,10 +112,18 @@ def outputs_section(comparison: Comparison, tables: Tables, asked: tuple[str, ..
     """Four views of one table: length, diversity, degenerate outputs, greedy responses and the chosen."""
     whole = outputs_sheet([comparison], tables, asked)
     sheets = [
-        replace(whole, name=f"outputs-{name}", caption=caption, shown=_shown(name), twins=False, part=part)
+        replace(whole, name=f"outputs-{name}", caption=caption, shown=_shown(name), view_of=whole.name, part=part)
         for name, caption in CAPTIONS.items()
     ]
-    return Section("outputs", "Length, diversity and degenerate outputs", _sentence(whole, comparison), sheets=sheets)
+    sentence = _sentence(whole, comparison)
+    title = "Length, diversity and degenerate outputs"
+    return Section("outputs", title, sentence, points=_absent(whole), sheets=sheets)
+
+
+def _absent(sheet: Sheet) -> list[str]:
+    """Why numbers are absent, once for all contestants that lack the same."""
+    lacking = sheet.frame[sheet.frame["gap"].fillna("") != ""]
+    return [f"Absent for {named(list(own['contestant']))}: {gap}." for gap, own in lacking.groupby("gap", sort=False)]
 
 
 CAPTIONS = {
@@ -157,8 +165,7 @@ def _shown(table: str) -> list[Shown]:
         ]
     if table == "greedy":
         columns.insert(0, Shown(GREEDY.title, _text(GREEDY.name, sign=True)))
-    gaps = [Shown("gaps", lambda row: row["gap"] or "", kind="prose", optional=True)] if table == "greedy" else []
-    return [Shown("contestant", lambda row: row["contestant"], kind="word"), *columns, *gaps]
+    return [Shown("contestant", lambda row: row["contestant"], kind="word"), *columns]
 
 
 def _text(name: str, digits: int = 2, sign: bool = False) -> Callable[[Row], str]:
@@ -186,26 +193,26 @@ def _measured(column: Column, setting: str, scores: Scores) -> dict[str, Estimat
         return {name: Estimate(fmean(one), min(one), max(one)) for name, one in by_run.items()}
     found = cubes(blocks, scores.prompts)
     if column.kind.unit == "share":
-        return {name: _share(cube) for name, cube in found.by_contestant.items()}
+        return {name: share(cube) for name, cube in found.by_contestant.items()}
     return {
         name: estimate(summary(cube.prompts), within=(0.0, float("inf"))) for name, cube in found.by_contestant.items()
     }
 
 
-def _share(cube: Cube) -> Estimate:
+def share(cube: Cube) -> Estimate:
     """A share of responses with Wilson's interval: over runs and prompts, or over prompts where it is 0 or 1."""
     from harness.stats.contrast import Mean, summary
     from harness.stats.runs import rate, share_ends
 
-    share = float(cube.values.mean())
-    if share in (0.0, 1.0):
+    value = float(cube.values.mean())
+    if value in (0.0, 1.0):
         prompts = cube.values.shape[1]
-        found = rate(round(share * prompts), prompts)
-        return Estimate(*found) if found else Estimate(share)
+        found = rate(round(value * prompts), prompts)
+        return Estimate(*found) if found else Estimate(value)
     plain = summary(cube.prompts)
     if not isinstance(plain, Mean):
         return estimate(plain)
-    return Estimate(share, *share_ends(share, plain.high - plain.value))
+    return Estimate(value, *share_ends(value, plain.high - plain.value))
 
 
 def _greedy_gain(comparison: Comparison, found: Cubes) -> dict[str, Estimate]:

@@ -191,17 +191,19 @@ def over_optimisation_sheet(comparisons: list[Comparison], part: str = "") -> Sh
     shown = [
         Shown("contestant", lambda row: row["contestant"], kind="word"),
         Shown("reward", lambda row: row["reward"], kind="word"),
-        Shown("best at step", lambda row: str(row["best_step"])),
-        Shown("best", lambda row: number(row["best"], sign=True)),
+        Shown("best earlier step", lambda row: str(row["best_step"])),
+        Shown("its reward", lambda row: number(row["best"], sign=True)),
         Shown("at the end", lambda row: number(row["end"], sign=True)),
-        Shown("end − best [simultaneous 95 %]",
+        Shown("end − best earlier [simultaneous 95 %]",
               lambda row: interval(row["fall"], row["fall_low"], row["fall_high"], sign=True)),
         Shown("fell", lambda row: "▼ fell" if row["fell"] else "not shown", kind="word"),
         Shown("proxy − gold at the end [95 %]",
               lambda row: interval(row["gap"], row["gap_low"], row["gap_high"], sign=True)),
         Shown("peak of the fitted curve, √nats", _peak),
     ]  # fmt: skip
-    caption = "Rewards of graded steps, in sd of the start above the start; the best step is the best of several."
+    caption = (
+        "Rewards of graded steps, in sd of the start above the start; the best earlier step is the highest of several."
+    )
     return Sheet("over_optimisation", caption, make_frame(found, _FRAME), _MEANINGS, shown, part=part)
 
 

@@ -100,7 +100,7 @@ class Section:
 class Page:
     """The whole report.
 
-    `banners` stand at its head; `watermark` lies across it.
+    `made` says of what and by what it was made; `banners` stand at its head; `watermark` lies across it.
     """
 
     title: str
@@ -109,6 +109,7 @@ class Page:
     sections: list[Section]
     banners: list[str] = field(default_factory=list)
     watermark: str = ""
+    made: str = ""
 
     @property
     def has_figures(self) -> bool:
@@ -179,7 +180,8 @@ def html(page: Page) -> str:
     css = Markup((TEMPLATES / "page.css").read_text())
     runtime = _runtime() if page.has_figures else ""
     guide = (TEMPLATES / "guide.js").read_text() if page.has_guides else ""
-    return environment.get_template("page.html").render(page=page, css=css, runtime=runtime, guide=guide)
+    scripts = {"runtime": runtime, "guide": guide, "figures": (TEMPLATES / "figures.js").read_text()}
+    return environment.get_template("page.html").render(page=page, css=css, **scripts)
 
 
 def script_json(value: object) -> str:
@@ -196,6 +198,7 @@ def markdown(page: Page) -> str:
         *([_inline(page.question), ""] if page.question else []),
         _inline(page.state),
         "",
+        *([_inline(page.made), ""] if page.made else []),
     ]
     for text in (page.watermark, *page.banners):
         lines += [f"> **{_inline(text)}**", ""] if text else []

@@ -6,13 +6,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import harness.registry as registry
+from harness.keys import key
 from harness.report import over_optimisation, quality_cost, say
 from harness.report.advice import Advice, Wishes, advise_all
 from harness.report.alarms import alarms, alarms_section
 from harness.report.answer import headline, points, recommended
 from harness.report.articles import articles_sheet
 from harness.report.benchmarks import benchmarks_section, benchmarks_sheet
-from harness.report.best_of import best_of_sheet
+from harness.report.best_of import best_of_sheet, best_of_view
 from harness.report.cards import card_sheet, cards_sheet, checks_sheet, reliability
 from harness.report.claims import judge
 from harness.report.drift import drift_sheet
@@ -36,7 +37,7 @@ from harness.report.page import Drawn, Page, Section, drawn
 from harness.report.parity import parity_section
 from harness.report.published import published_section
 from harness.report.samples import samples
-from harness.report.sheet import Sheet, count
+from harness.report.sheet import Sheet, count, named
 from harness.report.sheets import main_sheet, matrix_sheet, pairs_sheet
 from harness.report.stability import agreement_sheet, stability_section, stability_sheet
 from harness.report.trust import Trust, banners, trust_points, trusts, watermark
@@ -108,13 +109,14 @@ def make_page(plan: Plan, store: Store, tables: Tables) -> tuple[Page, list[Shee
     whole += [curves_sheet(tables), measurements_sheet(tables), cards_sheet(found), checks_sheet(found.values())]
     whole += [drift_sheet(found.values(), comparisons)]
     whole += [benched]
-    whole += [sheet for section in sections for sheet in section.sheets if sheet.twins and not sheet.part]
+    whole += [sheet for section in sections for sheet in section.sheets if sheet.view_of or not sheet.part]
     dictionary = dictionary_sheet(whole)
     sections.append(
         Section("dictionary", "Data dictionary", "What every column of the tables means.", sheets=[dictionary])
     )
     sections.sort(key=lambda section: next(i for i, kind in enumerate(ORDER) if _is(section, kind)))
-    page = Page(plan.recipe.name, plan.recipe.question, _state(tables), sections, banners(found), watermark(found))
+    head = (plan.recipe.name, plan.recipe.question, _state(tables))
+    page = Page(*head, sections, banners(found), watermark(found), _made(plan, tables))
     return page, [*whole, dictionary]
 
 
@@ -131,6 +133,22 @@ def _state(tables: Tables) -> str:
         f"{int(statuses[name])} {name}" for name in ("done", "failed", "blocked", "waiting", "cut") if name in statuses
     ]
     return f"{count(len(tables.cells), 'run')} planned: {', '.join(parts)}." if parts else "No runs planned."
+
+
+def _made(plan: Plan, tables: Tables) -> str:
+    """Which plan this is, and the code, devices and days that made its records; empty before any has run."""
+    by = tables.made_by
+    if by.empty:
+        return ""
+    code, devices, days = (sorted({str(one) for one in by[name] if one}) for name in ("commit", "device", "date"))
+    dirty = " with uncommitted changes" * bool(by["dirty"].any())
+    parts = [
+        f"Plan {key(sorted(stage.name for stage in plan.stages()))}",
+        f"{'commit' if len(code) == 1 else 'commits'} {named([one[:10] for one in code])}{dirty}" if code else "",
+        f"on {named(devices)}" if devices else "",
+        " to ".join(dict.fromkeys([days[0], days[-1]])) if days else "",
+    ]
+    return f"{'; '.join(filter(None, parts))}."
 
 
 def _of_setting(
@@ -158,7 +176,7 @@ def _of_setting(
         over_optimisation.section(one, suffix or "-0"),
         quality_cost.section(one, suffix or "-0"),
         *_tuning(one, tables, suffix or "-0"),
-        Section("reward-kl", "Reward and distance", say.reward_kl(one), sheets=[best_of_sheet([one], suffix or "-0")]),
+        Section("reward-kl", "Reward and distance", say.reward_kl(one), sheets=[best_of_view(one, suffix or "-0")]),
         outputs_section(one, tables, plan.recipe.evaluation.metrics, suffix or "-0"),
         *judges_sections(one, plan, store, tables, suffix or "-0"),
         Section("training", "Training", say.training(one)),

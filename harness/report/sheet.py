@@ -48,7 +48,7 @@ class Sheet:
         meanings: what each column of the frame means, with its unit: the data dictionary.
         shown: what may be a column of the page; none where a table is only written to files.
         folded: closed until somebody opens it.
-        twins: it is in CSV and parquet files; False for another view of tables that are.
+        view_of: the table whose CSV and parquet files hold its numbers, where it is another view of one.
         part: set where it is one setting's part of the table in the files.
         group: what rows that follow one another have in common; the page puts it above them. None for no groups.
     """
@@ -59,7 +59,7 @@ class Sheet:
     meanings: dict[str, str]
     shown: list[Shown] = field(default_factory=list)
     folded: bool = False
-    twins: bool = True
+    view_of: str = ""
     part: str = ""
     group: Callable[[Row], str] | None = None
 
@@ -68,15 +68,31 @@ class Sheet:
         """The id of its place in the page."""
         return f"table-{self.name}{self.part}"
 
+    @property
+    def numbers(self) -> str:
+        """The name of the files that hold its numbers in full."""
+        return self.view_of or self.name
+
+    @property
+    def as_read(self) -> str:
+        """The name of the file that holds it as it is read: a view has one for each setting."""
+        return f"{self.name}{self.part}" if self.view_of else self.name
+
     @cached_property
     def columns(self) -> list[Shown]:
         """The columns that the page, the Markdown and LaTeX show."""
         found = rows(self.frame) if any(column.optional for column in self.shown) else []
         return [
             column
-            for column in self.shown
+            for column in (*self._setting(), *self.shown)
             if not (column.optional and all(column.text(row) in ("", GAP) for row in found))
         ]
+
+    def _setting(self) -> list[Shown]:
+        """A first column, where rows are of several settings and nothing that is shown says of which."""
+        several = "setting" in self.frame and self.frame["setting"].nunique() > 1
+        told = not self.shown or any(column.title == "setting" for column in self.shown)
+        return [Shown("setting", lambda row: row["setting"] or GAP, kind="word")] if several and not told else []
 
     @cached_property
     def texts(self) -> list[list[str]]:
@@ -101,10 +117,12 @@ class Sheet:
         return [[_tint(shade(row)) for shade in shades] for row in rows(self.frame)]
 
     def write(self, folder: Path) -> None:
-        """Write `<name>.csv` and `<name>.parquet`, the same numbers in full, and `<name>.tex` as it is read."""
+        """Write CSV and parquet, the same numbers in full, unless another table has them; and LaTeX, as it is read."""
         folder.mkdir(parents=True, exist_ok=True)
         if self.shown:
-            (folder / f"{self.name}.tex").write_text(self.latex(), encoding="utf-8")
+            (folder / f"{self.as_read}.tex").write_text(self.latex(), encoding="utf-8")
+        if self.view_of:
+            return
         self.frame.to_csv(folder / f"{self.name}.csv", index=False, lineterminator="\n")
         self.frame.to_parquet(folder / f"{self.name}.parquet", index=False)
 
@@ -121,7 +139,7 @@ class Sheet:
             column_format=kinds,
             hrules=True,
             caption=tex(self.caption),
-            label=f"tab:{self.name}",
+            label=f"tab:{self.as_read}",
         )
         return f"% XeLaTeX or LuaLaTeX, with booktabs and longtable\n{text}"
 

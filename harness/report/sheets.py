@@ -197,7 +197,7 @@ def matrix_sheet(comparison: Comparison, part: str) -> Sheet:
         "Gold of the row minus gold of the column, in start-sd. ▲ better, ▼ worse, = equivalent, ? cannot separate; "
         "the tint (blue above, orange below) only repeats the number."
     )
-    return Sheet("matrix", caption, frame, {}, shown, twins=False, part=part)
+    return Sheet("matrix", caption, frame, {}, shown, view_of="pairs", part=part)
 
 
 def _shade(column: str, gaps: dict[tuple[str, str], float]) -> Callable[[Row], float | None]:

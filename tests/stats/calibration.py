@@ -5,10 +5,12 @@ Run it from the project's folder: `python tests/stats/calibration.py`. It takes 
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 from scipy import special
 from worlds import World
 
@@ -16,7 +18,7 @@ from harness.stats.contrast import contrast
 from harness.stats.parts import parts_of_difference
 from harness.stats.power import Noise, more_prompts, more_seeds
 from harness.stats.runs import Runs, share_above
-from harness.stats.verdicts import holm
+from harness.stats.verdicts import holm, verdicts
 
 SEED = 20
 REPS = 4000
@@ -160,6 +162,61 @@ def equivalent_at_margin(runs, paired, reps=REPS, delta=0.5):
     return float(np.mean(found))
 
 
+POOL = Path(__file__).parents[2] / "benchmarks" / "pool.parquet"
+METHODS, NAMES, DEALT = ("sft", "sft_chosen", "dpo", "kto", "simpo"), 10, 2000
+
+
+@cache
+def pool():
+    """(60, P) gold scores of real runs, by method."""
+    table = pq.read_table(POOL).to_pandas()
+    return {name: np.stack(table[table["contestant"] == name]["gold"].to_list()).astype(float) for name in METHODS}
+
+
+def dealt_from(runs):
+    """(names, seeds, P), again and again: the runs of one method, dealt to names at random."""
+    rng = np.random.default_rng(11)
+    for _ in range(DEALT):
+        yield runs[rng.permutation(len(runs))].reshape(NAMES, -1, runs.shape[1])
+
+
+@cache
+def told_apart(method, paired):
+    """For each study, whether some pair of 45 is called different.
+
+    Holm calls none different unless the most different pair is so at .05 / 45, which is all that has to be looked at.
+    """
+    pairs, called = np.array(list(combinations(range(NAMES), 2))), []
+    for dealt in dealt_from(pool()[method]):
+        parts = parts_of_difference(dealt[pairs[:, 0]], dealt[pairs[:, 1]], paired=paired)
+        called.append(bool((np.abs(parts.difference) > parts.half_width(0.05 / len(pairs))).any()))
+    return np.array(called)
+
+
+def one_pair(runs, decide):
+    """Share of studies in which the first two names differ, as `decide` finds from their scores."""
+    return float(np.mean([decide(dealt[0], dealt[1]) for dealt in dealt_from(runs)]))
+
+
+def by_both(a, b):
+    """The estimator, unpaired, at 5 %."""
+    parts = parts_of_difference(a, b, paired=False)
+    return abs(float(parts.difference)) > float(parts.half_width(0.05))
+
+
+def planted(runs, paired):
+    """For each study, whether a gain of one name is found that its seeds find with power .8 by the pool's noise."""
+    half = len(runs) // 2
+    noise = verdicts({"a": runs[:half], "b": runs[half:]}, "b", 0.1, paired=paired).start[0].result.noise
+    seeds = len(runs) // NAMES
+    gain = next(
+        gain
+        for gain in np.arange(0.02, 2.0, 0.005)
+        if more_seeds(noise, gain, (seeds, seeds), runs.shape[1], 0.05) == 0
+    )
+    return np.array([float(parts_of_difference(a + gain, b, paired=paired).p) <= 0.05 for a, b, *_ in dealt_from(runs)])
+
+
 def tables():
     """The tables of docs/statistics.md, in Markdown, one string each."""
     unpaired = {name: [coverage(world, s, False) for s in SEEDS] for name, world in WORLDS.items()}
@@ -210,6 +267,21 @@ def tables():
     yield table(
         ["true difference = margin", *(f"S={s}" for s in SEEDS)],
         [[name, *(equivalent_at_margin(s, name == "paired") for s in SEEDS)] for name in ("unpaired", "paired")],
+    )
+    head = ["runs of", "some pair of 45 differs, paired", "the same, unpaired", "one pair differs, unpaired"]
+    head += ["one pair, error bars over prompts alone (wrong)", "planted winner found, paired", "the same, unpaired"]
+    yield table(
+        head,
+        [
+            [
+                name,
+                *(float(told_apart(name, paired).mean()) for paired in (True, False)),
+                one_pair(runs, by_both),
+                one_pair(runs, lambda a, b: bool(by_prompts_alone((a - b)[None])[0])),
+                *(float(planted(runs, paired).mean()) for paired in (True, False)),
+            ]
+            for name, runs in pool().items()
+        ],
     )
 
 

@@ -60,6 +60,14 @@ def shape_scale(names: Sequence[str]) -> Any:
     return alt.Scale(domain=list(names), range=shapes)
 
 
+def legend(names: Sequence[str], known: Sequence[Mapping[str, Any]]) -> Any:
+    """A legend of those contestants that have a mark in the figure."""
+    import altair as alt
+
+    drawn = {row["contestant"] for row in known}
+    return alt.Legend(values=[name for name in names if name in drawn])
+
+
 def dash_scale(names: Sequence[str], start: str = "") -> Any:
     """Another dash where colours repeat, the start's solid: lines of 32 contestants are told apart."""
     import altair as alt

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.report.figures import REWARD_DASHES, WIDTH, Figure, colour_scale, inline, shape_scale
+from harness.report.figures import REWARD_DASHES, WIDTH, Figure, colour_scale, inline, legend, shape_scale
 
 if TYPE_CHECKING:
     from harness.report.compare import Comparison
@@ -52,12 +52,13 @@ class BestOfN(Figure):
         ]
         layers = [band, drawn]
         if marks:
+            shown = legend(comparison.contestants, marks)
             layers.append(
                 alt.Chart(inline(marks))
                 .mark_point(size=70, filled=True)
                 .encode(
-                    x, y, alt.Color("contestant:N", scale=colour_scale(comparison), title=None),
-                    alt.Shape("contestant:N", scale=shape_scale(comparison.contestants), title=None),
+                    x, y, alt.Color("contestant:N", scale=colour_scale(comparison), title=None, legend=shown),
+                    alt.Shape("contestant:N", scale=shape_scale(comparison.contestants), title=None, legend=shown),
                     tooltip=["contestant:N", alt.Tooltip("value:Q", format="+.3f")],
                 )
             )  # fmt: skip

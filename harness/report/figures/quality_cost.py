@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.report.figures import START_COLOUR, WIDTH, Figure, colour_scale, inline, shape_scale
+from harness.report.figures import START_COLOUR, WIDTH, Figure, colour_scale, inline, legend, shape_scale
 
 if TYPE_CHECKING:
     from harness.report.compare import Comparison
@@ -61,17 +61,19 @@ def _panel(comparison: Comparison, kind: str) -> Any:
     domain = _domain([row["cost"] for row in rows], [row["contestant"] for row in front])
     lifted = _lifted(front, domain, height)
     rows = [{**row, "lifted": row["contestant"] in lifted} for row in rows]
+    shown = legend(comparison.contestants, rows)
     x = alt.X("cost:Q", title=TITLES[kind], scale=alt.Scale(type="log", nice=False, domain=domain))
     y = alt.Y("value:Q", title="gold gain (sd of the start)", scale=alt.Scale(zero=False))
+    colour = alt.Color("contestant:N", scale=colour_scale(comparison), title=None, legend=shown)
     base = alt.Chart(inline(rows))
     steps = base.transform_filter("datum.front").mark_line(color=START_COLOUR, interpolate="step-after", strokeWidth=1)
     tips = ["contestant:N", alt.Tooltip("cost:Q", format=",.1f"), alt.Tooltip("value:Q", format="+.3f"), "front:N"]
     marks = base.mark_point(size=70, filled=True, opacity=1).encode(
-        x, y, alt.Color("contestant:N", scale=colour_scale(comparison), title=None),
-        alt.Shape("contestant:N", scale=shape_scale(comparison.contestants), title=None), tooltip=tips,
+        x, y, colour,
+        alt.Shape("contestant:N", scale=shape_scale(comparison.contestants), title=None, legend=shown), tooltip=tips,
     )  # fmt: skip
     bars = base.transform_filter("datum.low != null").mark_rule(opacity=0.45).encode(
-        x, y=alt.Y("low:Q"), y2="high:Q", color=alt.Color("contestant:N", scale=colour_scale(comparison), title=None)
+        x, y=alt.Y("low:Q"), y2="high:Q", color=colour
     )  # fmt: skip
     names = [
         base.transform_filter(f"datum.front && {'' if up else '!'}datum.lifted")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.report.figures import WIDTH, Figure, colour_scale, inline, shape_scale
+from harness.report.figures import WIDTH, Figure, colour_scale, inline, legend, shape_scale
 
 if TYPE_CHECKING:
     from harness.report.compare import Comparison
@@ -28,11 +28,11 @@ class RewardKl(Figure):
         points = comparison.frontier()
         if not points:
             return "No run has both a gold reward and a KL to the start."
-        data = inline(points)
+        data, shown = inline(points), legend(comparison.contestants, points)
         x = alt.X("root_kl:Q", title="√KL to the start (√nats per response)", scale=alt.Scale(zero=True))
         y = alt.Y("gold:Q", title="gold reward (sd of the start)", scale=alt.Scale(zero=False, nice=True))
-        colour = alt.Color("contestant:N", scale=colour_scale(comparison), title=None)
-        shape = alt.Shape("contestant:N", scale=shape_scale(comparison.contestants), title=None)
+        colour = alt.Color("contestant:N", scale=colour_scale(comparison), title=None, legend=shown)
+        shape = alt.Shape("contestant:N", scale=shape_scale(comparison.contestants), title=None, legend=shown)
         tips = [
             "contestant:N",
             "replicate:O",

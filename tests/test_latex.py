@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from rich import rich
+from ample import ample
 from synthetic import World, fill, make_cells, make_plan
 from test_report import parsed
 
@@ -35,7 +35,7 @@ def cells(text: str) -> list[list[str]]:
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("rich")
-    return build(*rich(root / "results"), root / "out").path.parent
+    return build(*ample(root / "results"), root / "out").path.parent
 
 
 LINKS = re.compile(

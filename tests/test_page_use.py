@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from browser import Tab, needs_browser, tab
-from rich import rich
+from ample import ample
 
 from harness.report import build
 
@@ -23,7 +23,7 @@ WHITE, DARK = "rgb(255, 255, 255)", "rgb(24, 24, 24)"
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("rich")
-    return build(*rich(root / "results"), root / "out").path
+    return build(*ample(root / "results"), root / "out").path
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ GAINS = {
 WAY = {0: (0.0, 2.0, 9.0), 20: (0.5, 0.5, 1.0)}
 
 
-def rich(root: Path, seeds: int = 3) -> tuple[Plan, Store]:
+def ample(root: Path, seeds: int = 3) -> tuple[Plan, Store]:
     """Ten contestants, many of long names: a failure, graded steps, best of n, benchmarks, audited rewards."""
     cells = make_cells(list(GAINS), seeds, steps=(20,))
     fill(root, cells, World(GAINS, response=HOSTILE, way=WAY, more=True), skip={("kto", 2)})

@@ -34,7 +34,7 @@ def cells(text: str) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("rich")
+    root = tmp_path_factory.mktemp("ample")
     return build(*ample(root / "results"), root / "out").path.parent
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browser import Tab, needs_browser, tab
 from ample import ample
+from browser import Tab, needs_browser, tab
 
 from harness.report import build
 
@@ -22,7 +22,7 @@ WHITE, DARK = "rgb(255, 255, 255)", "rgb(24, 24, 24)"
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("rich")
+    root = tmp_path_factory.mktemp("ample")
     return build(*ample(root / "results"), root / "out").path
 
 

@@ -182,7 +182,7 @@ def test_a_true_null_is_seldom_called_anything(tmp_path: Path) -> None:
 
 def test_the_section_holds_every_claim_with_its_source(tmp_path: Path) -> None:
     _, plan, tables, comparisons = judged(tmp_path, [own(a=("cpo",), delta=3.0)])
-    section = hypotheses_section(plan, tables, comparisons)
+    section = hypotheses_section(plan, judge(plan, tables, comparisons))
     (sheet,) = section.sheets
     found = rows(sheet.frame)
     assert {row["id"] for row in found} == {one.id for one in built_in()} | {"Z1"}

@@ -119,7 +119,8 @@ def test_the_page_opens_with_the_letter_and_says_why_it_is_no_better(tmp_path: P
     answer = build(plan, store, tmp_path / "out")
     first = answer.path.with_suffix(".md").read_text().split("## Answer")[1].split("\n## ")[0]
     assert "**Grade D**" in first
-    assert f"(grade D: {GRADES['D']})" in first
+    assert f"(grade D: the verdicts give C, {GRADES['C']}; lowered by a letter for each of: " in first
+    assert "seeds are few, which makes it a guess, not a finding)" in first
     assert "the data do not say which of them is best" in first
     assert "Not grade A, since it is one of a tie; it is not ahead by the margin; it is one setting." in first
     assert "it cannot be told from the best: the tie is" in first

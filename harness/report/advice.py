@@ -224,7 +224,7 @@ def _seen(one: Candidate, wishes: Wishes) -> bool:
 
 def _unfit(one: Candidate, wishes: Wishes) -> str:
     """Why a candidate cannot be taken, or nothing."""
-    if wishes.start and one.start != wishes.start:
+    if wishes.start and one.start not in ("", wishes.start):
         return f"begins from {one.start}"
     if wishes.data and one.view not in wishes.views:
         return f"trains on {one.view}"

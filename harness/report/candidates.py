@@ -35,7 +35,7 @@ class Candidate:
         reward: it needs a reward model.
         judge: it needs somebody or something that judges new responses.
         models: in memory at once.
-        start: what it begins from, or is where nothing is trained: base, sft, sft_chosen.
+        start: what it begins from, or is where nothing is trained: base, sft, sft_chosen; empty where it cannot run.
         start_view: the view of the data that its start trains on; empty for the base, and for the start itself.
         gold: its gain over the start, None where it has none.
         ahead: the contestants below it in gold, each with how sure that is.
@@ -106,7 +106,7 @@ def _candidate(comparison: Comparison, row: Standing, knobs: str, start: str) ->
         judge=needs.judge or needs.annotators,
         models=algorithm.footprint().models,
         start=row.algorithm if is_start else start,
-        start_view="" if is_start or start == "base" else registry.load("algorithms", start)().requires().data,
+        start_view="" if is_start or start in ("", "base") else registry.load("algorithms", start)().requires().data,
         gold=_gold(row, is_start=is_start),
         agrees=all(value > 0 for value in untrained) or all(value < 0 for value in untrained) or is_start,
         answers=price.answers if price else 1.0,

@@ -146,7 +146,7 @@ def _script_values(
         "needs": {"steady": LOW_VARIANCE, "unseen": UNSEEN},
         "alpha": ALPHA,
         "ties": {"cost": [*map(asdict, COST)], "stability": [*map(asdict, STABILITY)], "last": LAST},
-        "starts": sorted({one.start for one in found}),
+        "starts": sorted({one.start for one in found if one.start}),
         "said": {one.name: {"standing": standing_words(one), "start": start_words(one)} for one in found},
         "words": {"grades": GRADES, "unmeasured": UNMEASURED, "other_prompts": OTHER_PROMPTS},
     }

@@ -3,7 +3,7 @@ const viewsOf = (wishes, values) => wishes.data.flatMap((kind) => values.gives[k
 
 function unfit(one, wishes, values) {
   const has = (...kinds) => kinds.some((kind) => wishes.data.includes(kind));
-  if (wishes.start && one.start !== wishes.start) return `begins from ${one.start}`;
+  if (wishes.start && one.start && one.start !== wishes.start) return `begins from ${one.start}`;
   if (wishes.data.length && !viewsOf(wishes, values).includes(one.view)) return "trains on " + one.view;
   if (wishes.data.length && one.reward && !has("pairs", "rankings", "reward"))
     return "needs a reward model, and there is none and nothing to train one on";

@@ -29,7 +29,8 @@ GRADES = {
     "A": "significantly better than every other candidate by more than the margin, alike on every reward, and so in "
     "two settings or more",
     "B": "significantly better than every other candidate, alike on every reward, in this one setting",
-    "C": "a tie that cost or stability broke, or rewards that disagree, or other prompts than were measured",
+    "C": "a tie that cost or stability broke, or nobody to be better than, or rewards that disagree, or other prompts "
+    "than were measured",
     "D": "too little was measured or too much is in doubt: a guess, not a finding",
 }
 LOWER = (

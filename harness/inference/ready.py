@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
     from harness.data import Message
+    from harness.inference.scoring import RewardModel
     from harness.stages import Ready
 
 MARK = "ready.json"
@@ -63,12 +64,25 @@ def keep(out: Path, stage: Ready) -> list[Measurement]:
         _link(path, target / path.relative_to(source))
     about = {name: value for name, value in stage.settings().items() if name != "path"}
     (target / MARK).write_text(json.dumps(about, indent=1), encoding="utf-8")
-    from harness.inference.scoring import RewardModel
-
-    model = RewardModel(target)
+    model = _opened(target, source.name if stage.source == FOLDER else stage.source)
     render_whole(model.tokenizer, [{"role": "user", "content": "hello"}], "hello")
     parameters = sum(weights.numel() for weights in model.model.parameters())
     return [Measurement("parameters", parameters, 1, "parameters")]
+
+
+def _opened(folder: Path, name: str) -> RewardModel:
+    from safetensors import SafetensorError
+
+    from harness.inference.scoring import RewardModel
+
+    try:
+        return RewardModel(folder)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:  # no config, of no known kind, weights cut off
+        reason = str(error).strip().split("\n")[0][:300].rstrip(".")
+        raise HarnessError(
+            f"the reward model {name} cannot be loaded: {reason}. It has to hold the config of a sequence classifier, "
+            "safetensors and a tokenizer"
+        ) from error
 
 
 def _folder(stage: Ready) -> Path:

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from harness import hub
 from harness.errors import HarnessError
 from harness.metrics import Measurement
 
@@ -98,11 +99,12 @@ def _fetched(stage: Ready) -> Path:
     """A snapshot from the hub, or from its cache on this machine."""
     from huggingface_hub import snapshot_download
 
-    try:
-        return Path(snapshot_download(stage.source, revision=stage.revision, allow_patterns=list(FILES)))
-    except Exception as error:  # the hub's client raises many kinds, and says what is wrong in its first line
-        reason = str(error).strip().splitlines()[0]
-        raise HarnessError(f"cannot fetch {stage.source} at {stage.revision} from the hub: {reason}") from error
+    with hub.asking():
+        try:
+            return Path(snapshot_download(stage.source, revision=stage.revision, allow_patterns=list(FILES)))
+        except Exception as error:  # the hub's client raises many kinds
+            begin = f"cannot fetch {stage.source} at {stage.revision} from the hub"
+            raise hub.refusal(error, begin, hub.ADVICE) from error
 
 
 def _link(source: Path, target: Path) -> None:

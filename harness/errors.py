@@ -13,7 +13,7 @@ class HarnessError(Exception):
     exit_code = 2
 
 
-class NetworkError(Exception):
+class NetworkError(HarnessError):
     """A service that did not answer, or not in time; asking again later may help."""
 
 

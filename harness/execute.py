@@ -130,6 +130,7 @@ def _attempt(store: Store, stage: Stage, lease: Lease, checkpoint_every: int, on
     inputs = {role: store.folder(needed.name) for role, needed in stage.inputs.items()}
     if not stage.reads_policies:
         close_policies()
+    _clean(folder / LOG)  # of an attempt that was killed
     started, meter, job = datetime.now(UTC).isoformat(timespec="seconds"), Meter(), slurm_job()
     with _log_to(folder / LOG):
         print(" ".join(filter(None, ["---", stage.name, started, job and f"Slurm job {job}"])), flush=True)

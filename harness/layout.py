@@ -31,6 +31,8 @@ from harness.stages import (
 Policies = Mapping[int | None, tuple[Train, int | None]]
 """The policy's stage and its own step, by the step that a table shows: counted over all rounds, None for the last."""
 
+FROM_PAIRS = '; with pairs alone, say [[start]] name = "sft_chosen" or "base", or demonstrations = "from pairs"'
+
 
 @dataclass(frozen=True)
 class Made:
@@ -54,6 +56,13 @@ class Layout:
         self.kind: Any = registry.load("data", dataset.name)(**dataset.knobs)
         self.views: frozenset[str] = self.kind.offers()
         self._once: dict[Any, Any] = {}
+        self.baseless = ""
+        """Why there is no base model on this dataset, or nothing."""
+        if self.base(0).split and "text" not in self.views:
+            self.baseless = (
+                f"the {model.label} model is pretrained on the dataset's text, and '{dataset.label}' has none: name a "
+                "[[model]] for your own data"
+            )
 
     def base(self, number: int, other: Part | None = None) -> Train:
         """The base model from one pretraining seed, or another model than the recipe's."""
@@ -94,7 +103,7 @@ class Layout:
     def rewards(self, replicate: int) -> dict[str, Stage]:
         """Reward models by role: proxy once per replicate, selection and gold once in all; a rule needs none."""
         found: dict[str, Stage] = {}
-        for role, part in self.recipe.rewards.items():
+        for role, part in self.recipe.rewards.items() if not self.baseless else ():
             if part.ready:
                 found[role] = Ready({}, **part.ready)
                 continue
@@ -165,7 +174,10 @@ class Layout:
         for who, view in wanted.items():
             if view not in self.views:
                 views = ", ".join(sorted(self.views))
-                return f"{who} needs {view}; dataset '{self.dataset.label}' has {views}"
+                hint = FROM_PAIRS if (who, view) == ("sft", "demonstrations") and "pairs" in self.views else ""
+                return f"{who} needs {view}; dataset '{self.dataset.label}' has {views}{hint}"
+        if self.baseless:
+            return self.baseless
         proxy = self.recipe.rewards["proxy"]
         if needs.reward and not proxy.rule and "proxy" not in self.rewards(0):
             return f"{name} needs a proxy reward; dataset '{self.dataset.label}' has no data to train one"

@@ -42,8 +42,8 @@ class Located:
         return self.fallback
 
 
-def read_toml(path: Path) -> Located:
-    """Read a TOML file and what it extends.
+def read_toml(path: Path, text: str | None = None) -> Located:
+    """Read a TOML file, or a text as if it stood there, and what it extends.
 
     `extends = "other.toml"` takes everything from another file, named from this one's folder, and `extends = "other"`
     from a preset of the package: tables are merged key by key, this file's keys win, and an array (an array of tables
@@ -52,14 +52,14 @@ def read_toml(path: Path) -> Located:
     Raises:
         HarnessError: a file is not there or is no TOML, or files extend each other in a ring.
     """
-    return _read(path, ())
+    return _read(path, (), text)
 
 
-def _read(path: Path, children: tuple[Path, ...]) -> Located:
+def _read(path: Path, children: tuple[Path, ...], text: str | None = None) -> Located:
     if path.resolve() in children:
         raise HarnessError(f"{path}: recipes extend each other in a ring")
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8") if text is None else text
         values = tomllib.loads(text)
     except FileNotFoundError as error:
         raise HarnessError(f"{path}: there is no such file") from error

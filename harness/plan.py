@@ -139,7 +139,7 @@ def expanded(recipe: Recipe, replicates: Iterable[int] | None = None) -> Plan:
             own = [cell for cell in cells if (cell.model, cell.dataset) == (model.label, dataset.label)]
             starts = [cell.samples[None] for cell in own if cell.is_start and not cell.reason]
             models = [rewards[model.label, dataset.label, replicate] for replicate in asked]
-            bases[model.label, dataset.label] = layout.benches(layout.base(0))
+            bases[model.label, dataset.label] = () if layout.baseless else layout.benches(layout.base(0))
             audited[model.label, dataset.label] = audits(recipe, layout.spec, models, starts)
     return Plan(recipe, tuple(cells), rewards, audited, bases)
 

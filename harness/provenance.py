@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import __version__, held
+from harness.public import public
 
 PACKAGES = (
     "torch",
@@ -36,7 +37,7 @@ def made_by() -> dict[str, Any]:
     """Commit, packages, Python, host and command. No path and no secret: arguments are reduced to their names."""
     commit, dirty = _commit()
     packages = {name: version for name in PACKAGES if (version := _version(name))}
-    command = " ".join(Path(word).name if os.sep in word else word for word in sys.argv)
+    command = public(" ".join(Path(word).name if os.sep in word else word for word in sys.argv))
     return {
         "commit": commit,
         "dirty": dirty,

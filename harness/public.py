@@ -5,39 +5,82 @@ from __future__ import annotations
 import os
 import re
 import sys
+import tempfile
 from pathlib import Path
 
-_FOLDERS = re.compile(r"(?<![\w.])/(?:[\w.@+-]+/)+(?=[\w.@+-]+/[\w.@+-]+)")
-"""What comes before the last two parts of an absolute path."""
-_TOKENS = re.compile(r"\b(?:hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{16,})\b")
-"""Keys that are known by their form: of the Hugging Face hub, of OpenAI, of GitHub."""
-_SECRET = re.compile(r"(TOKEN|KEY|SECRET|PASSWORD|PASSWD)$")
+_BEGIN = r"(?:(?<![\w.~/%-])|(?<=\\[nt])|(?<=\s-[A-Z]))"
+"""Before a root: no other path's name, but the \\n of a quoted text and the -I of a compiler."""
+_NO_NAME = r"\s/\"'`<>|,;:()\[\]{}*?\\"
+_WORD = rf"[^{_NO_NAME}]+"
+_STEP = rf"(?:[^.{_NO_NAME}]+ (?!-)){{0,2}}{_WORD}/+"
+"""A folder of a path; a name like "My Drive" has a space or two, but what follows a file is a sentence."""
+_PLACE = re.compile(
+    r"\b[a-z][a-z0-9+.-]{1,15}://(?=[^/\s])[^\s\"'<>,;]*"  # first, so that nothing of a URL is taken for a path
+    rf"|{_BEGIN}(?P<path>(?:~\w*/+|/+{_STEP})(?:{_STEP})*(?:{_WORD})?)"
+)
+"""A URL, or a path from a root or a home."""
+_STAGE = re.compile(r"[a-z]+-[0-9a-f]{16}")
+"""A stage's folder: what lies in it has the same name everywhere."""
+_TOKENS = re.compile(
+    r"(?<![A-Za-z0-9])(?:hf_[A-Za-z0-9]{16,}|sk-[A-Za-z0-9_-]{16,}|gh[pousr]_[A-Za-z0-9]{16,}"
+    r"|github_pat_[A-Za-z0-9_]{20,}|glpat-[A-Za-z0-9_-]{16,}|(?:AKIA|ASIA)[A-Z0-9]{16})\b"
+    r"|(?<![\w-])eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{8,}"
+)
+"""Keys that are known by their form: of the Hugging Face hub, OpenAI, GitHub, GitLab and AWS; JSON web tokens."""
+_NAME = r"(?:TOKEN|KEY|KEY_ID|SECRET|PASSWORD|PASSWD|PASS|_PWD|CREDENTIALS?)"
+_SECRET = re.compile(rf"{_NAME}$")
 """Names of environment variables that hold one."""
-_ASSIGNED = re.compile(r"(?:TOKEN|KEY|SECRET|PASSWORD|PASSWD)=[\"']?(?![\"'$`/~.])[^\s\"']{8,}")
+_ASSIGNED = re.compile(rf"({_NAME}=[\"']?)(?![\"'$`/~.*])[^\s\"']{{8,}}")
 """Such a variable that is given a value which is neither another variable's, nor a command's, nor a path."""
+_LOGIN = re.compile(r"://[^\s/@:]*:[^\s/@]+@")
+"""A user and a password before a host."""
 SHORTEST, HIDDEN = 8, "***"
 """A shorter value of such a variable is a word and no secret."""
 
 
 def public(text: str) -> str:
-    """A text without secrets, and without this machine's folders: of a path the last two parts are left."""
+    """A text without secrets, and without this machine's folders.
+
+    Of a path that begins at a root or a home its last part is left; of what lies below the working folder, the
+    packages, $HARNESS_DATA and $HARNESS_CACHE, or in a stage's folder, the path from there.
+    """
     text = _hidden(text)
-    for private in sorted({str(Path.cwd()), sys.prefix, str(Path.home())}, key=len, reverse=True):
-        if len(private) > 1:
-            text = text.replace(private + os.sep, "")
-    return _FOLDERS.sub("", text)
+    for folder, below, itself in _folders():
+        if folder not in text:
+            continue
+        begin = rf"{_BEGIN}{re.escape(folder)}"
+        text = re.sub(rf"{begin}(?![\w./-])", itself, re.sub(rf"{begin}/+(?=[^\s/])", below, text))
+    return _PLACE.sub(_shortened, text)
 
 
 def holds_secret(line: str) -> bool:
     """Whether a shell line has a secret in it, and not the name of a variable or file that holds it."""
-    return _hidden(line) != line or _ASSIGNED.search(line) is not None
+    return _hidden(line) != line
+
+
+def _folders() -> list[tuple[str, str, str]]:
+    """Folders that are known, the longest first, and what is written for what lies below one and for itself."""
+    shared = [str(Path.cwd()), sys.prefix, str(Path(__file__).parents[1])]
+    shared += [str(Path(value)) for name in ("HARNESS_DATA", "HARNESS_CACHE") if (value := os.environ.get(name))]
+    found = {str(Path.home()): ("~/", "~"), tempfile.gettempdir(): ("~/", "~"), **dict.fromkeys(shared, ("", "."))}
+    return [(one, *found[one]) for one in sorted(found, key=len, reverse=True) if len(one) > 1]
+
+
+def _shortened(place: re.Match[str]) -> str:
+    """A URL as it is, and what others may see of a path."""
+    if not place["path"]:
+        return place[0]
+    parts = [part for part in place[0].split("/") if part]
+    first = next((i for i, part in enumerate(parts) if _STAGE.fullmatch(part)), len(parts) - 1)
+    return "/".join(parts[first:])
 
 
 def _hidden(text: str) -> str:
     secrets = {value for name, value in os.environ.items() if _SECRET.search(name) and len(value) >= SHORTEST}
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
-    return _TOKENS.sub(HIDDEN, text)
+    text = _LOGIN.sub(f"://{HIDDEN}@", _TOKENS.sub(HIDDEN, text))
+    return _ASSIGNED.sub(rf"\1{HIDDEN}", text)
 
 
 def called(source: str) -> str:

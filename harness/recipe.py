@@ -211,17 +211,18 @@ class Recipe:
     """Claims of its own, judged with the articles'; in no stage's key."""
 
 
-def read_recipe(path: Path, assignments: list[str] | None = None) -> Recipe:
+def read_recipe(path: Path, assignments: list[str] | None = None, text: str | None = None) -> Recipe:
     """Read a recipe.
 
     Args:
         path: the TOML file.
         assignments: `--set` values, for example `["budget.steps=20"]`.
+        text: what is read in its place, as if the file said it.
 
     Raises:
         HarnessError: with every problem of the recipe, each with its place and what would be right.
     """
-    located = override(read_toml(path), assignments or [])
+    located = override(read_toml(path, text), assignments or [])
     from harness.recipe_reader import Reader  # it reads into the values above
 
     return Reader(located, path).read()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.data import SPLITS
+from harness.data._shelf import MODEL_FILES
 from harness.errors import nearest
 from harness.recipe import ROLES, Evaluation, Part, RewardPart
 
@@ -98,6 +99,13 @@ class RewardReader:
                 self._problem(
                     f"reward.{role}.revision is for models of the hub; {source} is a folder", role, "revision"
                 )
+            missing = [pattern for pattern in MODEL_FILES if not any(folder.glob(pattern))]
+            if missing:
+                self._problem(
+                    f"reward.{role}.source is the folder '{folder.name}', which has no {' and no '.join(missing)}; a "
+                    "reward model's folder has both, and a tokenizer with a chat template", role, "source",
+                )  # fmt: skip
+                return part
             from harness.inference.ready import FOLDER, folder_digest
 
             found = {"source": FOLDER, "sha256": folder_digest(folder), "path": str(folder.resolve())}

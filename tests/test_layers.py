@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "harness"
 # From the bottom up; a module may import its own layer and those below it.
 LAYERS = [
     {"errors", "keys", "causes", "near", "public", "held"},
-    {"registry", "knobs"},
+    {"registry", "knobs", "hub"},
     {"metrics", "data", "job", "models", "inference", "trust", "judges"},
     {"training"},
     {"algorithms"},

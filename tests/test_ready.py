@@ -169,6 +169,13 @@ def change(name: str) -> Callable[[Path], None]:
         own.chat_template = "{{ bos_token }}{{ bos_token }}" + OWN_TEMPLATE
         own.save_pretrained(folder)
 
+    def no_kind(folder: Path) -> None:
+        (folder / "config.json").write_text("{}")
+
+    def cut_off(folder: Path) -> None:
+        weights = folder / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-100])
+
     def no_pad(folder: Path) -> None:
         tokenizer(folder, pad_token=None)
 
@@ -182,6 +189,8 @@ def change(name: str) -> Callable[[Path], None]:
         ("a_policy", "is no reward model: it is a LlamaForCausalLM"),
         ("no_head", r"is no reward model: it lacks score\.weight"),
         ("no_pad", "has no padding token"),
+        ("no_kind", "the reward model theirs cannot be loaded: .*has to hold the config of a sequence classifier"),
+        ("cut_off", "the reward model theirs cannot be loaded: .*safetensors and a tokenizer"),
         ("no_template", "has no chat template"),
         ("refusing", "chat template cannot write this conversation: no system turn please"),
         ("twice_begun", "both write the begin token"),
@@ -249,6 +258,7 @@ def test_gold_may_rest_on_another_model(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ('[reward.gold]\nsource = "nowhere"\n', "r.toml:4: reward.gold.source is 'nowhere'; it must be a folder that is there, or a model of the hub"),
+        ('[reward.gold]\nsource = "empty"\n', "r.toml:4: reward.gold.source is the folder 'empty', which has no config.json and no *.safetensors; a reward model's folder has both"),
         ('[reward.gold]\nsource = 7\n', "r.toml:4: reward.gold.source is 7; it must be a folder"),
         ('[reward.gold]\nsource = "owner/theirs"\n', "r.toml:3: reward.gold.revision is missing; it must be the 40 hexadecimal digits"),
         ('[reward.gold]\nsource = "owner/theirs"\nrevision = "main"\n', "r.toml:5: reward.gold.revision is 'main'; it must be the 40"),
@@ -264,6 +274,7 @@ def test_gold_may_rest_on_another_model(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_what_is_wrong_in_a_recipe_is_told_with_its_place(tmp_path: Path, text: str, message: str) -> None:
     foreign(tmp_path / "gold")
+    (tmp_path / "empty").mkdir()
     with pytest.raises(HarnessError, match=re.escape(message)):
         plan_of(tmp_path, text)
 

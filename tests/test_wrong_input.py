@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -141,3 +142,57 @@ def test_where_a_model_and_a_file_lie_is_in_no_label(tmp_path: Path, shelf: Path
     assert {(cell.model, cell.dataset) for cell in plan.cells} == {("policy", "a.jsonl")}
     assert {judge for cell in plan.cells for judge in cell.judges} == {"policy"}
     assert str(shelf) not in str([stage.spec for stage in plan.stages()])
+
+
+def own_pairs(folder: Path, text: str, count: int = 40) -> Path:
+    """A recipe on pairs of one's own."""
+    rows = [{"prompt": f"Why is it {i}?", "chosen": f"{i} a", "rejected": f"{i} b"} for i in range(count)]
+    (folder / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = folder / "own.toml"
+    recipe.write_text(f'name = "own"\n[launch]\nexecutor = "inline"\n[[algorithm]]\nname = "dpo"\n{text}')
+    return recipe
+
+
+HUB = '[[model]]\nsource = "nobody/nothing"\n'
+BASE = '[[start]]\nname = "base"\n'
+OF_A = '[[dataset]]\nsource = "a.jsonl"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (OF_A + BASE, "dpo: the lab model is pretrained on the dataset's text, and 'a.jsonl' has none: name a"),
+        (OF_A + HUB, '\'a.jsonl\' has pairs, prompts; with pairs alone, say [[start]] name = "sft_chosen" or "base"'),
+    ],
+)  # fmt: skip
+def test_what_own_data_cannot_give_is_told_by_the_plan(tmp_path: Path, text: str, told: str) -> None:
+    own_pairs(tmp_path, text)
+    done = inside("plan", "own.toml", cwd=tmp_path)
+    assert isinstance(done.exception, HarnessError)
+    assert told in str(done.exception)
+
+
+def test_beside_the_lab_own_data_is_cut_and_asks_for_no_lab_model(tmp_path: Path) -> None:
+    from harness.plan import make_plan
+
+    plan = make_plan(read_recipe(own_pairs(tmp_path, OF_A + '[[dataset]]\nsource = "lab"\n' + BASE)))
+    assert {cell.dataset for cell in plan.cells if cell.trained} == {"lab"}
+    assert {cell.dataset for cell in plan.cells if "name a [[model]]" in cell.reason} == {"a.jsonl"}
+    assert {spec["source"] for stage in plan.stages() if (spec := stage.spec.get("dataset"))} == {"lab"}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (OF_A + 'splits = {train = 1.0}\n[evaluation]\nprompts = 2\n', "own.toml: split 'test' has no prompts"),
+        (OF_A + "[budget]\nprompts = 1000\n", r"own.toml: budget.prompts asks for 1000 prompts; split 'train' has \d+"),
+        (OF_A + "[reward.gold]\nprompts = 99\n", r"own.toml: reward.gold.prompts asks for 99 prompts; split 'gold'"),
+        (OF_A + "[evaluation]\nprompts = 300\n", r"own.toml: evaluation.best_of_prompts asks for 64 prompts; split"),
+    ],
+)  # fmt: skip
+def test_too_few_rows_are_told_before_anything_is_trained(tmp_path: Path, text: str, told: str) -> None:
+    own_pairs(tmp_path, text + HUB + BASE)
+    done = inside("run", "own.toml", cwd=tmp_path)
+    assert isinstance(done.exception, HarnessError)
+    assert re.search(told, str(done.exception)), str(done.exception)
+    assert not list((tmp_path / "results").glob("*-*"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -9,7 +10,9 @@ from pathlib import Path
 
 from harness import keys
 from harness.errors import HarnessError
-from harness.recipe import read_recipe
+from harness.plan import Plan
+from harness.public import public
+from harness.recipe import Recipe, read_recipe
 from harness.report.looks import plan_so_far
 from harness.search.chosen import TRIALS, trials_file
 from harness.stages import Stage
@@ -32,6 +35,27 @@ def _conceal(stage: Stage, folder: Path) -> None:
     (folder / RECORD).write_text(json.dumps({**record, "spec": stage.public_spec}, indent=1, allow_nan=False))
 
 
+def _public_text(recipe: Recipe, store: Store, plan: Plan) -> str:
+    """A recipe's text without this machine's folders and secrets.
+
+    Raises:
+        HarnessError: without them it would not ask for the same stages.
+    """
+    text = public(recipe.text)
+    if text == recipe.text:
+        return text
+    with contextlib.suppress(HarnessError):
+        again, _ = plan_so_far(read_recipe(recipe.path, text=text), store)
+        if [stage.name for stage in again.stages()] == [stage.name for stage in plan.stages()]:
+            return text
+    lines = zip(recipe.text.splitlines(), text.splitlines(), strict=False)
+    numbers = [str(number) for number, (own, shown) in enumerate(lines, 1) if own != shown]
+    raise HarnessError(
+        f"{recipe.path}:{numbers[0]}: what only this machine has would be published (lines {', '.join(numbers)}); "
+        "name files and folders from the recipe's folder or from $HARNESS_DATA, and leave out what is secret"
+    )
+
+
 def publish_recipe(path: Path, results: Path, unfinished: bool = False) -> None:
     """Copy specs, records and tables to `<results>/published/<name>/`, and the recipe as it was run.
 
@@ -41,7 +65,7 @@ def publish_recipe(path: Path, results: Path, unfinished: bool = False) -> None:
         unfinished: keep what is finished of a comparison that is not; what is kept from before stays.
 
     Raises:
-        HarnessError: the comparison is not finished, or its recipe is more than one file.
+        HarnessError: the comparison is not finished, or its recipe is more than one file or rests on a private path.
     """
     recipe = read_recipe(path)
     store = Store(results)
@@ -54,9 +78,11 @@ def publish_recipe(path: Path, results: Path, unfinished: bool = False) -> None:
             f"{recipe.name} is not finished: {len(missing)} stages have no record; harness run {path}, or publish "
             "what there is with --unfinished"
         )
+    text = _public_text(recipe, store, plan)
     home = results / "published" / recipe.name
     draft = home.with_name(f"draft-{recipe.name}")
     shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
     finished = [stage for stage in plan.stages() if stage.name not in missing]
     for stage in finished:
         source, target = store.folder(stage.name), draft / stage.name
@@ -67,7 +93,7 @@ def publish_recipe(path: Path, results: Path, unfinished: bool = False) -> None:
         _conceal(stage, target)
     if trials_file(store, recipe).exists():
         shutil.copyfile(trials_file(store, recipe), draft / TRIALS)
-    (draft / "recipe.toml").write_text(recipe.text, encoding="utf-8")
+    (draft / "recipe.toml").write_text(text, encoding="utf-8")
     shutil.rmtree(home, ignore_errors=True)
     draft.rename(home)
     size = sum(file.stat().st_size for file in home.rglob("*") if file.is_file())

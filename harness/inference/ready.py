@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from harness import hub
 from harness.errors import HarnessError
 from harness.metrics import Measurement
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
     from harness.data import Message
+    from harness.inference.scoring import RewardModel
     from harness.stages import Ready
 
 MARK = "ready.json"
@@ -63,12 +65,25 @@ def keep(out: Path, stage: Ready) -> list[Measurement]:
         _link(path, target / path.relative_to(source))
     about = {name: value for name, value in stage.settings().items() if name != "path"}
     (target / MARK).write_text(json.dumps(about, indent=1), encoding="utf-8")
-    from harness.inference.scoring import RewardModel
-
-    model = RewardModel(target)
+    model = _opened(target, source.name if stage.source == FOLDER else stage.source)
     render_whole(model.tokenizer, [{"role": "user", "content": "hello"}], "hello")
     parameters = sum(weights.numel() for weights in model.model.parameters())
     return [Measurement("parameters", parameters, 1, "parameters")]
+
+
+def _opened(folder: Path, name: str) -> RewardModel:
+    from safetensors import SafetensorError
+
+    from harness.inference.scoring import RewardModel
+
+    try:
+        return RewardModel(folder)
+    except (OSError, ValueError, KeyError, SafetensorError) as error:  # no config, of no known kind, weights cut off
+        reason = str(error).strip().split("\n")[0][:300].rstrip(".")
+        raise HarnessError(
+            f"the reward model {name} cannot be loaded: {reason}. It has to hold the config of a sequence classifier, "
+            "safetensors and a tokenizer"
+        ) from error
 
 
 def _folder(stage: Ready) -> Path:
@@ -84,11 +99,12 @@ def _fetched(stage: Ready) -> Path:
     """A snapshot from the hub, or from its cache on this machine."""
     from huggingface_hub import snapshot_download
 
-    try:
-        return Path(snapshot_download(stage.source, revision=stage.revision, allow_patterns=list(FILES)))
-    except Exception as error:  # the hub's client raises many kinds, and says what is wrong in its first line
-        reason = str(error).strip().splitlines()[0]
-        raise HarnessError(f"cannot fetch {stage.source} at {stage.revision} from the hub: {reason}") from error
+    with hub.asking():
+        try:
+            return Path(snapshot_download(stage.source, revision=stage.revision, allow_patterns=list(FILES)))
+        except Exception as error:  # the hub's client raises many kinds
+            begin = f"cannot fetch {stage.source} at {stage.revision} from the hub"
+            raise hub.refusal(error, begin, hub.ADVICE) from error
 
 
 def _link(source: Path, target: Path) -> None:

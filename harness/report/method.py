@@ -9,6 +9,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.public import public
 from harness.report.page import Code, Section
 from harness.report.sheet import Sheet, Shown, count, listed, make_frame, number
 
@@ -30,7 +31,7 @@ def method_section(plan: Plan, tables: Tables, comparisons: list[Comparison], he
         sheets=[versions_sheet(tables)],
         codes=[
             Code("Reproduce with one command", f"harness run {_shown_path(plan.recipe.path)}", open=True),
-            Code("The recipe as it was written", plan.recipe.text),
+            Code("The recipe as it was written", public(plan.recipe.text)),
             Code("What it says with all defaults, inherited values and --set", _resolved(plan)),
         ],
     )
@@ -44,7 +45,7 @@ def _shown_path(path: Path) -> str:
 def _resolved(plan: Plan) -> str:
     """The recipe's values; what decides only where and how it is launched is left out."""
     values = {name: value for name, value in asdict(plan.recipe).items() if name not in ("text", "launch")}
-    return json.dumps(_everywhere(values), indent=1, default=str, ensure_ascii=False)
+    return public(json.dumps(_everywhere(values), indent=1, default=str, ensure_ascii=False))
 
 
 def _everywhere(value: Any) -> Any:

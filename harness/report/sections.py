@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import harness.registry as registry
 from harness.keys import key
+from harness.public import public
 from harness.report import over_optimisation, quality_cost, say
 from harness.report.advice import Advice, Wishes, advise_all
 from harness.report.alarms import alarms, alarms_section
@@ -115,7 +116,7 @@ def make_page(plan: Plan, store: Store, tables: Tables) -> tuple[Page, list[Shee
         Section("dictionary", "Data dictionary", "What every column of the tables means.", sheets=[dictionary])
     )
     sections.sort(key=lambda section: next(i for i, kind in enumerate(ORDER) if _is(section, kind)))
-    head = (plan.recipe.name, plan.recipe.question, _state(tables))
+    head = (plan.recipe.name, public(plan.recipe.question), _state(tables))
     page = Page(*head, sections, banners(found), watermark(found), _made(plan, tables))
     return page, [*whole, dictionary]
 

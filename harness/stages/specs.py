@@ -63,11 +63,11 @@ class TooFew(HarnessError):
 
 
 def asked_by(split: str) -> str:
-    """The table of a recipe that says how many prompts of a split are answered."""
-    return "tune" if split == "tune" else "evaluation"
+    """The recipe's knob that says how many prompts of a split are answered."""
+    return "tune.prompts" if split == "tune" else "evaluation.prompts"
 
 
-def training_rows(dataset: Dataset, view: str, split: str, prompts: int, asked: str = "budget") -> list[Row]:
+def training_rows(dataset: Dataset, view: str, split: str, prompts: int, asked: str = "budget.prompts") -> list[Row]:
     """Rows of the first `prompts` distinct prompts of a split, in the dataset's order; of all where it is 0.
 
     Args:
@@ -75,7 +75,7 @@ def training_rows(dataset: Dataset, view: str, split: str, prompts: int, asked: 
         view: of them.
         split: of them.
         prompts: their number.
-        asked: the recipe's table that says so, for the message.
+        asked: the recipe's knob that says so, for the message.
 
     Raises:
         TooFew: the split has fewer prompts.
@@ -87,5 +87,5 @@ def training_rows(dataset: Dataset, view: str, split: str, prompts: int, asked: 
         return rows[:prompts]
     wanted = set(list(dict.fromkeys(row["prompt_id"] for row in rows))[:prompts])
     if len(wanted) < prompts:
-        raise TooFew(f"{asked}.prompts asks for {prompts} prompts; split '{split}' has {len(wanted)} with {view}")
+        raise TooFew(f"{asked} asks for {prompts} prompts; split '{split}' has {len(wanted)} with {view}")
     return [row for row in rows if row["prompt_id"] in wanted]

@@ -33,7 +33,10 @@ def new_tokenizer(dataset: Dataset) -> PreTrainedTokenizerBase:
 
     words = dataset.vocabulary()
     if words is None:
-        raise HarnessError(f"{type(dataset).__name__} has no closed vocabulary to make a tokenizer from")
+        raise HarnessError(
+            f"{type(dataset).__name__} has no closed vocabulary to make the lab model's tokenizer from; "
+            "name a [[model]] for your own data"
+        )
     tokens = [PAD, BEGIN, END, UNKNOWN, *ROLES.values(), *words]
     core = Tokenizer(models.WordLevel({token: i for i, token in enumerate(tokens)}, unk_token=UNKNOWN))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()

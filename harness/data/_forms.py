@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -53,8 +54,8 @@ def conversation(value: object, name: str) -> list[Message]:
     Raises:
         BadRow: it is none of these, or has an empty turn.
     """
-    if isinstance(value, str) and value.lstrip().startswith("[{"):  # a list in a CSV
-        value = _listed(value)
+    if isinstance(value, str) and value.lstrip().startswith("[{"):  # other texts may begin with a bracket
+        value = listed(value)
     if isinstance(value, dict):
         value = [value]
     if isinstance(value, list):
@@ -151,11 +152,12 @@ def label(value: object, name: str) -> bool:
     return found
 
 
-def _listed(value: str) -> object:
-    try:
-        return json.loads(value)
-    except json.JSONDecodeError:
-        return value
+def listed(value: Any) -> Any:
+    """A list where one stands as JSON in a text, as in a cell of a CSV; anything else as it is."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        with contextlib.suppress(json.JSONDecodeError):
+            return json.loads(value)
+    return value
 
 
 def _message(item: object, name: str) -> Message:

@@ -73,6 +73,12 @@ def is_transcript(whole: str) -> bool:
     return whole.lstrip().startswith("Human:") and "\n\nAssistant:" in whole
 
 
+def almost_transcript(value: object) -> bool:
+    """Whether turns that have a name each stand on lines of their own with no empty line between."""
+    named = isinstance(value, str) and value.lstrip().startswith("Human:") and "\nAssistant:" in value
+    return named and not is_transcript(str(value))
+
+
 def transcript(whole: str, name: str) -> list[Message]:
     """The turns of `Human: ... Assistant: ...`."""
     parts = _TURN.split(whole.strip())[1:]

@@ -8,7 +8,19 @@ from typing import Any
 
 from harness import keys
 from harness.data import Message, Row
-from harness.data._forms import BadRow, Unclear, label, listed, number, prompt_of, response_of, short, text
+from harness.data._bad import NO_COLUMN
+from harness.data._forms import (
+    BadRow,
+    Unclear,
+    almost_transcript,
+    label,
+    listed,
+    number,
+    prompt_of,
+    response_of,
+    short,
+    text,
+)
 from harness.errors import nearest
 
 PROMPT = ("prompt", "instruction", "question", "query")
@@ -80,7 +92,8 @@ class Reader:
     def _get(self, field: str) -> tuple[Any, str]:
         name = self._name(field)
         if name not in self.record:
-            looked = f"no column '{name}'" if name else f"no {field}: no column {' or '.join(FIELDS[self.view][field])}"
+            known = " or ".join(FIELDS[self.view][field])
+            looked = f"{NO_COLUMN} '{name}'" if name else f"no {field}: {NO_COLUMN} {known}"
             raise BadRow(f"has {looked} (columns: {', '.join(self.record)}){nearest(name or field, self.record)}")
         value = self.record[name]
         return (listed(value) if field in LISTS else value), name
@@ -89,6 +102,12 @@ class Reader:
         """The prompt's own column, or what stands before the response in a whole conversation."""
         if before and not self._has("prompt"):
             return prompt_of(before, "the conversation before the response")
+        name = next((name for name, value in self.record.items() if almost_transcript(value)), "")
+        if name and not self._has("prompt"):
+            raise BadRow(
+                f"has no prompt, and {name} is no transcript: an empty line has to stand before each 'Assistant:' and "
+                "each later 'Human:'"
+            )
         value, name = self._get("prompt")
         if self.view == "prompts" and isinstance(value, list) and value and isinstance(value[0], str):
             value = value[0]  # MT-Bench's turns are all the user's

@@ -46,6 +46,14 @@ def test_it_counts_and_shows(recipe: Path) -> None:
     assert len(found["examples"]["pairs"]) == 3
 
 
+def test_what_trains_nothing_is_given_nothing(recipe: Path) -> None:
+    text = recipe.read_text().replace('name = "kto"', 'name = "best_of_n"').replace('name = "cut"', 'name = "base"')
+    recipe.write_text(text)
+    own = json.loads(CliRunner().invoke(app, ["data", str(recipe), "--json"]).stdout)[0]["contestants"]
+    assert own["best_of_n"] == own["base"] == {"reason": "nothing is trained"}
+    assert own["dpo"]["rows"] == 11
+
+
 def test_the_marks_hold_what_is_trained_on(recipe: Path) -> None:
     said = CliRunner().invoke(app, ["data", str(recipe)]).stdout
     assert "<assistant>⟦fim </s>⟧" in said.replace("<assistant> ⟦", "<assistant>⟦")

@@ -228,6 +228,37 @@ def test_formats_and_columns_give_the_same_rows(tmp_path: Path) -> None:
         opened(tmp_path, f'source = "a.csv"\n{columns}{ALL}').rows("pairs", "train")
 
 
+@pytest.mark.parametrize(
+    ("view", "row", "shown"),
+    [
+        ("rankings", {"responses": ["x", "[y]"]}, "rankings"),
+        ("rankings", {"responses": ["x", "y"], "scores": [2, 1.5]}, "rankings"),
+        ("graded", {"responses": ["x", "y"], "scores": [[1, 2], 5]}, "pairs"),
+        ("graded", {"responses": [{"text": "x", "score": 2}, {"text": "z", "score": 1}]}, "pairs"),
+        ("pairs", {"response_a": "[1] x", "response_b": "y", "preference": ["a", "b", "a"]}, "pairs"),
+        ("binary", {"response": "[x]", "label": [True, False, 1]}, "binary"),
+    ],
+)
+def test_lists_stand_in_a_csv_as_json(tmp_path: Path, view: str, row: dict[str, Any], shown: str) -> None:
+    row = {"prompt": "[Why]?", **row}
+    lines(tmp_path / "a.jsonl", [row])
+    with (tmp_path / "a.csv").open("w", newline="") as out:
+        writer = csv.DictWriter(out, list(row))
+        writer.writeheader()
+        writer.writerow({name: value if isinstance(value, str) else json.dumps(value) for name, value in row.items()})
+    made = f'view = "{view}"\n' + ('pairs = "from graded"\n' if view == "graded" else "")
+    one, other = (
+        opened(tmp_path, f'source = "a.{kind}"\n{made}{ALL}').rows(shown, "train") for kind in ("csv", "jsonl")
+    )
+    assert one == other
+
+
+def test_a_list_in_a_csv_that_is_no_json(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("prompt,responses\nWhy?,\"['a', 'b']\"\n")
+    with pytest.raises(HarnessError, match=r"responses is .*; it must be a list of responses, in a CSV as JSON: \["):
+        opened(tmp_path, f'source = "a.csv"\nview = "rankings"\n{ALL}').rows("rankings", "train")
+
+
 BAD = {
     "no column": {"prompt": "Why?", "chosen": "a"},
     "rejected is null": {**PAIR, "rejected": None},

@@ -128,14 +128,11 @@ def test_named_templates_render_as_they_say() -> None:
         assert one(messages=talk, eos_token="</s>").startswith(opened + "So.")
 
 
-@pytest.mark.parametrize("name", ["chatml", "plain"])
-def test_named_templates_can_be_trusted_where_words_carry_their_space(name: str) -> None:
+@pytest.fixture
+def byte_level() -> Any:
     """As in the byte-level BPE of GPT-2, OPT, Pythia, Llama 3 and SmolLM2, where ' yes' is one token."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
-
-    from harness.inference.rendering import check_template, render_prompt
-    from harness.inference.templates import TEMPLATES
 
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
@@ -145,13 +142,54 @@ def test_named_templates_can_be_trusted_where_words_carry_their_space(name: str)
     raw.train_from_iterator(["Human: yes yes Assistant: yes\nyes\n\n"] * 20, trainer)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>", eos_token="<|im_end|>")
     assert len(tokenizer.tokenize("a yes")) == 2, "the space belongs to the word"
-    tokenizer.chat_template = TEMPLATES[name]
-    check_template(tokenizer, ASKED)
-    opened = render_prompt(tokenizer, ASKED)
-    tokenizer.chat_template = TEMPLATES["plain"].replace("Assistant:\n", "Assistant: ")
+    return tokenizer
+
+
+@pytest.mark.parametrize("name", ["chatml", "plain"])
+def test_named_templates_can_be_trusted_where_words_carry_their_space(byte_level: Any, name: str) -> None:
+    from harness.inference.rendering import check_template, render_prompt
+    from harness.inference.templates import TEMPLATES
+
+    byte_level.chat_template = TEMPLATES[name]
+    for prompt in (ASKED, [{"role": "system", "content": "Be brief."}, *ASKED]):
+        check_template(byte_level, prompt)
+    opened = render_prompt(byte_level, ASKED)
+    byte_level.chat_template = TEMPLATES["plain"].replace("Assistant:\n", "Assistant: ")
     with pytest.raises(HarnessError, match="prefix-consistent"):
-        check_template(tokenizer, ASKED)
-    assert tokenizer.decode(opened).rstrip().endswith("ssistant" if name == "chatml" else "Assistant:")
+        check_template(byte_level, ASKED)
+    assert byte_level.decode(opened).rstrip().endswith("ssistant" if name == "chatml" else "Assistant:")
+
+
+MISTRAL = (
+    "{% for m in messages %}{% if m['role'] == 'user' %}[INST] {{ m['content'] }} [/INST]"
+    "{% elif m['role'] == 'assistant' %} {{ m['content'] }}{{ eos_token }}{% endif %}{% endfor %}"
+)
+
+
+def test_a_response_is_trained_on_as_the_template_writes_it(byte_level: Any) -> None:
+    from harness.inference.rendering import check_template
+
+    remedy = r".*template = 'chatml', 'plain' or your own"
+    byte_level.chat_template = MISTRAL
+    both = r"writes the response 'yes' as ' yes<\|im_end\|>', but 'yes<\|im_end\|>' would be trained on"
+    with pytest.raises(HarnessError, match=both + remedy):
+        check_template(byte_level, ASKED)
+    byte_level.chat_template = MISTRAL.replace("{{ eos_token }}", "</s>")
+    with pytest.raises(HarnessError, match=r"without the end token '<\|im_end\|>'" + remedy):
+        check_template(byte_level, ASKED)
+
+
+def test_no_turn_is_left_out_of_any_row(byte_level: Any) -> None:
+    """The first rows have no turn of the system, and the template writes none."""
+    from harness.job import Budget
+    from harness.training.rows import Encoder, fitting_prompts
+
+    byte_level.chat_template = MISTRAL.replace(" {{", "{{")
+    rows: list[dict[str, Any]] = [{"prompt_id": "a", "prompt": ASKED}]
+    assert fitting_prompts(Encoder(byte_level), rows, Budget(max_prompt_tokens=99)) == (rows, 0)
+    rows.append({"prompt_id": "b", "prompt": [{"role": "system", "content": "Be brief."}, *ASKED]})
+    with pytest.raises(HarnessError, match=r"leaves out the system's turn 'Be brief\.': it writes.*template ="):
+        fitting_prompts(Encoder(byte_level), rows, Budget(max_prompt_tokens=99))
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from synthetic import make_cells, make_plan
@@ -58,13 +58,17 @@ def test_nothing_can_run() -> None:
     assert parity_section(make_plan(cells, 1)).sentence.startswith("No contestant can run")
 
 
+def _cell(name: str, is_start: bool = False) -> dict[str, Any]:
+    return {"setting": "s", "contestant": name, "algorithm": name, "is_start": is_start}
+
+
 def test_what_was_made_from_another_view_is_counted_where_there_was_any() -> None:
     import pandas as pd
 
     from harness.records import FINAL, Tables
     from harness.report.given import given_sheet
 
-    cells = pd.DataFrame([{"setting": "s", "contestant": name, "algorithm": name} for name in ("dpo", "cut")])
+    cells = pd.DataFrame([_cell(name) for name in ("dpo", "cut")])
     own = {"setting": "s", "kind": "train", "step": FINAL}
     rows = [
         {**own, "contestant": name, "replicate": replicate, "metric": metric, "value": value}
@@ -87,14 +91,14 @@ def test_what_was_made_from_another_view_is_counted_where_there_was_any() -> Non
     ("rows_left_out", 1.0, ""),
 ])  # fmt: skip
 def test_who_was_given_more_than_another_on_the_same_view_is_named(metric: str, other: float, named: str) -> None:
-    """By hand: of 1,009 and 1,000 the larger is 0.9 % more, of 1,011 it is 1.1 %; kto has another view."""
+    """By hand: 1,009 are 0.9 % more than 1,000, and 1,011 are 1.1 %; kto has another view; the start had less."""
     import pandas as pd
 
     from harness.records import FINAL, Tables
     from harness.report.given import given_sentence, given_sheet
 
     names = ("dpo", "ipo", "kto")
-    cells = pd.DataFrame([{"setting": "s", "contestant": name, "algorithm": name} for name in names])
+    cells = pd.DataFrame([_cell(name) for name in names] + [_cell("sft_chosen", is_start=True)])
     rows = [
         {
             "setting": "s",
@@ -105,7 +109,7 @@ def test_who_was_given_more_than_another_on_the_same_view_is_named(metric: str, 
             "metric": metric,
             "value": v,
         }
-        for name, v in zip(names, (1000.0, other, 5.0), strict=True)
+        for name, v in zip((*names, "sft_chosen"), (1000.0, other, 5.0, 600.0), strict=True)
     ]
     said = given_sentence(given_sheet(cast(Tables, SimpleNamespace(measurements=pd.DataFrame(rows), cells=cells))))
     assert ("not given the same" in said) == bool(named)

@@ -138,7 +138,7 @@ def _contestants(plan: Plan, part: Part, data: Dataset, encoder: Encoder) -> dic
             continue
         algorithm = registry.load("algorithms", cell.algorithm)(**cell.knobs)
         view = algorithm.requires().data
-        if cell.reason or not view or cell.start == "base" == cell.contestant:
+        if cell.reason or not algorithm.trains or not view:
             found[cell.contestant] = {"reason": cell.reason or "nothing is trained"}
             continue
         try:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 GROUPS = 10
 """Kinds of bad rows that a message names, and places of each; it counts the rest."""
+
+NO_COLUMN = "no column"
+"""What is said of a record that lacks one."""
+_DETAIL = re.compile(r" \(.*\)")
 
 
 class Bad(NamedTuple):
@@ -21,14 +26,15 @@ class Bad(NamedTuple):
 
 
 def told(bad: Sequence[Bad]) -> list[str]:
-    """Lines in which rows of a file with the same problem stand together."""
-    groups: dict[tuple[str, str, str], list[str]] = {}
+    """Lines in which rows of a file with the same problem stand together; what is in brackets is that of the first."""
+    groups: dict[tuple[str, str, str], tuple[str, list[str]]] = {}
     for one in bad:
         kind, _, number = one.place.partition(" ")
-        groups.setdefault((one.file, kind, one.problem), []).append(number)
+        same = (one.file, kind, _DETAIL.sub("", one.problem))
+        groups.setdefault(same, (one.problem, []))[1].append(number)
     shown = list(groups.items())[:GROUPS]
-    lines = [f"{file}, {_places(kind, numbers)}: {problem}" for (file, kind, problem), numbers in shown]
-    rest = len(bad) - sum(len(numbers) for _, numbers in shown)
+    lines = [f"{file}, {_places(kind, numbers)}: {problem}" for (file, kind, _), (problem, numbers) in shown]
+    rest = len(bad) - sum(len(numbers) for _, (_, numbers) in shown)
     return [*lines, *([f"... and {rest} more"] if rest else [])]
 
 
@@ -37,7 +43,8 @@ def unusable(name: str, view: str, bad: Sequence[Bad]) -> str:
     if not bad:
         return f"{name} has no rows"
     hint = f"where columns have other names, say so: columns.{view} = {{prompt = 'question'}}"
-    return "\n".join([f"none of the {len(bad)} rows of {name} can be read as {view}:", *told(bad), hint])
+    lines = [f"none of the {len(bad)} rows of {name} can be read as {view}:", *told(bad)]
+    return "\n".join([*lines, hint] if any(NO_COLUMN in one.problem for one in bad) else lines)
 
 
 def _places(kind: str, numbers: list[str]) -> str:

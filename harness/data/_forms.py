@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import re
@@ -53,8 +54,8 @@ def conversation(value: object, name: str) -> list[Message]:
     Raises:
         BadRow: it is none of these, or has an empty turn.
     """
-    if isinstance(value, str) and value.lstrip().startswith("[{"):  # a list in a CSV
-        value = _listed(value)
+    if isinstance(value, str) and value.lstrip().startswith("[{"):  # other texts may begin with a bracket
+        value = listed(value)
     if isinstance(value, dict):
         value = [value]
     if isinstance(value, list):
@@ -70,6 +71,12 @@ def conversation(value: object, name: str) -> list[Message]:
 def is_transcript(whole: str) -> bool:
     """Whether a text is `Human: ... Assistant: ...`."""
     return whole.lstrip().startswith("Human:") and "\n\nAssistant:" in whole
+
+
+def almost_transcript(value: object) -> bool:
+    """Whether turns that have a name each stand on lines of their own with no empty line between."""
+    named = isinstance(value, str) and value.lstrip().startswith("Human:") and "\nAssistant:" in value
+    return named and not is_transcript(str(value))
 
 
 def transcript(whole: str, name: str) -> list[Message]:
@@ -151,11 +158,12 @@ def label(value: object, name: str) -> bool:
     return found
 
 
-def _listed(value: str) -> object:
-    try:
-        return json.loads(value)
-    except json.JSONDecodeError:
-        return value
+def listed(value: Any) -> Any:
+    """A list where one stands as JSON in a text, as in a cell of a CSV; anything else as it is."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        with contextlib.suppress(json.JSONDecodeError):
+            return json.loads(value)
+    return value
 
 
 def _message(item: object, name: str) -> Message:

@@ -7,6 +7,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from harness.errors import HarnessError
 CHUNK = 1 << 16
 LONGEST = 1 << 26
 """Characters of the longest single record of a JSON file: 64 million."""
+MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_LIST = re.compile(rb"\s*\[\s*(\{|\Z)")
 
 
 class Record(NamedTuple):
@@ -69,16 +72,19 @@ def _opened(path: Path, zipped: bool, name: str) -> Iterator[IO[bytes]]:
 def _jsonl(stream: IO[bytes], encoding: str, name: str) -> Iterator[Record]:
     """Lines end at a newline alone: U+0085 and U+2028 are ordinary characters of a text."""
     lines: Iterable[bytes] = stream
+    begun = False
     if not _single(encoding):
         lines, encoding = _recoded(stream, encoding, name), "utf-8-sig"
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        place = f"line {number}"
+        if not begun:
+            _check_start(line, encoding, f"{name}, line {number}")
+        begun, place = True, f"line {number}"
         try:
             values = json.loads(line.decode(encoding))
         except UnicodeDecodeError as error:
-            yield Record(place, None, f"is not {_plain(encoding)} (byte 0x{line[error.start]:02x}); {_hint(line)}")
+            yield Record(place, None, _wrong(encoding, line, error))
         except (json.JSONDecodeError, RecursionError) as error:
             cut = "is cut in the middle" if not line.endswith(b"\n") else "is no JSON"
             yield Record(place, None, f"{cut} ({error})")
@@ -190,15 +196,26 @@ def _encoded(stream: IO[bytes], encoding: str, name: str) -> HarnessError:
         try:
             line.decode(encoding)
         except UnicodeDecodeError as error:
-            found = f"line {number}: is not {_plain(encoding)} (byte 0x{line[error.start]:02x})"
-            return HarnessError(f"{name}, {found}; {_hint(line)}")
+            return HarnessError(f"{name}, line {number}: {_wrong(encoding, line, error)}")
     return HarnessError(f"{name}: is not {_plain(encoding)}; say what it is, for example encoding = 'utf-8'")
 
 
-def _hint(line: bytes) -> str:
-    """What the recipe could say; UTF-16 begins with a mark of its own."""
-    likely = "utf-16" if line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "cp1252"
-    return f"give the file's own encoding, for example encoding = '{likely}'"
+def _wrong(encoding: str, line: bytes, error: UnicodeDecodeError) -> str:
+    """What is wrong with a line, and what the recipe could say; UTF-16 begins with a mark of its own."""
+    likely = "utf-16" if line.startswith(MARKS) else "cp1252"
+    said = f"is not {_plain(encoding)} (byte 0x{line[error.start]:02x})"
+    return f"{said}; give the file's own encoding, for example encoding = '{likely}'"
+
+
+def _check_start(line: bytes, encoding: str, where: str) -> None:
+    """The first line of a JSONL file tells where the whole is something else."""
+    if line.startswith(MARKS):
+        try:
+            line.decode(encoding)
+        except UnicodeDecodeError as error:
+            raise HarnessError(f"{where}: {_wrong(encoding, line, error)}") from error
+    if _LIST.match(line):
+        raise HarnessError(f"{where}: this is a JSON list, and JSONL has an object in each line; name the file .json")
 
 
 def _check_header(columns: list[str], delimiter: str, name: str) -> None:

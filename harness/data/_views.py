@@ -8,7 +8,19 @@ from typing import Any
 
 from harness import keys
 from harness.data import Message, Row
-from harness.data._forms import BadRow, Unclear, label, number, prompt_of, response_of, short, text
+from harness.data._bad import NO_COLUMN
+from harness.data._forms import (
+    BadRow,
+    Unclear,
+    almost_transcript,
+    label,
+    listed,
+    number,
+    prompt_of,
+    response_of,
+    short,
+    text,
+)
 from harness.errors import nearest
 
 PROMPT = ("prompt", "instruction", "question", "query")
@@ -31,6 +43,9 @@ FIELDS: dict[str, dict[str, tuple[str, ...]]] = {
     "judgments": {**SHARED, "response": RESPONSE, "judgment": ("judgment", "critique", "feedback")},
 }  # fmt: skip
 """The fields of each view, and the columns that are looked for where the recipe names none, the first that is there."""
+
+LISTS = ("responses", "scores", "score", "preference", "label")
+"""Fields that may be lists, which stand in a CSV as JSON."""
 
 VOTES = {
     "first": 1, "a": 1, "response_a": 1, "model_a": 1, "second": -1, "b": -1, "response_b": -1, "model_b": -1,
@@ -77,14 +92,22 @@ class Reader:
     def _get(self, field: str) -> tuple[Any, str]:
         name = self._name(field)
         if name not in self.record:
-            looked = f"no column '{name}'" if name else f"no {field}: no column {' or '.join(FIELDS[self.view][field])}"
+            known = " or ".join(FIELDS[self.view][field])
+            looked = f"{NO_COLUMN} '{name}'" if name else f"no {field}: {NO_COLUMN} {known}"
             raise BadRow(f"has {looked} (columns: {', '.join(self.record)}){nearest(name or field, self.record)}")
-        return self.record[name], name
+        value = self.record[name]
+        return (listed(value) if field in LISTS else value), name
 
     def _prompt(self, before: list[Message]) -> list[Message]:
         """The prompt's own column, or what stands before the response in a whole conversation."""
         if before and not self._has("prompt"):
             return prompt_of(before, "the conversation before the response")
+        name = next((name for name, value in self.record.items() if almost_transcript(value)), "")
+        if name and not self._has("prompt"):
+            raise BadRow(
+                f"has no prompt, and {name} is no transcript: an empty line has to stand before each 'Assistant:' and "
+                "each later 'Human:'"
+            )
         value, name = self._get("prompt")
         if self.view == "prompts" and isinstance(value, list) and value and isinstance(value[0], str):
             value = value[0]  # MT-Bench's turns are all the user's
@@ -177,11 +200,15 @@ class Reader:
     def _beside(self) -> list[float]:
         """Scores that stand beside the responses of a ranking."""
         value, _ = self._get("responses")
-        found = self.record.get("scores", [item.get("score") for item in value if isinstance(item, dict)])
+        found = (
+            listed(self.record["scores"])
+            if "scores" in self.record
+            else [item.get("score") for item in value if isinstance(item, dict)]
+        )
         return [number(one, "score") for one in found if one is not None] if isinstance(found, list) else []
 
     def _several(self) -> list[str]:
         value, name = self._get("responses")
         if not isinstance(value, list) or not value:
-            raise BadRow(f"{name} is {str(value)[:40]!r}; it must be a list of responses")
+            raise BadRow(f'{name} is {short(value)}; it must be a list of responses, in a CSV as JSON: ["a", "b"]')
         return [response_of(item, f"{name}[{place}]")[1] for place, item in enumerate(value)]

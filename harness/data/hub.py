@@ -27,7 +27,9 @@ class Hub(Tables):
     The key holds the revision as it is written: give a commit where the data must never change.
     """
 
-    presets: ClassVar[Mapping[str, str]] = {name: f"{one.view}; {one.licence}" for name, one in PRESETS.items()}
+    presets: ClassVar[Mapping[str, str]] = {
+        name: f"{one.view} of split {one.split}; {one.licence}" for name, one in PRESETS.items()
+    }
 
     name: str = knob("", doc="the id, for example 'trl-lib/ultrafeedback_binarized'")
     revision: str = knob("main", doc="branch, tag or commit")

@@ -5,12 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from harness import keys
+from harness.data._forms import short
 from harness.errors import HarnessError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from transformers import PreTrainedTokenizerBase
 
-    from harness.data import Message
+    from harness.data import Message, Row
+
+REMEDY = "give the model template = 'chatml', 'plain' or your own"
 
 
 def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: list[Message]) -> list[int]:
@@ -54,18 +59,27 @@ def prompt_hash(ids: list[int]) -> str:
     return keys.key(ids)
 
 
+def check_templates(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row]) -> None:
+    """Check the chat template on a prompt of each mix of roles among rows.
+
+    Raises:
+        HarnessError: it cannot be trusted, see `check_template`.
+    """
+    mixes = {frozenset(turn["role"] for turn in row["prompt"]): row["prompt"] for row in reversed(rows)}
+    for prompt in mixes.values():
+        check_template(tokenizer, prompt)
+
+
 def check_template(tokenizer: PreTrainedTokenizerBase, prompt: list[Message]) -> None:
     """Check on one prompt that the chat template can be trusted.
 
     Raises:
         HarnessError: no template; no padding token, or one that is the end token; a doubled begin token; a prompt that
-            is not a prefix of prompt + response; a turn that the end token does not close.
+            is not a prefix of prompt + response; a turn that the end token does not close; a response that is trained
+            on as another text than the template's; a turn that is left out.
     """
     if tokenizer.chat_template is None:
-        raise HarnessError(
-            "the tokenizer has no chat template; a policy cannot be asked without one: give the model template = "
-            "'chatml', 'plain' or your own"
-        )
+        raise HarnessError(f"the tokenizer has no chat template; a policy cannot be asked without one: {REMEDY}")
     if tokenizer.pad_token_id is None:
         raise HarnessError("the tokenizer has no padding token")
     if tokenizer.pad_token_id == end_token(tokenizer):
@@ -73,15 +87,38 @@ def check_template(tokenizer: PreTrainedTokenizerBase, prompt: list[Message]) ->
     opened = render_prompt(tokenizer, prompt)
     if tokenizer.bos_token_id is not None and opened[:2] == [tokenizer.bos_token_id] * 2:
         raise HarnessError("the chat template and the tokenizer both write the begin token: it stands there twice")
-    turn = [*prompt, {"role": "assistant", "content": "yes"}]
-    whole = _written(tokenizer, turn, False)
+    whole = _written(tokenizer, [*prompt, {"role": "assistant", "content": "yes"}], False)
     if whole[: len(opened)] != opened:
         raise HarnessError(
             "the chat template is not prefix-consistent: prompt + response does not begin with the prompt as it is "
-            f"sampled from ({tokenizer.decode(opened)!r} against {tokenizer.decode(whole)!r})"
+            f"sampled from ({tokenizer.decode(opened)!r} against {tokenizer.decode(whole)!r}); {REMEDY}"
         )
-    if end_token(tokenizer) not in whole[len(opened) :]:
+    _check_response(tokenizer, opened, whole[len(opened) :])
+    _check_turns(tokenizer, prompt)
+
+
+def _check_response(tokenizer: PreTrainedTokenizerBase, opened: list[int], theirs: list[int]) -> None:
+    """What a template writes behind the opened prompt begins with what is trained on there."""
+    end, ours = end_token(tokenizer), render_response(tokenizer, "yes")
+    if end not in theirs:
         raise HarnessError(
             f"the chat template closes a turn without the end token {tokenizer.eos_token!r}, so a policy would not "
-            f"learn to stop as it is sampled ({tokenizer.decode(whole[len(opened) :])!r})"
+            f"learn to stop as it is sampled ({tokenizer.decode(theirs)!r}); {REMEDY}"
         )
+    if theirs[: len(ours)] != ours:
+        prompt = tokenizer.decode(opened)
+        said = [tokenizer.decode(opened + ids).removeprefix(prompt) for ids in (theirs[: theirs.index(end) + 1], ours)]
+        raise HarnessError(
+            f"behind {prompt[-20:]!r} the chat template writes the response 'yes' as {said[0]!r}, but {said[1]!r} "
+            f"would be trained on: nothing may stand between what opens the assistant's turn and the response, nor "
+            f"between it and the end token; {REMEDY}"
+        )
+
+
+def _check_turns(tokenizer: PreTrainedTokenizerBase, prompt: list[Message]) -> None:
+    """No turn of the system or the user is left out; of the assistant's, some templates leave out its thoughts."""
+    text = str(tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False))
+    for turn in prompt:
+        if turn["role"] != "assistant" and turn["content"].strip() not in text:
+            said = f"{short(turn['content'])}: it writes {text!r}"
+            raise HarnessError(f"the chat template leaves out the {turn['role']}'s turn {said}; {REMEDY}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import HarnessError, nearest
 from harness.inference.opened import open_policy
 from harness.inference.proxy import Proxy
-from harness.inference.rendering import check_template, end_token, prompt_hash, render_prompt
+from harness.inference.rendering import check_templates, end_token, prompt_hash, render_prompt
 from harness.inference.sampling import Sampled, noise, sample
 from harness.metrics import Measurement
 
@@ -54,7 +54,7 @@ def write_samples(
     procedure, options = _procedure(stage.procedure)
     quiet(stage.threads)
     model, tokenizer = open_policy(policy_folder(inputs["policy"], stage.step))
-    check_template(tokenizer, rows[0]["prompt"])
+    check_templates(tokenizer, rows)
     places = [(row, k) for row in rows for k in range(stage.samples)]
     answers = procedure(System(model, tokenizer, dataset, inputs, stage), places, **options)
     hashes = {row["prompt_id"]: prompt_hash(render_prompt(tokenizer, row["prompt"])) for row in rows}

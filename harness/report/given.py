@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import harness.registry as registry
 from harness.records import FINAL
-from harness.report.sheet import Row, Sheet, Shown, listed, make_frame, number
+from harness.report.sheet import Row, Sheet, Shown, listed, make_frame, number, rows
 from harness.report.sheets import ID_MEANINGS, IDS
 
 if TYPE_CHECKING:
@@ -37,10 +37,11 @@ COMPARED = ("prompts", "responses", "labels", "scored", "generated_tokens", "tra
 APART = 0.01
 """Contestants of one view whose prompts, responses, labels or tokens differ by a larger share are named."""
 ALL = {**WORDS, **CHANGES}
-_COLUMNS = {**IDS, "view": "string", **dict.fromkeys(ALL, "Float64")}
+_COLUMNS = {**IDS, "view": "string", "is_start": "boolean", **dict.fromkeys(ALL, "Float64")}
 _MEANINGS = {
     **ID_MEANINGS,
     "view": "the form of the data",
+    "is_start": "true: what all others begin from",
     **{name: f"{text}; mean over runs" for name, text in ALL.items()},
 }
 
@@ -70,10 +71,11 @@ def _rows(tables: Tables, means: pd.Series[float]) -> list[dict[str, Any]]:
     known = means.to_dict()
     cells = tables.cells.drop_duplicates(["setting", "contestant"])
     found = []
-    for setting, contestant, algorithm in zip(cells["setting"], cells["contestant"], cells["algorithm"], strict=True):
-        values = {name: known.get((setting, contestant, name)) for name in ALL}
+    for cell in rows(cells):
+        own = {name: cell[name] for name in ("setting", "contestant", "is_start")}
+        values = {name: known.get((cell["setting"], cell["contestant"], name)) for name in ALL}
         if any(value is not None for value in values.values()):
-            found.append({"setting": setting, "contestant": contestant, "view": _view(str(algorithm)), **values})
+            found.append({**own, "view": _view(str(cell["algorithm"])), **values})
     return found
 
 
@@ -84,13 +86,13 @@ def _view(algorithm: str) -> str:
 
 
 def given_sentence(sheet: Sheet) -> str:
-    """Whether contestants of one view were given the same."""
+    """Whether contestants of one view were given the same; the start, which all have had, is apart."""
     frame = sheet.frame
     if not len(frame):
         return "No run has finished yet."
     apart = []
     several = frame["setting"].nunique() > 1
-    for (setting, view), group in frame.groupby(["setting", "view"], sort=False):
+    for (setting, view), group in frame[~frame["is_start"]].groupby(["setting", "view"], sort=False):
         names = [name.replace("_", " ") for name in COMPARED if _apart(group[name].dropna())]
         if names:
             apart.append(f"on {view}{f' ({setting})' if several else ''} {listed(names)}")

@@ -6,7 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
-from harness.inference.rendering import check_template, render_prompt, render_response
+from harness.inference.rendering import check_templates, render_prompt, render_response
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +74,7 @@ def fitting(encoder: Encoder, rows: Sequence[Row], view: str, budget: Budget) ->
     Raises:
         HarnessError: nothing is left, or the chat template cannot be trusted.
     """
-    check_template(encoder.tokenizer, rows[0]["prompt"])
+    check_templates(encoder.tokenizer, rows)
     too_long = {row["prompt_id"] for row in rows if not _fits(encoder, row, view, budget)}
     kept = [row for row in rows if row["prompt_id"] not in too_long]
     if not kept:
@@ -91,7 +91,7 @@ def fitting_prompts(encoder: Encoder, rows: Sequence[Row], budget: Budget) -> tu
     Raises:
         HarnessError: nothing is left, or the chat template cannot be trusted.
     """
-    check_template(encoder.tokenizer, rows[0]["prompt"])
+    check_templates(encoder.tokenizer, rows)
     kept = [row for row in rows if len(encoder.prompt(row)) <= budget.max_prompt_tokens]
     if not kept:
         raise HarnessError(f"none of {len(rows)} prompts fits budget.max_prompt_tokens = {budget.max_prompt_tokens}")

@@ -125,7 +125,7 @@ def test_what_is_left_out_of_a_trend_stands_beside_it(tmp_path: Path) -> None:
     gold = own("Z2", a=(), b=(), along="dpo.beta", delta=100.0)
     plan = replace(plan, recipe=replace(plan.recipe, hypotheses=(length, gold)))
     tables = read(plan, Store(tmp_path))
-    (sheet,) = hypotheses_section(plan, tables, compare(plan, tables)).sheets
+    (sheet,) = hypotheses_section(plan, judge(plan, tables, compare(plan, tables))).sheets
     by_id = {row["id"]: row for row in rows(sheet.frame)}
     assert [by_id["Z1"][key] for key in ("failed", "stand_ins", "unmatched", "seeds")] == [1, None, 4, 3]
     assert [by_id["Z2"][key] for key in ("failed", "stand_ins", "unmatched", "seeds")] == [None, 1, 2, 4]

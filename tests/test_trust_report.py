@@ -114,7 +114,7 @@ def test_where_all_is_shown_gold_is_called_held_out_and_nothing_is_marked(pages:
     assert '<p class="banner"' not in seen.html
     assert "Gold is a held-out reward model" in seen.text
     assert re.search(r"\| dpo ● .*▲ better \(p", seen.text)
-    assert "dpo (grade B)" in seen.text
+    assert "dpo (grade B:" in seen.text
 
 
 BROKEN = {
@@ -135,7 +135,7 @@ def test_where_a_guarantee_fails_the_word_is_not_used_and_verdicts_are_marked(pa
     assert ("| ? |" if what == "nobody knows" else "| ✗ |") in seen.trust
     assert '<p class="banner" role="alert">gold is not trustworthy or not independent' in seen.html
     assert re.search(r"\| dpo ● .*▲ better† \(p", seen.text)
-    assert "dpo (grade C)" in seen.text
+    assert "dpo (grade C:" in seen.text
     assert "Gold is in doubt, so that the grade is one lower" in seen.text
     assert "one grade lower" in seen.answer
     assert ('class="watermark"' in seen.html) == (what == "a role")
@@ -152,7 +152,7 @@ def test_a_gold_model_that_errs_with_the_proxy_lowers_every_verdict(tmp_path: Pa
     assert "err on the same hard pairs (κ 0.3" in seen.trust
     assert "Gold may overstate gains by up to ×1.5" in seen.trust
     assert re.search(r"\| dpo ● .*▲ better† \(p", seen.text)
-    assert "dpo (grade C)" in seen.text
+    assert "dpo (grade C:" in seen.text
     assert not re.search(r"Gold is held.out", seen.text), "gold is not praised where it is doubted"
 
 

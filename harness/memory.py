@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.algorithms import Algorithm
 from harness.data import NoData
 from harness.job import Budget
 from harness.stages import Train
 from harness.stages.specs import open_algorithm, open_dataset
+
+if TYPE_CHECKING:
+    from harness.store import Store
 
 UNGATED = frozenset({"bert", "bloom", "gpt2", "gpt_neo", "gpt_neox", "mpt", "opt", "phi", "roberta"})
 """Kinds of models whose feed-forward layers have two matrices; those of the others have a third, a gate."""
@@ -126,6 +130,21 @@ def training_bytes(model: Shape, algorithm: Algorithm, budget: Budget, device: s
     together = rows if device == "cuda" else min(rows, GROUP)
     tile = together * length * min(model.vocabulary, TILE) * 4 * (1 if device == "cuda" else COPIES)
     return int(held + saved * rows * length + (tile if algorithm.product == "policy" else 0))
+
+
+def root_of(stage: Train) -> Train:
+    """The training that a chain of starts begins with, which makes or brings the model."""
+    start = stage.inputs.get("start")
+    return root_of(start) if isinstance(start, Train) else stage
+
+
+def known_shape(stage: Train, store: Store) -> Shape | None:
+    """The shape of a training's model, as it was written or as settings tell; None where neither does."""
+    file = store.folder(root_of(stage).name) / "policy" / "config.json"
+    try:
+        return shape(json.loads(file.read_text())) if file.is_file() else base_shape(stage)
+    except (OSError, ValueError):
+        return base_shape(stage)
 
 
 def base_shape(stage: Train) -> Shape | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.job import Budget
 from harness.launch import asked
-from harness.memory import LOADED, Shape, base_shape, shape, training_bytes
+from harness.memory import LOADED, Shape, known_shape, root_of, training_bytes
 from harness.plan import Plan
 from harness.stages import Train
 from harness.stages.specs import open_algorithm
@@ -26,9 +26,9 @@ def expected(plan: Plan, store: Store) -> tuple[list[dict[str, Any]], list[str]]
     """
     gpu, shapes, most = gpu_bytes(), dict[str, Shape | None](), dict[str, dict[str, Any]]()
     for stage in _distinct(plan):
-        root, name = _root(stage).name, stage.algorithm["name"]
+        root, name = root_of(stage).name, stage.algorithm["name"]
         if root not in shapes:
-            shapes[root] = _written(store, root) or base_shape(stage)
+            shapes[root] = known_shape(stage, store)
         model, algorithm, budget = shapes[root], open_algorithm(stage.algorithm), Budget(**stage.budget)
         size = training_bytes(model, algorithm, budget, "cuda" if gpu else "cpu") if model else None
         if name not in most or (size or 0) > (most[name]["bytes"] or 0):
@@ -51,7 +51,7 @@ def _distinct(plan: Plan) -> list[Train]:
     found: dict[str, Train] = {}
     for stage in plan.stages():
         if isinstance(stage, Train) and stage.dataset:
-            found.setdefault(json.dumps([stage.algorithm, stage.budget, _root(stage).name], sort_keys=True), stage)
+            found.setdefault(json.dumps([stage.algorithm, stage.budget, root_of(stage).name], sort_keys=True), stage)
     return list(found.values())
 
 
@@ -98,17 +98,3 @@ def _room(plan: Plan, stage: Train, gpu: int) -> tuple[int, str]:
     workers = 1 if launch.executor == "inline" else workers
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return int(whole / workers - LOADED), f"each of {workers} workers" if workers > 1 else "this machine"
-
-
-def _root(stage: Train) -> Train:
-    start = stage.inputs.get("start")
-    return _root(start) if isinstance(start, Train) else stage
-
-
-def _written(store: Store, name: str) -> Shape | None:
-    """The shape of a model that was made or brought before."""
-    file = store.folder(name) / "policy" / "config.json"
-    try:
-        return shape(json.loads(file.read_text())) if file.is_file() else None
-    except (OSError, ValueError):
-        return None

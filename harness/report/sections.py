@@ -37,6 +37,7 @@ from harness.report.outputs import outputs_section, outputs_sheet
 from harness.report.page import Drawn, Page, Section, drawn
 from harness.report.parity import parity_section
 from harness.report.published import published_section
+from harness.report.room import room_sentence, room_sheet
 from harness.report.samples import samples
 from harness.report.sheet import Sheet, count, named
 from harness.report.sheets import main_sheet, matrix_sheet, pairs_sheet
@@ -83,7 +84,13 @@ def make_page(plan: Plan, store: Store, tables: Tables) -> tuple[Page, list[Shee
         for section in _of_setting(i, one, comparisons, advised, judged, plan, store, tables)
     ]
     sections.append(alarms_section(raised))
-    shared = [_metrics(comparisons), _given(tables), _gaps(tables), _cost(tables), _runs(tables, comparisons)]
+    shared = [
+        _metrics(comparisons),
+        _given(tables),
+        _gaps(tables),
+        _cost(plan, store, tables),
+        _runs(tables, comparisons),
+    ]
     shared += [parity_section(plan), published_section(comparisons, plan)]
     shared += [hypotheses_section(plan, judged)]
     held_out = bool(found) and all(one.held_out for one in found.values())
@@ -262,8 +269,12 @@ def _gaps(tables: Tables) -> Section:
     return Section("gaps", "Gaps", " ".join(filter(None, [say.gaps(tables), beside])), sheets=[sheet])
 
 
-def _cost(tables: Tables) -> Section:
-    return Section("cost", "Cost of the study", say.cost(tables), sheets=[totals_sheet(tables)])
+def _cost(plan: Plan, store: Store, tables: Tables) -> Section:
+    room = room_sheet(plan, store)
+    told = " ".join(filter(None, [say.cost(tables), room_sentence(room)]))
+    return Section(
+        "cost", "Cost of the study", told, sheets=[totals_sheet(tables), *([room] if len(room.frame) else [])]
+    )
 
 
 def _runs(tables: Tables, comparisons: list[Comparison]) -> Section:

@@ -1,0 +1,53 @@
+"""Memory: what a plan tells, beside what the records say, in the report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import synthetic
+
+from harness.commands.room import expected
+from harness.plan import Plan, make_plan
+from harness.recipe import read_recipe
+from harness.report.room import room_sentence, room_sheet
+from harness.stages import Train
+from harness.store import Store
+
+
+def ran(root: Path, shares: dict[str, float]) -> Plan:
+    """Trainings that took a share of what was told of them."""
+    (root / "r.toml").write_text(
+        'name = "x"\nreplicates = 2\n[[algorithm]]\nname = "dpo"\n[[algorithm]]\nname = "ppo"\n'
+    )
+    plan = make_plan(read_recipe(root / "r.toml"))
+    told = {one["algorithm"]: one["bytes"] for one in expected(plan, Store(root))[0]}
+    for stage in plan.stages():
+        name = stage.spec["algorithm"]["name"] if isinstance(stage, Train) else ""
+        if name in shares:
+            synthetic.record(root, stage)
+            file = root / stage.name / "record.json"
+            record = json.loads(file.read_text())
+            record["cost"] |= {"loaded_memory_bytes": 5e8, "peak_memory_bytes": 5e8 + shares[name] * told[name]}
+            file.write_text(json.dumps(record))
+    return plan
+
+
+def test_estimates_stand_beside_what_was_measured(tmp_path: Path) -> None:
+    plan = ran(tmp_path, {"dpo": 1 / 1.25, "ppo": 1.0})
+    sheet = room_sheet(plan, Store(tmp_path))
+    rows = sheet.frame.set_index("work")
+    assert rows["stages"].to_dict() == {"dpo": 2, "ppo": 2}
+    assert rows["ratio"].to_dict() == {"dpo": pytest.approx(1.25), "ppo": pytest.approx(1.0)}
+    assert "that of dpo is furthest from what was measured: 1.25 times as large" in room_sentence(sheet)
+
+
+def test_an_estimate_that_was_too_small_is_told(tmp_path: Path) -> None:
+    sheet = room_sheet(ran(tmp_path, {"dpo": 1 / 1.25, "ppo": 2.0}), Store(tmp_path))
+    assert "that of ppo is furthest from what was measured: 2.00 times too small" in room_sentence(sheet)
+
+
+def test_what_has_not_run_is_not_told(tmp_path: Path) -> None:
+    sheet = room_sheet(ran(tmp_path, {}), Store(tmp_path))
+    assert (len(sheet.frame), room_sentence(sheet)) == (0, "")

@@ -234,7 +234,10 @@ def test_list_and_doctor_speak_json(tmp_path: Path) -> None:
     assert json.loads(harness("doctor", "--json", cwd=tmp_path).stdout)["cores"] >= 1
     models = harness("list", "models", cwd=tmp_path).stdout
     assert {line.split(":")[0] for line in models.split("\n") if line[:1].isalpha()} == {"encoder", "lab", "pretrained"}
-    assert 'source = "Anthropic/hh-rlhf": pairs; MIT; offensive content' in harness("list", "data", cwd=tmp_path).stdout
+    assert (
+        'source = "Anthropic/hh-rlhf": pairs of split train; MIT; offensive content'
+        in harness("list", "data", cwd=tmp_path).stdout
+    )
     assert harness("list", "things", cwd=tmp_path).returncode == 2
 
 

@@ -536,8 +536,9 @@ def test_conversions_are_in_the_record_and_the_log(
 
     lines(tmp_path / "a.jsonl", [{"prompt": "Why?", "response": t, "label": t == "a"} for t in ("a", "b", "")])
     (tmp_path / "r.toml").write_text(
-        'name = "x"\n[[algorithm]]\nname = "cut"\n[[start]]\nname = "base"\n[[dataset]]\nsource = "a.jsonl"\n'
-        f'view = "binary"\njudgments = "from binary"\non_bad = "drop"\n{ALL}[budget]\nprompts = 1\n'
+        'name = "x"\n[[algorithm]]\nname = "cut"\n[[start]]\nname = "base"\n[[model]]\nsource = "some/model"\n'
+        '[[dataset]]\nsource = "a.jsonl"\nview = "binary"\njudgments = "from binary"\non_bad = "drop"\n'
+        f"{ALL}[budget]\nprompts = 1\n"
     )
     stages = make_plan(read_recipe(tmp_path / "r.toml")).stages()
     stage = next(one for one in stages if isinstance(one, Train) and one.algorithm["name"] == "cut")

@@ -139,7 +139,7 @@ def test_the_ledger_counts_responses_and_comparisons(shelf: Path, tmp_path: Path
 def test_rankings_are_learnt(shelf: Path, tmp_path: Path, loss: str) -> None:
     rows = rankings()
     knobs = {**FAST, "data": "rankings", "loss": loss}
-    tiny.train("reward", tmp_path, shelf, knobs, rows=rows, steps=120)
+    tiny.train("reward", tmp_path, shelf, knobs, rows=rows, steps=200)
     right = pairs = 0
     values = iter(score(tmp_path / "reward", [(row["prompt"], text) for row in rows for text in row["responses"]], 8))
     for row in rows:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from harness.data import Message, Row
 
 
-class PolicyLM(HFLM):  # type: ignore[misc]
+class PolicyLM(HFLM):  # type: ignore[misc]  # lm-eval ships no types
     """lm-eval's model with this project's rendering, and no answer from a cache.
 
     With a chat template, lm-eval tokenises the prompt and a choice together and lets a tokenizer add its begin token

@@ -111,7 +111,8 @@ def _both(claim: Hypothesis, names: list[str], tables: Tables, setting: Comparis
     if not shared:
         return np.empty((0, 0)), np.empty((0, 0))
     seeds = sorted(set.intersection(*shared.values()))
-    return tuple(np.stack([own[name].at(seeds).mean(axis=1) for name in shared]) for own in (one, two))  # type: ignore[return-value]
+    mine, theirs = (np.stack([own[name].at(seeds).mean(axis=1) for name in shared]) for own in (one, two))
+    return mine, theirs
 
 
 def _sides(claim: Hypothesis, tables: Tables, setting: Comparison) -> list[Scored]:

@@ -583,7 +583,7 @@ def grid_of_kl(gradient: str) -> tuple[Tensor, Tensor, Tensor]:
     return tuple(
         torch.autograd.grad(value, logits, retain_graph=True)[0]
         for value in ((own.exp() * losses).sum(), reverse, forward)
-    )  # type: ignore[return-value]
+    )  # type: ignore[return-value]  # three, as many as it is made of
 
 
 def gradient_of_kl(gradient: str) -> None:

@@ -47,7 +47,7 @@ NEVER = 1e30
 def slopes_of(losses: Tensor, batch: JudgedBatch) -> tuple[Tensor, Tensor]:
     """Derivatives by each log-probability, plain and judged; 0 where the loss does not read it."""
     found = torch.autograd.grad(losses.sum(), [batch.logps, batch.judged_logps], allow_unused=True)
-    return tuple(torch.zeros_like(batch.logps) if slope is None else slope for slope in found)  # type: ignore[return-value]
+    return tuple(torch.zeros_like(batch.logps) if slope is None else slope for slope in found)  # type: ignore[return-value]  # as many as were asked for
 
 
 def near(found: Tensor, expected: list[float] | Tensor, tolerance: float = TOLERANCE) -> None:

@@ -210,13 +210,13 @@ def losses(ours: PolicyObjective, model: Any, parts: list[dict[str, Any]]) -> tu
 
 def worths(ours: PolicyObjective) -> list[float]:
     """Scores, less for a response that has no end."""
-    drawn = ours.roller.drawn  # type: ignore[attr-defined]
+    drawn = ours.roller.drawn  # type: ignore[attr-defined]  # set by the test's own roller
     return [score - PENALTY * (one.end == "length") for score, one in zip(scores(len(drawn)), drawn, strict=True)]
 
 
 def their_inputs(name: str, own: Any, ours: PolicyObjective, tokenizer: Any) -> dict[str, Tensor]:
     """What TRL makes of the same responses and scores: masks, log-probabilities, advantages."""
-    drawn = ours.roller.drawn  # type: ignore[attr-defined]
+    drawn = ours.roller.drawn  # type: ignore[attr-defined]  # set by the test's own roller
     responses = [one.token_ids for one in drawn]
     prompts = list(itertools.chain(*([row["ids"]] * SAMPLES for row in ours.roller.rows)))
     texts = tokenizer.batch_decode(responses, skip_special_tokens=True)

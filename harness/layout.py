@@ -4,24 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from typing import Any, cast
 
 from harness import registry
 from harness.algorithms import Algorithm, Round
 from harness.job import Budget
-from harness.judges import judge_spec
+from harness.judging import Judging
 from harness.knobs import Value
 from harness.models import ModelSource
 from harness.recipe import Contestant, Part, Recipe
 from harness.stages import (
-    Bench,
     Collect,
-    Grade,
-    Judge,
     Ready,
     Reference,
-    Sample,
     Stage,
     Train,
     algorithm_spec,
@@ -55,6 +50,7 @@ class Layout:
         self.spec = dataset_spec(dataset.name, dict(dataset.knobs))
         self.kind: Any = registry.load("data", dataset.name)(**dataset.knobs)
         self.views: frozenset[str] = self.kind.offers()
+        self.judging = Judging(self)
         self._once: dict[Any, Any] = {}
         self.baseless = ""
         """Why there is no base model on this dataset, or nothing."""
@@ -128,7 +124,7 @@ class Layout:
             joined=True if data else None,
         )
 
-    def _proxy(self, replicate: int) -> tuple[dict[str, Stage], str | None]:
+    def proxy(self, replicate: int) -> tuple[dict[str, Stage], str | None]:
         """The proxy as an input of a stage, or as a rule."""
         rule = self.recipe.rewards["proxy"].rule or None
         return ({} if rule else {"reward": self.rewards(replicate)["proxy"]}), rule
@@ -229,7 +225,7 @@ class Layout:
         if needs.reference:
             given["reference"] = self.reference(start, data)
         if needs.reward:
-            proxy, rule = self._proxy(replicate)
+            proxy, rule = self.proxy(replicate)
             given |= proxy
         return Train(
             {**given, **inputs},
@@ -278,7 +274,7 @@ class Layout:
     def _collect(self, one: Round, policy: Train, replicate: int, seed: str, done: int, end: int) -> Collect:
         """New data for the optimiser steps from `done` to `end`, a prompt for each of the budget's."""
         asked, budget = self.recipe.evaluation, self.recipe.budget
-        proxy, rule = self._proxy(replicate) if one.labeller == "reward" else ({}, None)
+        proxy, rule = self.proxy(replicate) if one.labeller == "reward" else ({}, None)
         own = one.view == "refinements"  # of the judged responses that there are, as many as the budget has prompts
         first, needed = (0, budget.prompts) if own else (done * budget.batch, (end - done) * budget.batch)
         if budget.prompts:  # a round's prompts are among the budget's, whether or not they are fresh
@@ -299,111 +295,6 @@ class Layout:
             threads=budget.threads,
             skip=first or None,
             rule=rule,
-        )
-
-    def judged(self, policies: Policies, baseline: Train, replicate: int, procedure: dict[str, Any]) -> dict[str, Any]:
-        """Samples and grades of policies."""
-        samples = {at: self._sample(policy, replicate, step, procedure) for at, (policy, step) in policies.items()}
-        greedy = self._greedy(samples[None])
-        grades = {
-            at: self._grade(samples[at], policy, baseline, replicate, step, {} if at else greedy)
-            for at, (policy, step) in policies.items()
-        }
-        return {"samples": samples, "grades": grades}
-
-    def verdicts(self, sample: Sample, baseline: Train, replicate: int) -> dict[str, Judge]:
-        """Each judge's choice between a system's samples and the start's, by the judge's label."""
-        start_sample = self._sample(baseline, replicate, None, {"name": "plain"})
-        return {
-            part.label: Judge(
-                {"sample": sample, "start_sample": start_sample},
-                dataset=self.spec,
-                judge=judge_spec(part.source, dict(part.knobs)),
-                threads=self.recipe.evaluation.threads,
-                template=part.template or None,
-                prompts=part.prompts or None,
-                asking=dict(part.asking),
-            )
-            for part in self.recipe.judges
-        }
-
-    def pool(self, start: Train, replicate: int) -> Grade | None:
-        """Scores of many responses of the start to a few prompts: what its best-of-n curve is computed from.
-
-        The proxy chooses and gold judges; selection has nothing to say there.
-        """
-        asked = self.recipe.evaluation
-        if asked.best_of < 2 or not (self.recipe.rewards["proxy"].rule or "proxy" in self.rewards(replicate)):
-            return None
-        plain = self._sample(start, replicate, None, {"name": "plain"})
-        prompts = min(asked.best_of_prompts, asked.prompts)
-        sample = replace(plain, samples=asked.best_of, prompts=prompts, temperature=1.0)
-        grade = self._grade(sample, start, start, replicate, None, {})
-        inputs = {role: stage for role, stage in grade.inputs.items() if role != "selection"}
-        return replace(grade, inputs=inputs, metrics={"reward": registry.load("metrics", "reward").version})
-
-    def _greedy(self, sample: Sample) -> dict[str, Stage]:
-        """The one greedy response to each prompt; best-of-n has none, since its candidates would all be equal."""
-        asked = self.recipe.evaluation
-        wanted = asked.greedy and any(registry.load("metrics", name).greedy for name in asked.metrics)
-        if not wanted or sample.procedure["name"] == "best_of_n":
-            return {}
-        return {"greedy": replace(sample, samples=1, temperature=0.0)}
-
-    def _sample(self, policy: Train, replicate: int, step: int | None, procedure: dict[str, Any]) -> Sample:
-        asked = self.recipe.evaluation
-        proxy, rule = self._proxy(replicate) if procedure["name"] == "best_of_n" else ({}, None)
-        return Sample(
-            {"policy": policy, **proxy},
-            dataset=self.spec,
-            split=asked.split,
-            prompts=asked.prompts,
-            samples=asked.samples,
-            temperature=asked.temperature,
-            max_response_tokens=self.recipe.budget.max_response_tokens,
-            procedure=procedure,
-            seed=f"replicate-{replicate}",
-            batch=asked.batch,
-            threads=asked.threads,
-            step=step,
-            rule=rule,
-        )
-
-    def _grade(
-        self, sample: Sample, policy: Train, baseline: Train, replicate: int, step: int | None,
-        greedy: Mapping[str, Stage],
-    ) -> Grade:  # fmt: skip
-        asked = self.recipe.evaluation
-        if "metrics" not in self._once:
-            self._once["metrics"] = {name: registry.load("metrics", name).version for name in asked.metrics}
-        return Grade(
-            {**greedy, "sample": sample, "policy": policy, "start": baseline, **self.rewards(replicate)},
-            dataset=self.spec,
-            metrics=self._once["metrics"],
-            pairs=asked.pairs,
-            batch=asked.score_batch,
-            threads=asked.threads,
-            step=step,
-            rules={role: part.rule for role, part in self.recipe.rewards.items() if part.rule} or None,
-        )
-
-    def benches(self, policy: Train) -> tuple[Bench, ...]:
-        """The recipe's lm-eval tasks, asked of a final policy; a dataset's own tasks are asked on that dataset."""
-        return tuple(
-            Bench(
-                {"policy": policy},
-                lm_eval=version("lm_eval"),
-                tasks=list(one.tasks),
-                chat=one.chat,
-                batch=one.batch,
-                threads=self.recipe.evaluation.threads,
-                shots=None if one.shots < 0 else one.shots,
-                limit=one.limit or None,
-                source=self.spec if one.own else None,
-                **one.folder,
-            )
-            for one in self.recipe.benchmarks
-            if not one.own or set(one.tasks) <= set(self.kind.tasks)
         )
 
 

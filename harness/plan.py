@@ -139,7 +139,7 @@ def expanded(recipe: Recipe, replicates: Iterable[int] | None = None) -> Plan:
             own = [cell for cell in cells if (cell.model, cell.dataset) == (model.label, dataset.label)]
             starts = [cell.samples[None] for cell in own if cell.is_start and not cell.reason]
             models = [rewards[model.label, dataset.label, replicate] for replicate in asked]
-            bases[model.label, dataset.label] = () if layout.baseless else layout.benches(layout.base(0))
+            bases[model.label, dataset.label] = () if layout.baseless else layout.judging.benches(layout.base(0))
             audited[model.label, dataset.label] = audits(recipe, layout.spec, models, starts)
     return Plan(recipe, tuple(cells), rewards, audited, bases)
 
@@ -166,9 +166,9 @@ def _cells(layout: Layout, start: Part, replicate: int) -> Iterator[Cell]:
     }
     reason = layout.missing(layout.algorithm(start.name, start.knobs), start.name, start.name)
     own = (baseline,) if start.name != "base" else ()
-    judged = layout.judged({None: (baseline, None)}, baseline, replicate, {"name": "plain"})
+    judged = layout.judging.judged({None: (baseline, None)}, baseline, replicate, {"name": "plain"})
     named = {"contestant": start.label, "algorithm": start.name, "knobs": dict(start.knobs), "is_start": True, **where}
-    judged |= {"pool": layout.pool(baseline, replicate), "benches": layout.benches(baseline)}
+    judged |= {"pool": layout.judging.pool(baseline, replicate), "benches": layout.judging.benches(baseline)}
     yield _cut(named, reason) if reason else Cell(**named, trained=baseline, own=own, **judged)
     for contestant in layout.recipe.contestants:
         yield _cell(layout, contestant, start, replicate, where, reason)
@@ -205,10 +205,10 @@ def _cell(
     if reason:
         return _cut(named, reason)
     made = layout.made(algorithm, replace(contestant, knobs=knobs), begun, replicate)
-    judged = layout.judged(made.policies, baseline, replicate, algorithm.procedure())
-    judges = layout.verdicts(judged["samples"][None], baseline, replicate)
+    judged = layout.judging.judged(made.policies, baseline, replicate, algorithm.procedure())
+    judges = layout.judging.verdicts(judged["samples"][None], baseline, replicate)
     policy = made.policies[None][0]
-    benches = layout.benches(policy) if algorithm.procedure() == {"name": "plain"} else ()
+    benches = layout.judging.benches(policy) if algorithm.procedure() == {"name": "plain"} else ()
     return Cell(**named, trained=policy, own=made.own, judges=judges, benches=benches, **judged)
 
 

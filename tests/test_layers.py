@@ -32,7 +32,7 @@ LAYERS = [
         "locate",
         "stages",
     },
-    {"plan", "layout", "memory", "held_out", "store", "lease", "execute", "executors", "provenance"},
+    {"plan", "layout", "judging", "memory", "held_out", "store", "lease", "execute", "executors", "provenance"},
     {"dispatch", "search"},
     {"report", "records", "stats"},
     {"cli", "commands"},

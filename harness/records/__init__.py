@@ -72,6 +72,14 @@ class Tables:
     no_judgments: pd.DataFrame
 
     @cached_property
+    def algorithms(self) -> dict[str, dict[str, str]]:
+        """The algorithm of each contestant, by setting, in the order of the cells."""
+        found: dict[str, dict[str, str]] = {}
+        for setting, name, algorithm in self.cells[["setting", "contestant", "algorithm"]].itertuples(index=False):
+            found.setdefault(setting, {}).setdefault(name, algorithm)
+        return found
+
+    @cached_property
     def scores(self) -> pd.DataFrame:
         """Every value as a row, `..., step, metric, role, level, prompt_id, k, value`: large, not for the report."""
         return self.blocks.frame()

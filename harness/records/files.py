@@ -138,7 +138,8 @@ def _parquet(
     if optional and not path.exists():
         return None
     try:
-        table = pq.read_table(path, read_dictionary=list(text))
+        with pq.ParquetFile(path, read_dictionary=list(text)) as opened:  # thrice as fast as a dataset of one file
+            table = opened.read(use_threads=False)
         bad = table.num_rows - (pc.sum(pc.is_finite(table["value"])).as_py() or 0)
     except (OSError, pa.ArrowException, KeyError) as error:
         shelf.unreadable[stage.name] = f"{file} cannot be read: {error}".splitlines()[0]

@@ -98,20 +98,20 @@ class Scores:
         kinds = (texts["metric"][0] * wide[0] + texts["role"][0]) * wide[1] + texts["level"][0]
         order = np.argsort(kinds, kind="stable")
         ends = np.flatnonzero(np.diff(kinds[order], append=-1)) + 1
-        prompts = self._places(texts["prompt_id"][1])[texts["prompt_id"][0]]
+        prompts = self.places(texts["prompt_id"][1])[texts["prompt_id"][0]]
         k, values = (table[name].combine_chunks().to_numpy(zero_copy_only=False) for name in ("k", "value"))
         for rows in np.split(order, ends[:-1]) if len(order) else ():
             metric, own, level = (texts[name][1][texts[name][0][rows[0]]] for name in ("metric", "role", "level"))
-            layout = self._layout(prompts[rows], k[rows].astype(np.int32))
+            layout = self.layout(prompts[rows], k[rows].astype(np.int32))
             names = (run["setting"], run["contestant"], run["replicate"], step, metric, own if role is None else role)
             self.blocks.append(Block(*names, level, layout, values[rows]))
 
     def take(self, block: Block, prompts: list[str]) -> None:
         """Take in a block whose prompts are numbered by another list."""
-        places = self._places(prompts)[block.layout.prompts]
-        self.blocks.append(replace(block, layout=self._layout(places, block.layout.k)))
+        places = self.places(prompts)[block.layout.prompts]
+        self.blocks.append(replace(block, layout=self.layout(places, block.layout.k)))
 
-    def _places(self, names: list[str]) -> Codes:
+    def places(self, names: list[str]) -> Codes:
         """Places of these prompts, new ones at the end."""
         import numpy as np
 
@@ -121,7 +121,8 @@ class Scores:
                 self.prompts.append(name)
         return np.array([self._codes[name] for name in names], dtype=np.int32)
 
-    def _layout(self, prompts: Codes, k: Codes) -> Layout:
+    def layout(self, prompts: Codes, k: Codes) -> Layout:
+        """The one object for these prompts and samples."""
         import numpy as np
 
         key = hashlib.blake2b(prompts.tobytes() + b"/" + k.tobytes(), digest_size=16).digest()
@@ -178,17 +179,22 @@ class Scores:
 
 def blocks_of(frame: pd.DataFrame) -> Scores:
     """The same from a frame with the columns of `Scores.frame`: for tables that are small."""
-    import pyarrow as pa
+    import numpy as np
 
     found = Scores()
-    texts = ("metric", "role", "level", "prompt_id")
-    by = ["setting", "contestant", "replicate", "step"]
-    for (setting, contestant, replicate, step), rows in frame.groupby(by, observed=True, sort=False):
-        columns = {name: pa.array(rows[name].astype(str)).dictionary_encode() for name in texts}
-        table = pa.table({**columns, "k": pa.array(rows["k"]), "value": pa.array(rows["value"])})
-        run = {"setting": str(setting), "contestant": str(contestant), "replicate": int(str(replicate))}
-        found.add(table, run, int(str(step)))
+    names = frame["prompt_id"].astype("category").cat
+    prompts = found.places([str(name) for name in names.categories])[names.codes]
+    k, values = frame["k"].to_numpy(np.int32), frame["value"].to_numpy(np.float64)
+    by = [frame[name].reset_index(drop=True) for name in _KEYS]
+    for key, own in by[0].groupby(by, observed=True, sort=False, dropna=False):
+        rows = own.index.to_numpy()
+        setting, contestant, replicate, step, metric, role, level = map(str, key)
+        run, layout = (setting, contestant, int(replicate), int(step)), found.layout(prompts[rows], k[rows])
+        found.blocks.append(Block(*run, metric, role, level, layout, values[rows]))
     return found
+
+
+_KEYS = ("setting", "contestant", "replicate", "step", "metric", "role", "level")
 
 
 def _decoded(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:

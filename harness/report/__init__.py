@@ -38,9 +38,11 @@ def build(plan: Plan, store: Store, out: Path) -> Answer:
         The answer in words and where the page lies.
     """
     from harness.records import read
+    from harness.report import painter
     from harness.report.page import html, markdown
     from harness.report.sections import make_page
 
+    painter.begin()
     tables = read(plan, store)
     page, sheets = make_page(plan, store, tables)
     out.mkdir(parents=True, exist_ok=True)

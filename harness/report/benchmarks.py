@@ -143,7 +143,7 @@ def _judged(one: Comparison, found: Cubes, margin: float, failed: dict[str, list
     import numpy as np
 
     from harness.stats.runs import Runs, with_failures
-    from harness.stats.verdicts import verdicts
+    from harness.stats.verdicts import against_start
 
     if one.start not in found.by_contestant:
         return []
@@ -158,7 +158,7 @@ def _judged(one: Comparison, found: Cubes, margin: float, failed: dict[str, list
         name: with_failures(own, failed.get(name, []) if name != one.start else [], start)
         for name, own in finished.items()
     }
-    return list(verdicts(runs, one.start, margin, paired=one.paired, looks=one.looks).start) if len(runs) > 1 else []
+    return list(against_start(runs, one.start, margin, paired=one.paired, looks=one.looks))
 
 
 def _against(verdict: Verdict, margin: float) -> dict[str, Any]:

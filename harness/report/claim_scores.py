@@ -130,8 +130,7 @@ def _sides(claim: Hypothesis, tables: Tables, setting: Comparison) -> list[Score
 
 def contestants(names: tuple[str, ...], tables: Tables, setting: Comparison) -> list[str]:
     """By label, else all of that algorithm."""
-    cells = tables.cells[tables.cells["setting"] == setting.name].drop_duplicates("contestant")
-    algorithms = dict(zip(cells["contestant"], cells["algorithm"], strict=True))
+    algorithms = tables.algorithms.get(setting.name, {})
     found: list[str] = list(algorithms) if EVERY in names else []
     for name in names:
         own = [setting.start] if name == START else [name] if name in algorithms else []

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.report import painter
+
 if TYPE_CHECKING:
+    from harness.report.painter import Picture
     from harness.report.sheet import Sheet
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -16,14 +18,19 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure on the page: its Vega-Lite `spec` and static `svg`, or the `reason` why there is none."""
+    """A figure on the page: its Vega-Lite `spec` and static `picture`, or the `reason` why there is none."""
 
     id: str
     question: str
     how_to_read: str
     spec: dict[str, Any] | None = None
-    svg: str = ""
+    picture: Picture | None = None
     reason: str = ""
+
+    @property
+    def svg(self) -> str:
+        """Its static form, once it has been drawn."""
+        return self.picture.text() if self.picture else ""
 
 
 @dataclass(frozen=True)
@@ -126,13 +133,10 @@ def drawn(id: str, question: str, how_to_read: str, chart: Any) -> Drawn:
     """A figure from what `Figure.draw` gave: a chart, or a text that says why there is none."""
     if isinstance(chart, str):
         return Drawn(id, question, how_to_read, reason=chart)
-    import vl_convert
-
     # not checked against the schema of Vega-Lite, which takes longer than all else: the tests check every figure
     spec: dict[str, Any] = json.loads(chart.to_json(indent=None, validate=False))
     spec["config"] = _CONFIG
-    svg = vl_convert.vegalite_to_svg(spec, vl_version=_vegalite_version(), allowed_base_urls=[])
-    return Drawn(id, question, how_to_read, spec, svg)
+    return Drawn(id, question, how_to_read, spec, painter.svg(spec))
 
 
 _CONFIG: dict[str, Any] = {
@@ -152,21 +156,6 @@ _CONFIG: dict[str, Any] = {
 }
 
 
-def _vegalite_version() -> str:
-    """Altair's Vega-Lite version as the converter names it: `6.4` for `v6.4.1`."""
-    import altair
-
-    return ".".join(altair.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-
-
-@cache
-def _runtime() -> str:
-    import vl_convert
-
-    bundle = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", _vegalite_version())
-    return str(bundle).replace("</script", "<\\/script")
-
-
 def html(page: Page) -> str:
     """The page as one HTML file that asks for nothing from any network; its policy forbids it to."""
     import jinja2
@@ -178,7 +167,7 @@ def html(page: Page) -> str:
     environment.filters["drawn"] = Markup
     environment.filters["script_json"] = lambda value: Markup(script_json(value))
     css = Markup((TEMPLATES / "page.css").read_text())
-    runtime = _runtime() if page.has_figures else ""
+    runtime = painter.runtime() if page.has_figures else ""
     guide = (TEMPLATES / "guide.js").read_text() if page.has_guides else ""
     scripts = {"runtime": runtime, "guide": guide, "figures": (TEMPLATES / "figures.js").read_text()}
     return environment.get_template("page.html").render(page=page, css=css, **scripts)

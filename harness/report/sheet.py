@@ -79,9 +79,14 @@ class Sheet:
         return f"{self.name}{self.part}" if self.view_of else self.name
 
     @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """Its rows, with None where there is no value."""
+        return rows(self.frame)
+
+    @cached_property
     def columns(self) -> list[Shown]:
         """The columns that the page, the Markdown and LaTeX show."""
-        found = rows(self.frame) if any(column.optional for column in self.shown) else []
+        found = self.rows if any(column.optional for column in self.shown) else []
         return [
             column
             for column in (*self._setting(), *self.shown)
@@ -97,13 +102,13 @@ class Sheet:
     @cached_property
     def texts(self) -> list[list[str]]:
         """What the page, the Markdown and LaTeX show: one list per row."""
-        return [[column.text(row) for column in self.columns] for row in rows(self.frame)]
+        return [[column.text(row) for column in self.columns] for row in self.rows]
 
     def groups(self) -> list[str]:
         """For each row the heading that stands above it; empty where it belongs to the group of the row before."""
         if self.group is None:
             return [""] * len(self.frame)
-        found = [self.group(row) for row in rows(self.frame)]
+        found = [self.group(row) for row in self.rows]
         return [name if i == 0 or found[i - 1] != name else "" for i, name in enumerate(found)]
 
     @property
@@ -114,7 +119,7 @@ class Sheet:
     def tints(self) -> list[list[str]]:
         """The tint's class for each cell: `up-1` to `up-4`, `down-1` to `down-4`, or nothing."""
         shades = [column.shade or _no_shade for column in self.columns]
-        return [[_tint(shade(row)) for shade in shades] for row in rows(self.frame)]
+        return [[_tint(shade(row)) for shade in shades] for row in self.rows]
 
     def write(self, folder: Path) -> None:
         """Write CSV and parquet, the same numbers in full, unless another table has them; and LaTeX, as it is read."""
@@ -155,18 +160,20 @@ def _tint(strength: float | None) -> str:
     return f"{'up' if strength > 0 else 'down'}-{min(4, 1 + int(4 * abs(strength)))}"
 
 
-_TEX = {
-    **{mark: f"\\{mark}" for mark in "&%$#_{}"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "\\": r"\textbackslash{}",
-    "\n": " ",
-}
+_TEX = str.maketrans(
+    {
+        **{mark: f"\\{mark}" for mark in "&%$#_{}"},
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "\\": r"\textbackslash{}",
+        "\n": " ",
+    }
+)
 
 
 def tex(text: str) -> str:
     """Text that LaTeX prints as it stands."""
-    return "".join(_TEX.get(mark, mark) for mark in text)
+    return text.translate(_TEX)
 
 
 def rows(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -54,14 +54,15 @@ class Noise:
 
     def detectable(self, seeds: tuple[int, int], prompts: int, alpha: float, power: float = POWER) -> float:
         """The smallest true difference that these seeds and prompts find with this power; arguments as of `power`."""
+        from scipy.optimize import brentq
+
         limit, se = self._limit(seeds, prompts, alpha)
-        low, high = 0.0, se
-        while se and _found(high, limit, se) < power:
-            low, high = high, 2 * high
-        while high - low > 1e-6 * high:
-            middle = (low + high) / 2
-            low, high = (low, middle) if _found(middle, limit, se) >= power else (middle, high)
-        return high
+        if not se:
+            return 0.0
+        high = se
+        while _found(high, limit, se) < power:
+            high *= 2
+        return float(brentq(lambda delta: _found(delta, limit, se) - power, 0.0, high, rtol=1e-6))
 
     def _limit(self, seeds: tuple[int, int], prompts: int, alpha: float) -> tuple[NDArray[np.float64], float]:
         """From where a difference is significant, for each value of the seeds' variance; and the standard error."""

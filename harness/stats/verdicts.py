@@ -124,14 +124,28 @@ def verdicts(
         ValueError: for an unknown start, a margin that is not above 0, or arrays that do not fit.
     """
     runs = as_runs(scores)
+    primary = against_start(runs, start, delta, paired=paired, alpha=alpha, looks=looks)
+    names = [name for name in runs if name != start]
+    pairs = _family(runs, list(combinations([*names, start], 2)), delta, paired, alpha, looks)
+    return Verdicts(primary, pairs, _top_set(runs, pairs), delta, alpha)
+
+
+def against_start(
+    scores: Mapping[str, Runs | Array],
+    start: str,
+    delta: float,
+    *,
+    paired: bool = True,
+    alpha: float = 0.05,
+    looks: int = 1,
+) -> tuple[Verdict, ...]:
+    """The first family alone: every contestant against the start, in the order given; arguments as of `verdicts`."""
+    runs = as_runs(scores)
     if start not in runs:
         raise ValueError(f"the start {start!r} is not among {', '.join(runs)}")
     if not delta > 0:
         raise ValueError(f"the margin must be above 0; came {delta}")
-    others = [name for name in runs if name != start]
-    pairs = _family(runs, list(combinations([*others, start], 2)), delta, paired, alpha, looks)
-    primary = _family(runs, [(name, start) for name in others], delta, paired, alpha, looks)
-    return Verdicts(primary, pairs, _top_set(runs, pairs), delta, alpha)
+    return _family(runs, [(name, start) for name in runs if name != start], delta, paired, alpha, looks)
 
 
 def top_set(scores: Mapping[str, Runs | Array], *, paired: bool = True, alpha: float = 0.05) -> tuple[str, ...]:

@@ -105,11 +105,15 @@ def _logit(outcome: Array, design: Array) -> Any:
     return np.append(fitted.params[:-1], fitted.params[-1] / scale)
 
 
+def _parts(confidence: Array) -> list[NDArray[np.intp]]:
+    """Places of the pairs of each bin."""
+    order = np.argsort(confidence, kind="stable")
+    return [part for part in np.array_split(order, BINS) if len(part)]
+
+
 def _bins(confidence: Array, right: Array) -> tuple[tuple[float, float, int], ...]:
     """Equal-mass bins by confidence."""
-    order = np.argsort(confidence, kind="stable")
-    parts = [part for part in np.array_split(order, BINS) if len(part)]
-    return tuple((float(confidence[part].mean()), float(right[part].mean()), len(part)) for part in parts)
+    return tuple((float(confidence[part].mean()), float(right[part].mean()), len(part)) for part in _parts(confidence))
 
 
 def _error(bins: tuple[tuple[float, float, int], ...]) -> float:
@@ -121,4 +125,5 @@ def _expected(confidence: Array, draws: int = 200) -> float:
     """The error that chance alone gives a calibrated model; a bin of few pairs is never exactly right."""
     rng = np.random.default_rng(0)
     outcomes = (rng.random((draws, len(confidence))) < confidence).astype(float)
-    return float(np.mean([_error(_bins(confidence, right)) for right in outcomes]))
+    off = [(confidence[part].mean() - outcomes[:, part].mean(axis=1)) * len(part) for part in _parts(confidence)]
+    return float(np.abs(off).sum(axis=0).mean() / len(confidence))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +88,7 @@ def make_card(scores: pd.DataFrame) -> Card:
     right, gaps = pairs["right"], pairs["longer_by"]
     known = pairs[pairs["oracle_gap"].notna() & (pairs["oracle_gap"] != 0)]
     agree = (known["gap"] * known["oracle_gap"] > 0) + 0.5 * (known["gap"] == 0)
-    spread = mean([float(own["score"].std(ddof=1)) for own in _prompts(samples)])
+    spread = mean(list(samples.groupby("prompt_id", sort=True)["score"].std(ddof=1).dropna()))
     return Card(
         accuracy=share(right),
         by_length=tuple(found for part in _thirds(gaps.abs()) if (found := share(right.iloc[part])) is not None),
@@ -144,13 +143,13 @@ def share(values: pd.Series[Any]) -> Share | None:
 def mean(values: list[float]) -> Mean | None:
     """A mean and its t interval; None for fewer than two values."""
     import numpy as np
-    from scipy import stats
+    from scipy import special
 
     n = len(values)
     if n < 2:
         return None
     middle = float(np.mean(values))
-    half = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / n**0.5)
+    half = float(special.stdtrit(n - 1, 0.975) * np.std(values, ddof=1) / n**0.5)
     return Mean(middle, middle - half, middle + half, n)
 
 
@@ -164,15 +163,10 @@ def _thirds(values: pd.Series[float]) -> list[np.ndarray[Any, Any]]:
 
 def _best(scores: pd.DataFrame) -> pd.Series[float]:
     """1 for each ranking whose best has the highest score, 1 / m where m share it, else 0."""
-    import pandas as pd
-
-    found = []
-    for _, own in scores[scores["part"] == "rankings"].groupby("name", sort=True):
-        values = own.set_index("item")["score"]
-        if values.notna().all():
-            top = values == values.max()
-            found.append(float(top["0"]) / int(top.sum()))
-    return pd.Series(found, dtype=float)
+    own = scores[scores["part"] == "rankings"]
+    whole = own.pivot(index="name", columns="item", values="score").dropna()
+    top = whole.eq(whole.max(axis=1), axis=0)
+    return top["0"] / top.sum(axis=1) if len(whole) else whole.sum(axis=1)
 
 
 def _beaten(scores: pd.DataFrame, probe: str) -> pd.Series[float]:
@@ -223,17 +217,15 @@ def _length_share(pairs: pd.DataFrame) -> float | None:
     return float((gaps @ bent) ** 2 / ((bent @ bent) * (gaps @ gaps)))
 
 
-def _prompts(samples: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Samples by prompt, where there are at least two."""
-    return (own for _, own in samples.groupby("prompt_id", sort=True) if len(own) > 1)
-
-
 def _within(samples: pd.DataFrame, column: str) -> Mean | None:
     """Spearman's correlation of the score with a column within each prompt of three samples in which both vary."""
-    from scipy import stats
+    import pandas as pd
 
-    found = []
-    for own in _prompts(samples):
-        if len(own) > 2 and own["score"].nunique() > 1 and own[column].nunique() > 1:
-            found.append(float(stats.spearmanr(own["score"], own[column].astype(float)).statistic))
-    return mean(found)
+    prompts = samples["prompt_id"]
+    both = samples[["score", column]].astype(float)
+    ranks = both.groupby(prompts).rank()
+    ranks -= ranks.groupby(prompts).transform("mean")
+    x, y = ranks["score"], ranks[column]
+    sums = pd.DataFrame({"n": 1, "xy": x * y, "xx": x**2, "yy": y**2}).groupby(prompts, sort=True).sum()
+    sums = sums[(sums["n"] > 2) & (sums["xx"] > 0) & (sums["yy"] > 0)]
+    return mean(list(sums["xy"] / (sums["xx"] * sums["yy"]) ** 0.5))

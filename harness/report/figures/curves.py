@@ -39,7 +39,8 @@ class Curves(Figure):
             return "No run has logged training curves."
         x = alt.X("step:Q", title="optimiser step")
         y = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False))
-        trained = [name for name in comparison.contestants if name in set(curves["contestant"])]
+        logged = set(curves["contestant"].unique())
+        trained = [name for name in comparison.contestants if name in logged]
         legend = alt.Legend(values=trained, symbolOpacity=1, symbolStrokeWidth=2, symbolSize=400)
         dashes = dash_scale(comparison.contestants, comparison.start)
         colour = alt.Color("contestant:N", scale=colour_scale(comparison), title=None, legend=legend)
@@ -86,6 +87,5 @@ def _thinned(curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def _data(frame: pd.DataFrame) -> Any:
-
     rounded = frame.assign(value=frame["value"].map(lambda value: float(f"{value:.5g}")))
     return inline(rounded.drop(columns="metric", errors="ignore").to_dict("records"))

@@ -79,9 +79,13 @@ def _read(path: Path, children: tuple[Path, ...], text: str | None = None) -> Lo
 
 def _parent(path: Path, parent: str, where: str) -> Path:
     """The file that a recipe extends: beside it, or, by its name alone, a preset."""
-    if (path.parent / parent).is_file() or "/" in parent or parent.endswith(".toml"):
-        return path.parent / parent
     known = sorted(file.stem for file in PRESETS.glob("*.toml"))
+    if (path.parent / parent).is_file():
+        return path.parent / parent
+    if "/" in parent or parent.endswith(".toml"):
+        stem = Path(parent).stem
+        preset = f'; the preset of that name is extended as "{stem}"' if stem in known else ""
+        raise HarnessError(f"{where}: there is no file '{path.parent / parent}' to extend{preset}")
     if parent not in known:
         names = f"presets: {', '.join(known)}; a file is named with its .toml"
         raise HarnessError(f"{where}: there is no preset '{parent}' to extend{nearest(parent, known)} ({names})")

@@ -138,6 +138,14 @@ def test_a_mistake_in_the_parent_is_told_of_the_parent(tmp_path: Path) -> None:
     assert "parent.toml:4: dpo has no knob 'bta'" in refusal(write(tmp_path, 'extends = "parent.toml"\n'))
 
 
+def test_a_file_to_extend_that_is_not_there_is_told_with_its_line(tmp_path: Path) -> None:
+    assert f"r.toml:1: there is no file '{tmp_path / 'presets/mine.toml'}' to extend" in refusal(
+        write(tmp_path, 'extends = "presets/mine.toml"\n', "r.toml")
+    )
+    told = refusal(write(tmp_path, 'extends = "presets/simpo_llama3_instruct.toml"\n', "r.toml"))
+    assert told.endswith('; the preset of that name is extended as "simpo_llama3_instruct"')
+
+
 def test_recipes_in_a_ring_are_refused(tmp_path: Path) -> None:
     write(tmp_path, 'extends = "b.toml"\n', "a.toml")
     assert "in a ring" in refusal(write(tmp_path, 'extends = "a.toml"\n', "b.toml"))

@@ -68,7 +68,9 @@ def _settled(given: str, folder: Path, view: str, problem: Settle) -> str:
     bases = [folder, Path.cwd(), *([Path(os.environ["HARNESS_DATA"])] if os.environ.get("HARNESS_DATA") else [])]
     path = next((base / given for base in bases if (base / given).is_file()), None)
     if path is None:
-        problem(view, f"there is no file '{given}' beside the recipe, in the working folder or in $HARNESS_DATA")
+        shared = os.environ.get("HARNESS_DATA")
+        where = f"in $HARNESS_DATA ({shared})" if shared else "in $HARNESS_DATA, which is not set"
+        problem(view, f"there is no file '{given}' beside the recipe, in the working folder or {where}")
         return ""
     kind = format_of(path)
     if not kind:

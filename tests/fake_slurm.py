@@ -113,7 +113,14 @@ def scancel(words: list[str]) -> None:
 
 
 def scontrol(words: list[str]) -> None:
-    """Requeue a job, which takes a moment and starts again; who asks for it is a part of the job, and ends with it."""
+    """Show the file `config`, or requeue a job.
+
+    That takes a moment, and the job starts again; who asks for it is a part of the job, and ends with it.
+    """
+    if words == ["show", "config"]:
+        config = HOME / "config"
+        print(config.read_text() if config.exists() else "")
+        return
     with (HOME / "requeued").open("a") as diary:
         diary.write(f"{words[-1]}\n")
     time.sleep(0.5)

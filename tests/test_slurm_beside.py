@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -55,6 +56,15 @@ def submitted(store: Store, stage: Stage) -> tuple[Slurm, object]:
     handle = executor.submit(store.root / stage.name)
     executor.flush()
     return executor, handle
+
+
+def test_no_array_is_larger_than_the_cluster_takes(store: Store, fake: Path) -> None:
+    (fake / "config").write_text("MaxArraySize            = 3\nMaxJobCount             = 10000\n")
+    row, left = [brick(f"of seven {i}") for i in range(7)], Left()
+    submit_all(row, store, Slurm(timeout_min=5), left)
+    until(lambda: all(store.done(stage.name) for stage in row))
+    arrays = [re.findall(r"--array=(\S+)%", file.read_text()) for file in sorted(fake.glob("job-*.sh"))]
+    assert (left.arrays, arrays) == (3, [["0-2"], ["0-2"], []])
 
 
 @pytest.mark.parametrize("bundle", [1, 2])

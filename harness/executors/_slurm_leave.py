@@ -12,6 +12,7 @@ from pathlib import Path
 from harness import keys
 from harness.executors import _slurm_notes as notes
 from harness.executors._slurm_graph import Place, Waiting, arrays
+from harness.executors._slurm_queue import largest_array
 from harness.executors.slurm import SLOTS, Slurm
 from harness.launch import Resources, asked
 from harness.stages import Stage
@@ -60,12 +61,14 @@ def leave(
     Raises:
         HarnessError: sbatch refuses.
     """
-    bundles = list(waves)
-    tried = {by_seed: _Leaving(executor, store, busy, Left(), by_seed, _pretend()) for by_seed in (False, True)}
-    for one in tried.values():
-        one.all(bundles)
-    by_seed = tried[True].left.arrays < tried[False].left.arrays
-    _Leaving(executor, store, busy, left, by_seed, put or executor.put).all(bundles)
+    bundles, most = list(waves), largest_array(SLOTS)
+
+    def all_of(told: Left, by_seed: bool, by: Put) -> Left:
+        _Leaving(executor, store, busy, told, by_seed, by, most).all(bundles)
+        return told
+
+    tried = {by_seed: all_of(Left(), by_seed, _pretend()) for by_seed in (False, True)}
+    all_of(left, tried[True].arrays < tried[False].arrays, put or executor.put)
 
 
 def _pretend() -> Put:
@@ -92,9 +95,11 @@ def _role_of(stage: Stage) -> str:
 
 
 class _Leaving:
-    def __init__(self, executor: Slurm, store: Store, busy: set[str], left: Left, by_seed: bool, put: Put) -> None:
+    def __init__(
+        self, executor: Slurm, store: Store, busy: set[str], left: Left, by_seed: bool, put: Put, most: int
+    ) -> None:
         self.executor, self.store, self.busy, self.left = executor, store, busy, left
-        self.by_seed, self.put = by_seed, put
+        self.by_seed, self.put, self.most = by_seed, put, most
         self.shared = Counter(note.job for note in notes.every(store.root).values())
         self.places: dict[str, Place] = {}
         self.behind: dict[Place, frozenset[Place]] = {}
@@ -134,7 +139,7 @@ class _Leaving:
             Waiting(places, _role_of(bundle[0]), _seed_of(bundle[0]))
             for places, bundle in zip(reads, bundles, strict=True)
         ]
-        for array in arrays(jobs, SLOTS, self.by_seed):
+        for array in arrays(jobs, self.most, self.by_seed):
             folders = {index: [root / stage.name for stage in bundles[at]] for index, at in array.members.items()}
             held = self.put(wishes, folders, array.waits_for)
             self.left.arrays += 1

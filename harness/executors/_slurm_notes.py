@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -125,9 +125,9 @@ def intended(root: Path, recipe: str, recipe_path: str) -> list[str]:
     for file in (root / FOLDER / "submitting").glob("*.json"):
         try:
             tasks = json.loads(file.read_text())["tasks"]
-        except (OSError, ValueError):  # submitted by now
+            notes = [Note(**note) for stages in tasks.values() for note in stages.values()]
+        except (OSError, ValueError, TypeError):  # submitted by now, or of another version
             continue
-        notes = [Note(**note) for stages in tasks.values() for note in stages.values()]
         found += [file.stem] if notes and (notes[0].recipe, notes[0].recipe_path) == (recipe, recipe_path) else []
     return found
 
@@ -164,7 +164,10 @@ def recover(root: Path, queue: Queue) -> None:
         try:
             said: dict[str, Any] = json.loads(file.read_text())
             age = time.time() - file.stat().st_mtime
-        except (OSError, ValueError):  # submitted by now
+            planned = {
+                place: {stage: Note(**note) for stage, note in notes.items()} for place, notes in said["tasks"].items()
+            }
+        except (OSError, ValueError, TypeError):  # submitted by now, or of another version
             continue
         if not free(said["who"]) and (age < YOUNG_SECONDS or said["who"]["machine"] == identity()["machine"]):
             continue
@@ -172,10 +175,10 @@ def recover(root: Path, queue: Queue) -> None:
         if jobs is None:
             continue
         for job in jobs:
-            tasks = said["tasks"].get(job.partition("_")[2] or next(iter(said["tasks"])), {})
+            tasks = planned.get(job.partition("_")[2] or next(iter(planned)), {})
             if not (root / FOLDER / "submitted" / f"{job}_submitted.pkl").exists():
                 cancel([job])
                 continue
             for stage, note in tasks.items():
-                write(root / stage, Note(**{**note, "job": job}))
+                write(root / stage, replace(note, job=job))
         file.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 
@@ -108,11 +109,22 @@ def requeues(patience_seconds: float) -> dict[str, int]:
     return {job: count for job, count in found.items() if count}
 
 
+def largest_array(most: int) -> int:
+    """Before which index an array must end: `most`, or the cluster's `MaxArraySize` where it says one that is less."""
+    said = _said(["scontrol", "show", "config"], PATIENCE_SECONDS)
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)$", said, re.MULTILINE)
+    return min(most, int(found[1])) if found else most
+
+
 def _words(options: list[str], patience_seconds: float) -> list[list[str]]:
     """The words of each line that squeue says."""
-    command = ["squeue", "--noheader", "--array", *options]
+    said = _said(["squeue", "--noheader", "--array", *options], patience_seconds)
+    return [line.split() for line in said.splitlines() if line.strip()]
+
+
+def _said(command: list[str], patience_seconds: float) -> str:
+    """What a command says; nothing where it does not answer."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=patience_seconds, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=patience_seconds, check=False).stdout
     except (OSError, subprocess.TimeoutExpired):
-        return []
-    return [line.split() for line in done.stdout.splitlines() if line.strip()]
+        return ""

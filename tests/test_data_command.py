@@ -38,12 +38,23 @@ def test_it_counts_and_shows(recipe: Path) -> None:
     assert found["columns"] == {"pairs": {"read": {n: n for n in ("prompt", "chosen", "rejected")}, "left": ["id"]}}
     assert found["conversions"] == {"binary from pairs": 24}
     assert found["overlap"] == {}
+    assert found["near"] == {"prompts": 0, "groups": 0}
     own = found["contestants"]
     assert own["dpo"] == {"view": "pairs", "rows": 11, "prompts": 11, "too_long": 1}
     assert own["kto"] == {"view": "binary", "rows": 22, "prompts": 11, "too_long": 2}
     assert own["cut"]["reason"] == "cut needs judgments; dataset 'files' has binary, pairs, prompts"
     assert found["tokens"]["pairs: response"]["longest"] == 71  # seventy words and the end token
     assert len(found["examples"]["pairs"]) == 3
+
+
+def test_near_duplicates_are_counted(recipe: Path) -> None:
+    long = " ".join(f"{one} {other}" for one in tiny.WORDS[:6] for other in tiny.WORDS[6:12])
+    file = recipe.parent / "p.jsonl"
+    near = [{"prompt": f"{long} {end}", "chosen": "dol", "rejected": "fim"} for end in tiny.WORDS[:3]]
+    file.write_text(file.read_text() + "".join(json.dumps(row) + "\n" for row in near))
+    found = json.loads(CliRunner().invoke(app, ["data", str(recipe), "--json"]).stdout)[0]
+    assert found["near"] == {"prompts": 3, "groups": 1}
+    assert "  3 in 1 group\n" in CliRunner().invoke(app, ["data", str(recipe)]).stdout
 
 
 def test_what_trains_nothing_is_given_nothing(recipe: Path) -> None:

@@ -18,6 +18,7 @@ from harness.data._tables import FROM, Tables
 from harness.errors import HarnessError
 from harness.plan import Plan, expanded
 from harness.recipe import Part, read_recipe
+from harness.report.sheet import count
 from harness.stages import dataset_spec, open_dataset, training_rows
 
 if TYPE_CHECKING:
@@ -192,12 +193,21 @@ def _care(data: Tables, rows: dict[tuple[str, str], list[Row]]) -> dict[str, Any
     bad = data.problems()
     counts = {view: sum(len(found) for (own, _), found in rows.items() if own == view) for view in made}
     return {
+        "near": _near(data),
         "left_out": dict(left),
         "conversions": {f"{view} from {made[view]}": count for view, count in counts.items()},
         "bad_rows": [str(one) for one in bad],
         "bad_told": told(bad),
         "columns": {view: {"read": names, "left": left} for view, (names, left) in data.understood().items()},
     }
+
+
+def _near(data: Tables) -> dict[str, int] | None:
+    """Prompts that resemble another and share its split, and how many groups they are; None where none are sought."""
+    if any(data.large(source) for source in data.own().values()):
+        return None
+    groups = data.groups()
+    return {"prompts": len(groups), "groups": len(set(groups.values()))}
 
 
 def _columns(found: dict[str, dict[str, Any]]) -> list[str]:
@@ -208,6 +218,12 @@ def _columns(found: dict[str, dict[str, Any]]) -> list[str]:
         left = f"; not read: {', '.join(columns['left'])}" if columns["left"] else ""
         lines.append(f"  {view}: {', '.join(names)}{left}")
     return ["Columns:", *lines, ""] if lines else []
+
+
+def _near_told(near: dict[str, int] | None) -> str:
+    if near is None:
+        return "not sought in a source this large"
+    return f"{near['prompts']} in {count(near['groups'], 'group')}" if near["prompts"] else "none"
 
 
 def _text(found: dict[str, Any]) -> str:
@@ -222,6 +238,8 @@ def _text(found: dict[str, Any]) -> str:
         lines.append(f"{what:28s}" + "".join(f"{spread[name]:9.0f}" for name in ("median", "90 %", "longest")))
     shared = [f"  {pair}: {count}" for pair, count in found["overlap"].items()]
     lines += ["", "Prompts in two splits:", *(shared or ["  none"])]
+    if "near" in found:
+        lines += ["", "Near-duplicate prompts, each group in one split:", f"  {_near_told(found['near'])}"]
     for title, name in (
         ("Made from another view (rows):", "conversions"),
         ("Left out or brought together:", "left_out"),

@@ -98,6 +98,13 @@ def signs_of_life(content: dict[str, Any]) -> float:
     return float(content.get("idle", 0.0)) + float(content.get("beat", 0)) * BEAT_SECONDS
 
 
+def correct(folder: Path, job: str, seconds: float) -> None:
+    """Say what an earlier start of a Slurm job has spent on a stage, by whoever knows it better than to a beat."""
+    number, content = newest(folder)
+    if number and content.get("job") == job and not content.get("released"):
+        _draft(folder, {**content, "idle": seconds, "beat": 0}).replace(_file(folder, number))
+
+
 def _owed(content: dict[str, Any], own: bool) -> dict[str, float]:
     """Device-seconds of holders that died and of which nobody has written down what they cost; `own` counts this one's.
 

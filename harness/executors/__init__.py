@@ -12,6 +12,12 @@ if TYPE_CHECKING:
     from harness.store import Store
 
 
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
+"""PyTorch's own switch: large tensors on the CPU lie in huge pages. Logits over a vocabulary are taken and given back
+at every step, and pages of 4 KiB cost a third of that work (benchmarks/huge_pages.py)."""
+
+
 class Handle(Protocol):
     """A stage that was submitted."""
 

@@ -83,14 +83,22 @@ def how_a_stage_ended(folder: Path, job: str, state: str) -> tuple[str, str, str
     return status, cause, f"Slurm job {job}: {words}" + ("" if begun else "; its stage had not begun")
 
 
-def accounted(job: str) -> float | None:
-    """Seconds that a job has had its devices since it last started, by sacct; None where there is no accounting."""
-    columns = "--format=JobID,ElapsedRaw"
+def accounted(job: str, before: bool = False) -> float | None:
+    """Seconds that a job has had its devices, by sacct; None where there is no accounting.
+
+    Args:
+        job: its number, as squeue shows it.
+        before: of the last of its starts that is over, else of the last.
+    """
+    columns = "--format=JobID,ElapsedRaw,End"
     command = ["sacct", "--allocations", "--duplicates", "--noheader", "--parsable2", columns, f"--jobs={job}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
         rows = [line.split("|") for line in done.stdout.splitlines()]
-        return next((float(seconds) for number, seconds in reversed(rows) if number == job), None)
+        starts = [
+            float(seconds) for number, seconds, end in rows if number == job and not (before and end == "Unknown")
+        ]
+        return starts[-1] if starts else None
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
 

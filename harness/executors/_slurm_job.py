@@ -41,6 +41,7 @@ class Job:
 
         _heed_signals(self.leave_seconds)
         held.devices.hold(float(os.environ.get(held.BEGAN) or time.time()))
+        _settle_accounts(self.stages)
         missing: set[str] = set()
         for folder, answer in ((Path(folder), Path(answer)) for folder, answer in self.stages):
             print(f"stage: {folder}", flush=True)
@@ -114,6 +115,20 @@ class Job:
         import submitit
 
         return submitit.helpers.DelayedSubmission(self)
+
+
+def _settle_accounts(stages: Sequence[tuple[str, str]]) -> None:
+    """Of a job that starts again, write down what its last start cost: Slurm knows it to the second, a lease to a beat.
+
+    Of several stages Slurm knows the sum alone.
+    """
+    from harness.executors._slurm_ends import accounted
+    from harness.lease import correct, slurm_job
+
+    again = os.environ.get("SLURM_RESTART_COUNT", "0") != "0" and os.environ.get("SLURM_PROCID", "0") == "0"
+    seconds = accounted(slurm_job(), before=True) if again and len(stages) == 1 else None
+    if seconds is not None:
+        correct(Path(stages[0][0]), slurm_job(), seconds)
 
 
 def say(answer: Path, status: str, cause: str, error: str, seconds: float) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
+from harness.executors import HUGE_PAGES, THREADS
 from harness.executors._slurm_queue import cancel
 from harness.held import BEGAN
 from harness.launch import Resources, on_one_line
@@ -211,7 +212,7 @@ def notice_seconds(wishes: Resources) -> int:
 
 
 def _parameters(label: Label, wishes: Resources, threads: int, at_once: int) -> dict[str, Any]:
-    threads_of = (f"export {name}={threads}" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"))
+    computing = [f"export {HUGE_PAGES}=${{{HUGE_PAGES}:-1}}", *(f"export {name}={threads}" for name in THREADS)]
     found: dict[str, Any] = {
         "job_name": label.name,
         "comment": label.comment,
@@ -219,7 +220,7 @@ def _parameters(label: Label, wishes: Resources, threads: int, at_once: int) -> 
         "time": limit_minutes(wishes),
         "signal_delay_s": notice_seconds(wishes),
         "array_parallelism": at_once,
-        "setup": [f"export {BEGAN}=$(date +%s)", *wishes.setup, *threads_of],
+        "setup": [f"export {BEGAN}=$(date +%s)", *wishes.setup, *computing],
         "stderr_to_stdout": True,
         "wckey": None,  # submitit has one of its own, which clusters that know theirs refuse
         "additional_parameters": {"requeue": True, **dict(map(_option, wishes.sbatch))},

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from harness.executors import Ended, Executor, Handle
+from harness.executors import HUGE_PAGES, THREADS, Ended, Executor, Handle
 from harness.executors._worker import DRIVER, TAKEN_OVER
 from harness.launch import asked
 
@@ -23,7 +23,7 @@ class _Worker:
     """One worker process and what it works on."""
 
     def __init__(self, threads: int, cold: bool) -> None:
-        own = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+        own = {**dict.fromkeys(THREADS, str(threads)), HUGE_PAGES: os.environ.get(HUGE_PAGES, "1")}
         command = [sys.executable, "-m", "harness.executors._worker", *(["--cold"] if cold else [])]
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `kill`; holds what no stage's log does
         self.process = subprocess.Popen(

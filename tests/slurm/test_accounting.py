@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,12 +15,14 @@ from bricks import PLUGINS, brick, record, runs, until
 from test_cli import TINY
 
 from harness.dispatch import run
+from harness.executors import _slurm_notes as notes
 from harness.executors.slurm import Slurm
 from harness.plan import make_plan
 from harness.recipe import read_recipe
 from harness.stages import walk
 from harness.store import Store
 
+DRIVE = Path(__file__).parent / "drive.py"
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
 
@@ -67,6 +72,22 @@ def test_cost_is_that_of_sacct(there: cluster.Cluster, tmp_path: Path) -> None:
         assert agrees(said[-1][1], found["cost"]["device_seconds"])
         assert found["failed_device_seconds"] == sum(seconds for _, seconds in said[:-1])
     assert record(tmp_path, dead)["failed_device_seconds"] >= 4, "from the job's start, which no lease tells"
+
+
+def test_a_requeued_attempt_costs_what_sacct_says(there: cluster.Cluster, tmp_path: Path) -> None:
+    stage = brick("again", seconds=18.0)
+    Store(tmp_path).prepare(stage)
+    driver = subprocess.Popen([sys.executable, str(DRIVE), str(tmp_path), "low"])
+    until(lambda: runs(tmp_path))
+    time.sleep(8)  # between two signs of life
+    (job,) = {note.job for note in notes.every(tmp_path).values()}
+    there.run("scontrol", "requeue", job)
+    assert driver.wait(timeout=120) == 0
+    (first, before), (last, elapsed) = over(there, stage.name)
+    assert (first, last) == ("REQUEUED", "COMPLETED")
+    found = record(tmp_path, stage)
+    assert (found["failed_device_seconds"], runs(tmp_path)[stage.name]) == (before, 2)
+    assert agrees(elapsed, found["cost"]["device_seconds"])
 
 
 def test_stages_that_share_a_job_share_its_cost(there: cluster.Cluster, tmp_path: Path) -> None:

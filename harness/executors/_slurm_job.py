@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
@@ -39,6 +40,8 @@ class Job:
         """Run them. Safe to start again: a finished stage is not repeated, another goes on from its checkpoint."""
         from harness import held
 
+        went_well = threading.Event()
+        atexit.register(_end_at_once, went_well)  # the first to be registered is the last to be called
         _heed_signals(self.leave_seconds)
         held.devices.hold(float(os.environ.get(held.BEGAN) or time.time()))
         _settle_accounts(self.stages)
@@ -52,6 +55,7 @@ class Job:
                 missing.add(folder.name)
         if missing:
             sys.exit(1)  # jobs that wait for this one are told so
+        went_well.set()
 
     def _run(self, folder: Path, answer: Path) -> bool:
         """Whether the stage is done."""
@@ -115,6 +119,14 @@ class Job:
         import submitit
 
         return submitit.helpers.DelayedSubmission(self)
+
+
+def _end_at_once(went_well: threading.Event) -> None:
+    """Spare the taking apart of Python, which holds the devices for seconds; submitit has left its answer by now."""
+    if went_well.is_set():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _settle_accounts(stages: Sequence[tuple[str, str]]) -> None:

@@ -107,7 +107,7 @@ def test_a_training_costs_what_sacct_says(there: cluster.Cluster, tmp_path: Path
     recipe.write_text(TINY.replace("\nsteps = 2\n", "\nsteps = 300\n"))
     stages = make_plan(read_recipe(recipe)).stages()
     sft = next(stage for stage in stages if stage.spec.get("algorithm", {}).get("name") == "sft")
-    run(list(walk([sft])), Store(tmp_path), Slurm(timeout_min=5))
+    run(list(walk([sft])), Store(tmp_path), Slurm(timeout_min=5, resources={"memory_gb": 1.9}))
     for stage in walk([sft]):
         ((_, elapsed),) = over(there, stage.name)
         assert agrees(elapsed, record(tmp_path, stage)["cost"]["device_seconds"]), stage.name

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from harness.recipe_reader import Reader
 
 STEPS = {"proxy": 60, "selection": 60, "gold": 150}
+SPENDS = ("steps", "batch", "micro_batch", "prompts", "max_prompt_tokens", "max_response_tokens")
+"""What a reward model may have other than the budget says; one that is a judge may read longer texts than policies."""
 """Optimiser steps of a reward model where the recipe does not say; each trains on all prompts of its split."""
 ALLOW = "allow_shared_reward"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -67,7 +69,7 @@ class RewardReader:
         elif rule:
             self._rule(role, rule)
         base = self._base(role, given.pop("base", None))
-        own = self.reader._spend(f"reward.{role}", given, ("steps", "batch", "micro_batch", "prompts"), "reward", role)
+        own = self.reader._spend(f"reward.{role}", given, SPENDS, "reward", role)
         owner = registry.load("algorithms", "reward")
         values = self.reader.coerce(owner, "reward", given, "reward", role)
         self.reader.together(owner, "reward", [values], "reward", role)

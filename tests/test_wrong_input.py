@@ -196,3 +196,16 @@ def test_too_few_rows_are_told_before_anything_is_trained(tmp_path: Path, text: 
     assert isinstance(done.exception, HarnessError)
     assert re.search(told, str(done.exception)), str(done.exception)
     assert not list((tmp_path / "results").glob("*-*"))
+
+
+def test_that_no_row_is_short_enough_for_a_judge_is_told_before_anything_is_trained(
+    tmp_path: Path, shelf: Path
+) -> None:
+    model = shelf / tiny.START / "policy"
+    text = f'[[model]]\nsource = "{model}"\n[reward.gold]\nmax_response_tokens = 1\n' + BASE
+    own_pairs(tmp_path, OF_A + "[evaluation]\nprompts = 2\nbest_of_prompts = 2\n" + text)
+    done = inside("run", "own.toml", cwd=tmp_path)
+    assert isinstance(done.exception, HarnessError)
+    told = r"own.toml: split 'gold': none of \d+ rows of pairs fits max_prompt_tokens = 64 and max_response_tokens = 1"
+    assert re.fullmatch(f".*{told} \\(reward.gold\\)", str(done.exception)), str(done.exception)
+    assert not list((tmp_path / "results").glob("*-*"))

@@ -1,20 +1,42 @@
-"""Whether a dataset has the prompts that a recipe asks for: looked at before anything is trained."""
+"""Whether a dataset has the prompts that a recipe asks for, and rows that are short enough; before any training."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import dataclass
 from typing import Any
 
-from harness.data import EmptySplit
+from harness.data import EmptySplit, Row
 from harness.data._tables import Tables
 from harness.errors import HarnessError
+from harness.job import Budget
 from harness.plan import Plan
 from harness.recipe import Recipe
 from harness.stages import Sample, Stage, Train
 from harness.stages.specs import TooFew, asked_by, open_algorithm, open_dataset, training_rows
 from harness.stages.train import DATA
 from harness.store import Store
+from harness.training.rows import NoneFits
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a stage reads: the rows, the knob that says how many prompts, and how a training run reads them.
+
+    `reads` has what the tokenizer is found by, and the longest prompt and response; None where that is not known yet.
+    """
+
+    spec: dict[str, Any]
+    view: str
+    split: str
+    prompts: int
+    knob: str
+    reads: tuple[dict[str, Any], int, int] | None = None
+
+    def same(self) -> str:
+        """Equal for stages that would find the same."""
+        return json.dumps([self.spec, self.view, self.split, self.prompts, self.reads], sort_keys=True)
 
 
 def check_prompts(plan: Plan, store: Store) -> None:
@@ -23,38 +45,64 @@ def check_prompts(plan: Plan, store: Store) -> None:
     Anything else that is wrong with them is told by the stage that meets it, so that the others go on.
 
     Raises:
-        HarnessError: a split has no rows or fewer prompts than are asked for; every one of which that is so.
+        HarnessError: a split has no rows, fewer prompts than are asked for, or none that is short enough for the model
+            that is to train on it; every one of which that is so.
     """
-    wanted = {
-        json.dumps(asked[:4], sort_keys=True): asked
-        for stage in plan.stages()
-        if (asked := _asked(plan.recipe, stage)) and not store.done(stage.name)
-    }
+    asked = (_asked(plan.recipe, stage) for stage in plan.stages() if not store.done(stage.name))
     found = []
-    for spec, view, split, prompts, knob in wanted.values():
+    for one in {one.same(): one for one in asked if one}.values():
         with contextlib.suppress(HarnessError):
-            data = open_dataset(spec)
+            data = open_dataset(one.spec)
             if not isinstance(data, Tables) or any(data.large(source) for source in data.own().values()):
                 continue
             try:
-                training_rows(data, view, split, prompts, knob)
-            except (TooFew, EmptySplit) as error:
+                rows = training_rows(data, one.view, one.split, one.prompts, one.knob)
+                if one.reads:
+                    _check_lengths(one, one.reads, rows)
+            except (TooFew, EmptySplit, NoneFits) as error:
                 found.append(f"{plan.recipe.path}: {error}")
     if found:
         raise HarnessError("\n".join(dict.fromkeys(found)))
 
 
-def _asked(recipe: Recipe, stage: Stage) -> tuple[dict[str, Any], str, str, int, str] | None:
-    """The dataset, view, split and prompts that a stage reads, and the recipe's knob that says how many."""
+def _check_lengths(asked: Asked, reads: tuple[dict[str, Any], int, int], rows: list[Row]) -> None:
+    from harness.inference.loading import tokenizer_of
+    from harness.training.rows import Encoder, check_fit
+
+    model, prompt, response = reads
+    encoder = Encoder(tokenizer_of(**model))
+    try:
+        check_fit(encoder, rows, asked.view, Budget(max_prompt_tokens=prompt, max_response_tokens=response))
+    except NoneFits as error:
+        raise NoneFits(f"split '{asked.split}': {error} ({asked.knob.rpartition('.')[0]})") from error
+
+
+def _asked(recipe: Recipe, stage: Stage) -> Asked | None:
+    """What a stage reads of the dataset."""
     if isinstance(stage, Sample):
         knob = asked_by(stage.split)
         if stage.split == recipe.evaluation.split and stage.prompts != recipe.evaluation.prompts:
             knob = "evaluation.best_of_prompts"
-        return stage.dataset, "prompts", stage.split, stage.prompts, knob
+        return Asked(stage.dataset, "prompts", stage.split, stage.prompts, knob)
     if isinstance(stage, Train) and stage.dataset and not any(role.startswith(DATA) for role in stage.inputs):
         view, prompts = open_algorithm(stage.algorithm).requires().data, stage.budget["prompts"]
-        return stage.dataset, view, stage.split, prompts, _budgeted(recipe, stage)
+        return Asked(stage.dataset, view, stage.split, prompts, _budgeted(recipe, stage), _reads(stage))
     return None
+
+
+def _reads(stage: Train) -> tuple[dict[str, Any], int, int] | None:
+    """How a training run reads its rows; of a model made here, and of an encoder, it is told by the stage itself."""
+    base: Stage = stage
+    while "start" in base.inputs:
+        base = base.inputs["start"]
+    if not isinstance(base, Train) or base.algorithm["name"] != "pretrained":
+        return None
+    knobs = base.algorithm["knobs"]
+    if knobs.get("kind") == "encoder":
+        return None
+    model = {"name": knobs["name"], "revision": knobs.get("revision", ""), "template": knobs.get("template", "")}
+    limits = (stage.budget["max_prompt_tokens"], stage.budget["max_response_tokens"])
+    return {**model, "remote_code": bool(knobs.get("remote_code", False))}, *limits
 
 
 def _budgeted(recipe: Recipe, stage: Train) -> str:

@@ -65,6 +65,26 @@ def with_partners(rows: Sequence[Row]) -> list[Row]:
     return [{**row, "partner": partners[row["id"]]} for row in rows]
 
 
+class NoneFits(HarnessError):
+    """Of some rows not one is short enough."""
+
+
+def check_fit(encoder: Encoder, rows: Sequence[Row], view: str, budget: Budget) -> None:
+    """Whether any row is short enough; the first one that is ends the search.
+
+    Raises:
+        NoneFits: none is.
+    """
+    if not any(_fits(encoder, row, view, budget) for row in rows):
+        raise _none_fits(rows, view, budget)
+
+
+def _none_fits(rows: Sequence[Row], view: str, budget: Budget) -> NoneFits:
+    response = f" and max_response_tokens = {budget.max_response_tokens}" if view != "prompts" else ""
+    limits = f"max_prompt_tokens = {budget.max_prompt_tokens}{response}"
+    return NoneFits(f"none of {len(rows)} {'prompts' if view == 'prompts' else f'rows of {view}'} fits {limits}")
+
+
 def fitting(encoder: Encoder, rows: Sequence[Row], view: str, budget: Budget) -> tuple[list[Row], int]:
     """Rows of the prompts that fit the budget's lengths, and how many rows were left out.
 
@@ -72,16 +92,14 @@ def fitting(encoder: Encoder, rows: Sequence[Row], view: str, budget: Budget) ->
     is ever cut, and no algorithm trains on a prompt that another one could not take.
 
     Raises:
-        HarnessError: nothing is left, or the chat template cannot be trusted.
+        NoneFits: nothing is left.
+        HarnessError: the chat template cannot be trusted.
     """
     check_templates(encoder.tokenizer, rows)
     too_long = {row["prompt_id"] for row in rows if not _fits(encoder, row, view, budget)}
     kept = [row for row in rows if row["prompt_id"] not in too_long]
     if not kept:
-        raise HarnessError(
-            f"none of {len(rows)} rows of {view} fits budget.max_prompt_tokens = {budget.max_prompt_tokens} and "
-            f"budget.max_response_tokens = {budget.max_response_tokens}"
-        )
+        raise _none_fits(rows, view, budget)
     return kept, len(rows) - len(kept)
 
 
@@ -89,19 +107,20 @@ def fitting_prompts(encoder: Encoder, rows: Sequence[Row], budget: Budget) -> tu
     """Prompts that fit the budget's length, and how many were left out.
 
     Raises:
-        HarnessError: nothing is left, or the chat template cannot be trusted.
+        NoneFits: nothing is left.
+        HarnessError: the chat template cannot be trusted.
     """
     check_templates(encoder.tokenizer, rows)
     kept = [row for row in rows if len(encoder.prompt(row)) <= budget.max_prompt_tokens]
     if not kept:
-        raise HarnessError(f"none of {len(rows)} prompts fits budget.max_prompt_tokens = {budget.max_prompt_tokens}")
+        raise _none_fits(rows, "prompts", budget)
     return kept, len(rows) - len(kept)
 
 
 def _fits(encoder: Encoder, row: Row, view: str, budget: Budget) -> bool:
     if len(encoder.prompt(row)) > budget.max_prompt_tokens:
         return False
-    own = [row[name] for name in TEXTS[view] if name != "partner"]
+    own = [row[name] for name in TEXTS.get(view, ()) if name != "partner"]
     texts = [text for value in own for text in ([value] if isinstance(value, str) else value)]
     return all(len(encoder.response(text)) <= budget.max_response_tokens for text in texts)
 

@@ -420,7 +420,7 @@ def test_it_learns_what_the_reward_asks_for(shelf: Path, tmp_path: Path) -> None
         ("grpo", {"samples": 3}, {}, r"= 16 responses for a rollout; samples = 3 does not divide that"),
         ("ppo", {"value": "reward"}, {}, r"here the proxy is a rule: use 'head'"),
         ("rloo", {}, {"proxy": "none"}, r"there is no proxy reward"),
-        ("rloo", {}, {"max_prompt_tokens": 2}, r"none of 24 prompts fits budget.max_prompt_tokens = 2"),
+        ("rloo", {}, {"max_prompt_tokens": 2}, r"none of 24 prompts fits max_prompt_tokens = 2"),
     ],
 )
 def test_what_cannot_be_is_refused(

@@ -16,9 +16,10 @@ from bricks import brick, record, runs, until, wall
 from harness.dispatch import Event, Summary, run
 from harness.errors import HarnessError
 from harness.executors._slurm_ends import write_deaths
+from harness.executors._slurm_job import Job
 from harness.executors._slurm_queue import Queue
 from harness.executors.slurm import Slurm
-from harness.lease import newest
+from harness.lease import Lease, identity, newest
 from harness.stages import Stage
 from harness.store import Store
 
@@ -241,7 +242,8 @@ def test_while_squeue_fails_nothing_is_given_up(fake: Path, tmp_path: Path) -> N
 def sacct(fake: Path) -> None:
     """Of each job that it is asked about, an earlier start of 1,000 seconds and the last, of 77."""
     (fake / "sacct").write_text("""#!/bin/sh
-for word; do case $word in --jobs=*) echo "${word#--jobs=}|1000"; echo "${word#--jobs=}|77" ;; esac; done
+for word; do case $word in --jobs=*)
+  echo "${word#--jobs=}|1000|2026-11-29T10:00:00"; echo "${word#--jobs=}|77|2026-11-29T12:00:00" ;; esac; done
 """)
     (fake / "sacct").chmod(0o755)
 
@@ -251,6 +253,23 @@ def test_what_an_attempt_cost_that_died_is_what_sacct_says(fake: Path, tmp_path:
     stage = brick("a", trouble="kill", once=True)
     go(tmp_path / "r", stage)
     assert record(tmp_path / "r", stage)["failed_device_seconds"] == 77
+
+
+@pytest.mark.parametrize(("stages", "owed"), [(1, 77.0), (2, 15.0)])
+def test_of_an_earlier_start_a_job_of_one_stage_owes_what_sacct_says(
+    fake: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stages: int, owed: float
+) -> None:
+    sacct(fake)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    own = [tmp_path / f"stage-{place}" for place in range(stages)]
+    for folder in own:
+        folder.mkdir()
+        before = {**identity(), "started": "1", "idle": 5.0, "beat": 2}  # it is gone, two signs of life after its begin
+        (folder / "lease-000001.json").write_text(json.dumps(before))
+    Job([(str(folder), str(folder / "answer")) for folder in own], 50, 30.0).settle_accounts()
+    with Lease(own[0]) as lease:
+        assert lease.owed() == owed
 
 
 def test_a_death_that_a_report_sees_too_is_written_down_once(fake: Path, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class Job:
         atexit.register(_end_at_once, went_well)  # the first to be registered is the last to be called
         _heed_signals(self.leave_seconds)
         held.devices.hold(float(os.environ.get(held.BEGAN) or time.time()))
-        _settle_accounts(self.stages)
+        self.settle_accounts()
         missing: set[str] = set()
         for folder, answer in ((Path(folder), Path(answer)) for folder, answer in self.stages):
             print(f"stage: {folder}", flush=True)
@@ -56,6 +56,19 @@ class Job:
         if missing:
             sys.exit(1)  # jobs that wait for this one are told so
         went_well.set()
+
+    def settle_accounts(self) -> None:
+        """Write down what the last start of this job cost, if it starts again: Slurm knows it to the second.
+
+        A lease knows it to a beat. Of several stages Slurm knows the sum alone.
+        """
+        from harness.executors._slurm_ends import accounted
+        from harness.lease import correct, slurm_job
+
+        again = os.environ.get("SLURM_RESTART_COUNT", "0") != "0" and os.environ.get("SLURM_PROCID", "0") == "0"
+        seconds = accounted(slurm_job(), before=True) if again and len(self.stages) == 1 else None
+        if seconds is not None:
+            correct(Path(self.stages[0][0]), slurm_job(), seconds)
 
     def _run(self, folder: Path, answer: Path) -> bool:
         """Whether the stage is done."""
@@ -127,20 +140,6 @@ def _end_at_once(went_well: threading.Event) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
-
-
-def _settle_accounts(stages: Sequence[tuple[str, str]]) -> None:
-    """Of a job that starts again, write down what its last start cost: Slurm knows it to the second, a lease to a beat.
-
-    Of several stages Slurm knows the sum alone.
-    """
-    from harness.executors._slurm_ends import accounted
-    from harness.lease import correct, slurm_job
-
-    again = os.environ.get("SLURM_RESTART_COUNT", "0") != "0" and os.environ.get("SLURM_PROCID", "0") == "0"
-    seconds = accounted(slurm_job(), before=True) if again and len(stages) == 1 else None
-    if seconds is not None:
-        correct(Path(stages[0][0]), slurm_job(), seconds)
 
 
 def say(answer: Path, status: str, cause: str, error: str, seconds: float) -> None:

@@ -97,4 +97,32 @@ def test_nothing_of_an_attempt_is_held_while_the_next_one_runs() -> None:
             raise MemoryError
         return chosen
 
-    assert in_batches([3, 1, 2], 4, working) == {3: 3, 1: 1, 2: 2}
+    assert in_batches([3, 1, 2], [0, 5, 5, 5], 4, working) == {3: 3, 1: 1, 2: 2}
+
+
+def test_a_long_row_does_not_pad_many_short_ones() -> None:
+    seen: list[list[int]] = []
+
+    def working(chosen: list[int]) -> list[int]:
+        seen.append(chosen)
+        return chosen
+
+    sizes = [20, 22, 30, 40, 1500, 1600]
+    assert set(in_batches(range(6), sizes, 128, working)) == set(range(6))
+    assert seen == [[0, 1, 2, 3], [4, 5]]
+    for chosen in seen:
+        assert len(chosen) * max(sizes[i] for i in chosen) <= 2 * sum(sizes[i] for i in chosen)
+
+
+def test_what_a_long_prompt_is_given_with_changes_nothing() -> None:
+    policy, tokenizer = small_policy(0)
+    end, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+    prompts = [[5, 6, 7], [6, 7], [5] * 90, [7, 8, 9, 5]]
+    given = [noise("a", "b", k, 6) for k in range(len(prompts))]
+    drawn = {"end_id": end, "pad_id": pad, "temperature": 1.0}
+    alone = [sample(policy, [ids], [own], batch=1, **drawn)[0] for ids, own in zip(prompts, given, strict=True)]
+    together = sample(policy, prompts, given, batch=8, **drawn)
+    assert [one.token_ids for one in together] == [one.token_ids for one in alone]
+    sequences = [(ids, one.token_ids) for ids, one in zip(prompts, alone, strict=True)]
+    one_by_one = [sequence_logp(policy, [sequence], pad, 1)[0] for sequence in sequences]
+    assert sequence_logp(policy, sequences, pad, 8) == pytest.approx(one_by_one, abs=1e-5)

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "harness"
 
 # From the bottom up; a module may import its own layer and those below it.
 LAYERS = [
-    {"errors", "keys", "causes", "near", "public", "held"},
+    {"errors", "keys", "causes", "near", "public", "held", "cache"},
     {"registry", "knobs", "hub"},
     {"metrics", "data", "job", "models", "inference", "trust", "judges"},
     {"training"},

@@ -21,7 +21,7 @@ from harness.plan import Cell, Plan
 from harness.records import read
 from harness.report import Answer, build, say
 from harness.report.compare import Comparison
-from harness.report.page import drawn, script_json
+from harness.report.page import picture, script_json
 from harness.report.sections import make_page
 from harness.report.sheet import GAP, interval, number
 from harness.report.standings import compare
@@ -499,7 +499,7 @@ def test_each_figure_answers_a_question_on_full_and_gappy_tables(name: str, shar
     assert figure.question.endswith("?")
     chart = figure.draw(shared.compared(gappy)[0])
     chart.to_dict(validate=True)  # against Vega-Lite's schema, which the page leaves out for its time
-    made = drawn(name, figure.question, figure.how_to_read, chart)
+    made = picture(chart)
     assert made.spec is not None
     assert made.svg.startswith("<svg")
     for contestant in ("dpo", "kto"):

@@ -98,7 +98,7 @@ def test_the_section_says_that_scores_of_a_search_are_no_results(world: tuple[Co
     assert "too few" in told
     assert "changes from dpo to kto" in told
     assert "UNEQUAL" not in told
-    assert all(figure.svg for figure in section.figures)
+    assert all(figure.picture.svg for figure in section.figures)
 
 
 def test_unequal_budgets_wear_a_banner(world: tuple[Comparison, Tables]) -> None:

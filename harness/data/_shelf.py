@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from harness import cache
 from harness.errors import HarnessError
 
 MODEL_FILES = ("config.json", "*.safetensors")
@@ -17,8 +18,8 @@ MODEL_FILES = ("config.json", "*.safetensors")
 
 
 def folder() -> Path:
-    """`$HARNESS_CACHE`, or `~/.cache/harness`; workers on other machines need to see it."""
-    return Path(os.environ.get("HARNESS_CACHE") or Path.home() / ".cache" / "harness") / "files"
+    """Where it is kept which files lie where; workers on other machines need to see it."""
+    return cache.home() / "files"
 
 
 def shelve(path: Path) -> str:

@@ -74,12 +74,14 @@ def sample(
 
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), prompts[i]))  # equal prompts are neighbours
 
+    sizes = [len(ids) + len(own) for ids, own in zip(prompts, uniforms, strict=True)]
+
     def drawn(chosen: list[int]) -> list[Sampled]:
         part = _Batch(model, [prompts[i] for i in chosen], [uniforms[i] for i in chosen], pad_id)
         return part.run(end_id, temperature)
 
     with torch.inference_mode():
-        found = in_batches(order, batch, drawn)
+        found = in_batches(order, sizes, batch, drawn)
     return [found[i] for i in range(len(prompts))]
 
 

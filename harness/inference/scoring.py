@@ -49,9 +49,10 @@ def pad(
     return {"input_ids": tensor(ids), "attention_mask": tensor(mask), "labels": tensor(labels)}
 
 
-def by_length(sequences: Sequence[tuple[list[int], list[int]]]) -> list[int]:
-    """Indices of sequences, from the shortest to the longest."""
-    return sorted(range(len(sequences)), key=lambda i: sum(map(len, sequences[i])))
+def by_length(sequences: Sequence[tuple[list[int], list[int]]]) -> tuple[list[int], list[int]]:
+    """Indices of sequences, from the shortest to the longest, and their tokens by index."""
+    sizes = [len(prompt) + len(response) for prompt, response in sequences]
+    return sorted(range(len(sequences)), key=sizes.__getitem__), sizes
 
 
 class RewardModel:
@@ -148,7 +149,7 @@ class RewardModel:
             return cast("list[float]", self.model(**inputs).logits.squeeze(-1).tolist())
 
         with torch.inference_mode():
-            found = in_batches(by_length(distinct), batch, scored)
+            found = in_batches(*by_length(distinct), batch, scored)
         return {names[i]: value for i, value in found.items()}
 
 
@@ -175,7 +176,7 @@ def sequence_logp(
         return _sums(*_token_logps(model, [sequences[i] for i in chosen], pad_id))
 
     with torch.inference_mode():
-        found = in_batches(by_length(sequences), batch, summed)
+        found = in_batches(*by_length(sequences), batch, summed)
     return [found[i] for i in range(len(sequences))]
 
 
@@ -190,7 +191,7 @@ def token_logp(
         return [row.tolist() for row in torch.split(logps, (labels != IGNORED).sum(1).tolist())]
 
     with torch.inference_mode():
-        found = in_batches(by_length(sequences), batch, split)
+        found = in_batches(*by_length(sequences), batch, split)
     return [found[i] for i in range(len(sequences))]
 
 
@@ -217,7 +218,7 @@ def divergence(
         return [(max(gap, 0.0), max(spread, 0.0)) for gap, spread in zip(gaps, entropies, strict=True)]  # rounding
 
     with torch.inference_mode():
-        found = in_batches(by_length(sequences), batch, measured)
+        found = in_batches(*by_length(sequences), batch, measured)
     return [found[i][0] for i in range(len(sequences))], [found[i][1] for i in range(len(sequences))]
 
 

@@ -41,16 +41,20 @@ def build(plan: Plan, store: Store, out: Path) -> Answer:
     from harness.report import painter
     from harness.report.page import html, markdown
     from harness.report.sections import make_page
+    from harness.report.tables import write
+    from harness.report.twins import curves_sheet, measurements_sheet
 
     painter.begin()
     tables = read(plan, store)
-    page, sheets = make_page(plan, store, tables)
-    out.mkdir(parents=True, exist_ok=True)
-    for sheet in sheets:
-        sheet.write(out / "tables")
+    long = [curves_sheet(tables), measurements_sheet(tables)]
+    written = [write(long, out / "tables")]  # they take longest, and wait for nothing
+    page, sheets = make_page(plan, store, tables, long)
+    written.append(write(sheets, out / "tables"))
     (out / "report.md").write_text(markdown(page), encoding="utf-8")
     path = out / "report.html"
     path.write_text(html(page), encoding="utf-8")
+    for asked in written:
+        asked.get()
     first = [section for section in page.sections if section.id.startswith("answer")]
     lines = [text for section in first for text in (section.sentence, *section.points)]
     return Answer("\n".join(lines), path)

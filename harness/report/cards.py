@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from harness.report.figures import REWARD_COLOURS, REWARD_DASHES, REWARD_SHAPES, WIDTH, inline
-from harness.report.page import Drawn, drawn
+from harness.report.figures import REWARD_COLOURS, REWARD_DASHES, REWARD_SHAPES, WIDTH, inline, tips
+from harness.report.page import Drawn, pictures
 from harness.report.sheet import GAP, Sheet, Shown, interval, make_frame, number
 from harness.trust.calibration import BINS
 from harness.trust.probes import PROBES, SAME
@@ -157,6 +157,11 @@ def reliability(trust: Trust, suffix: str) -> Drawn:
         "x: mean confidence σ(|score difference|) of a bin of labelled pairs; y: share of them in the right order; the "
         f"line is what a calibrated model shows. {BINS} bins of equal size; points off the line by chance are usual."
     )
+    id = f"reliability{suffix}"
+    return Drawn(id, question, how, pictures(_reliability, id, trust))
+
+
+def _reliability(id: str, trust: Trust) -> dict[str, Any]:
     points = [
         {"role": role, "confidence": sure, "right": right, "pairs": n}
         for role, card in trust.cards.items()
@@ -164,22 +169,21 @@ def reliability(trust: Trust, suffix: str) -> Drawn:
         for sure, right, n in card.calibration.bins
     ]
     if not points:
-        return drawn(f"reliability{suffix}", question, how, "no reward model has been audited on labelled pairs")
+        return {id: "no reward model has been audited on labelled pairs"}
     import altair as alt
 
     line = alt.Chart(inline([{"x": 0.5, "y": 0.5}, {"x": 1.0, "y": 1.0}]))
-    ideal = line.mark_line(color="#555555", strokeDash=[4, 4]).encode(x="x:Q", y="y:Q")
+    ideal = line.mark_line(color="#555555", strokeDash=[4, 4]).encode(alt.X("x:Q"), alt.Y("y:Q"))
     axis = alt.X("confidence:Q", title="confidence", scale=alt.Scale(domain=[0.5, 1.0]))
-    tips = ["role:N", "pairs:Q", *(alt.Tooltip(f"{name}:Q", format=".3f") for name in ("confidence", "right"))]
+    numbers = [alt.Tooltip(f"{name}:Q", format=".3f") for name in ("confidence", "right")]
     roles = list(dict.fromkeys(str(row["role"]) for row in points))
     looks = {kind: alt.Scale(domain=roles, range=[of[role] for role in roles]) for kind, of in LOOKS.items()}
     base = alt.Chart(inline(points)).encode(
         x=axis,
         y=alt.Y("right:Q", title="share in the right order", scale=alt.Scale(domain=[0.0, 1.0])),
         color=alt.Color("role:N", title=None, scale=looks["colour"]),
-        tooltip=tips,
+        tooltip=tips("role:N", "pairs:Q", *numbers),
     )
     lines = base.mark_line().encode(strokeDash=alt.StrokeDash("role:N", title=None, scale=looks["dash"]))
     dots = base.mark_point(filled=True, size=45).encode(shape=alt.Shape("role:N", title=None, scale=looks["shape"]))
-    chart = alt.layer(ideal, lines, dots).properties(width=WIDTH, height=260)
-    return drawn(f"reliability{suffix}", question, how, chart)
+    return {id: alt.layer(ideal, lines, dots).properties(width=WIDTH, height=260)}

@@ -108,9 +108,9 @@ def _meanings() -> dict[str, str]:
     }
 
 
-def outputs_section(comparison: Comparison, tables: Tables, asked: tuple[str, ...], part: str) -> Section:
-    """Four views of one table: length, diversity, degenerate outputs, greedy responses and the chosen."""
-    whole = outputs_sheet([comparison], tables, asked)
+def outputs_section(comparison: Comparison, sheet: Sheet, part: str) -> Section:
+    """Four views of one table, `outputs_sheet`: length, diversity, degenerate outputs, greedy responses."""
+    whole = replace(sheet, frame=sheet.frame[sheet.frame["setting"] == comparison.name].reset_index(drop=True))
     sheets = [
         replace(whole, name=f"outputs-{name}", caption=caption, shown=_shown(name), view_of=whole.name, part=part)
         for name, caption in CAPTIONS.items()

@@ -10,27 +10,36 @@ from typing import TYPE_CHECKING, Any
 from harness.report import painter
 
 if TYPE_CHECKING:
-    from harness.report.painter import Picture
+    from collections.abc import Callable
+
+    from harness.report.painter import Asked
     from harness.report.sheet import Sheet
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
+class Picture:
+    """What a figure came to: its Vega-Lite `spec` and static form, or the `reason` why there is none."""
+
+    spec: dict[str, Any] | None = None
+    svg: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class Drawn:
-    """A figure on the page: its Vega-Lite `spec` and static `picture`, or the `reason` why there is none."""
+    """A figure on the page, which is among the pictures that were `asked` for."""
 
     id: str
     question: str
     how_to_read: str
-    spec: dict[str, Any] | None = None
-    picture: Picture | None = None
-    reason: str = ""
+    asked: Asked[dict[str, Picture]]
 
     @property
-    def svg(self) -> str:
-        """Its static form, once it has been drawn."""
-        return self.picture.text() if self.picture else ""
+    def picture(self) -> Picture:
+        """What it came to, once it has been drawn."""
+        return self.asked.get()[self.id]
 
 
 @dataclass(frozen=True)
@@ -121,7 +130,7 @@ class Page:
     @property
     def has_figures(self) -> bool:
         """Whether the runtime of the figures is needed."""
-        return any(figure.spec for section in self.sections for figure in section.figures)
+        return any(figure.picture.spec for section in self.sections for figure in section.figures)
 
     @property
     def has_guides(self) -> bool:
@@ -129,14 +138,30 @@ class Page:
         return any(section.guide for section in self.sections)
 
 
-def drawn(id: str, question: str, how_to_read: str, chart: Any) -> Drawn:
-    """A figure from what `Figure.draw` gave: a chart, or a text that says why there is none."""
+def pictures(charts: Callable[..., dict[str, Any]], *arguments: Any) -> Asked[dict[str, Picture]]:
+    """Have figures drawn by the second process, while this one goes on.
+
+    Args:
+        charts: a function of a module that gives figures by id: a chart, or a text that says why there is none.
+        arguments: its own.
+    """
+    return painter.ask(_drawn, charts, arguments)
+
+
+def _drawn(charts: Callable[..., dict[str, Any]], arguments: tuple[Any, ...]) -> dict[str, Picture]:
+    from altair.utils.schemapi import debug_mode
+
+    with debug_mode(False):  # not checked against the schema, which takes longer than all else: the tests check it
+        return {id: picture(chart) for id, chart in charts(*arguments).items()}
+
+
+def picture(chart: Any) -> Picture:
+    """A chart, or a text that says why there is none, as it stands on the page."""
     if isinstance(chart, str):
-        return Drawn(id, question, how_to_read, reason=chart)
-    # not checked against the schema of Vega-Lite, which takes longer than all else: the tests check every figure
+        return Picture(reason=chart)
     spec: dict[str, Any] = json.loads(chart.to_json(indent=None, validate=False))
     spec["config"] = _CONFIG
-    return Drawn(id, question, how_to_read, spec, painter.svg(spec))
+    return Picture(spec, painter.svg(spec))
 
 
 _CONFIG: dict[str, Any] = {
@@ -199,7 +224,7 @@ def markdown(page: Page) -> str:
         for text in section.paragraphs:
             lines += [_inline(text), ""]
         for figure in section.figures:
-            lines += [f"*{figure.question}* " + (figure.reason if figure.reason else "(figure in report.html)"), ""]
+            lines += [f"*{figure.question}* {figure.picture.reason or '(figure in report.html)'}", ""]
         for sheet in section.sheets:
             lines += [*_table(sheet), ""] if len(sheet.frame) else []
         for group in section.samples:

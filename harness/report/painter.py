@@ -1,89 +1,116 @@
-"""Static figures and the figures' runtime, drawn by a second process while this one goes on.
+"""A second process that draws figures and writes long tables, while this one goes on.
 
-The converter keeps Python's lock for as long as it works, which is seconds, so that a thread would not do. The process
-is begun once and ends with this one. Run as a file it is that process; it needs nothing of this package.
+Both take seconds, and the converter of figures keeps Python's lock for as long as it works, so that a thread would not
+do. The process is begun once and ends with this one.
 """
 
 from __future__ import annotations
 
-import json
+import os
+import pickle
 import signal
 import subprocess
 import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
+from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+from harness import cache
+from harness.store import write_whole
+
+T = TypeVar("T")
 
 
 class Painter:
     """The second process: asked by numbered files in a folder, it answers each with a file and a line."""
 
     def __init__(self) -> None:
-        self._folder = TemporaryDirectory(prefix="harness-figures-")
-        command = [sys.executable, "-P", __file__, self._folder.name]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self._asked, self._answers = 0, list[str]()
+        self._folder = TemporaryDirectory(prefix="harness-report-")
+        command = [sys.executable, "-P", "-m", "harness.report.painter", self._folder.name]
+        here = os.pathsep.join(path for path in sys.path if path)  # it finds what this process finds
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": here}
+        )
+        self._asked, self._lines, self._answers = 0, list[str](), dict[int, Any]()
 
     @property
     def lives(self) -> bool:
         """Whether it can be asked."""
         return self._process.poll() is None
 
-    def ask(self, version: str, spec: dict[str, Any] | None = None) -> Picture:
-        """The SVG of a specification, or without one the runtime, for a version of Vega-Lite such as `6.4`."""
+    def ask(self, call: Callable[..., T], *arguments: Any) -> Asked[T]:
+        """Have a function of a module called there; it and its arguments go by pickle."""
         assert self._process.stdin is not None
         number, self._asked = self._asked, self._asked + 1
-        question = json.dumps({"version": version, "spec": spec})
-        (Path(self._folder.name) / f"{number}.json").write_text(question, encoding="utf-8")
+        with (Path(self._folder.name) / f"{number}.in").open("wb") as file:
+            pickle.dump((call, arguments), file, protocol=pickle.HIGHEST_PROTOCOL)
         self._process.stdin.write(f"{number}\n")
         self._process.stdin.flush()
-        return Picture(self, number)
+        return Asked(self, number)
 
-    def answer(self, number: int) -> str:
+    def answer(self, number: int) -> Any:
         """What was asked for, once it is there.
 
         Raises:
-            RuntimeError: the converter refused it, or its process ended.
+            OSError: as the function raised it.
+            RuntimeError: the function failed in another way, or the process ended.
         """
         assert self._process.stdout is not None
-        while len(self._answers) <= number:
+        while len(self._lines) <= number:
             line = self._process.stdout.readline()
             if not line:
                 raise RuntimeError(f"the process that draws figures ended with code {self._process.wait()}")
-            self._answers.append(line.strip())
-        text = (Path(self._folder.name) / f"{number}.txt").read_text(encoding="utf-8")
-        if self._answers[number] != "done":
-            raise RuntimeError(f"a figure cannot be drawn: {text}")
-        return text
+            self._lines.append(line.strip())
+        if number not in self._answers:
+            path = Path(self._folder.name) / f"{number}.out"
+            self._answers[number] = pickle.loads(path.read_bytes())
+            path.unlink()
+        if self._lines[number] != "done":
+            raise self._answers[number]
+        return self._answers[number]
 
 
 @dataclass(frozen=True)
-class Picture:
+class Asked(Generic[T]):
     """What a painter was asked for."""
 
     painter: Painter
     number: int
 
-    def text(self) -> str:
-        """It, once it is there."""
-        return self.painter.answer(self.number)
+    def get(self) -> T:
+        """It, once it is there; errors as of `Painter.answer`."""
+        found: T = self.painter.answer(self.number)
+        return found
 
 
-def svg(spec: dict[str, Any]) -> Picture:
-    """The static form of a Vega-Lite specification, which fetches nothing."""
-    return _painter().ask(_version(), spec)
+def ask(call: Callable[..., T], *arguments: Any) -> Asked[T]:
+    """Have a function of a module called in the second process."""
+    return _painter().ask(call, *arguments)
 
 
 def begin() -> None:
-    """Begin with the runtime, which takes longest and depends on nothing."""
+    """Begin with the runtime, which takes longest and depends on nothing, and get ready."""
     _runtime(_painter())
+    ask(_ready)
 
 
 def runtime() -> str:
     """Vega, Vega-Lite and vegaEmbed as one script that may stand in a page."""
-    return _script(_runtime(_painter()))
+    return _runtime(_painter()).get()
+
+
+def svg(spec: dict[str, Any]) -> str:
+    """The static form of a Vega-Lite specification, which fetches nothing; for the second process."""
+    import vl_convert
+
+    return str(vl_convert.vegalite_to_svg(spec, vl_version=_version(), allowed_base_urls=[]))
 
 
 _living: list[Painter] = []
@@ -96,14 +123,31 @@ def _painter() -> Painter:
     return _living[-1]
 
 
-@cache
-def _runtime(painter: Painter) -> Picture:
-    return painter.ask(_version())
+@lru_cache(maxsize=1)
+def _runtime(painter: Painter) -> Asked[str]:
+    return painter.ask(_script)
 
 
-@cache
-def _script(picture: Picture) -> str:
-    return picture.text().replace("</script", "<\\/script")
+def _script() -> str:
+    """The runtime, bundled once on a machine for each version: that takes longer than all figures."""
+    import vl_convert
+
+    kept = cache.home() / f"vega-lite-{_version()}-vl-convert-{version('vl-convert-python')}.js"
+    with suppress(OSError):
+        return kept.read_text(encoding="utf-8")
+    text = str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", _version()))
+    text = text.replace("</script", "<\\/script")
+    with suppress(OSError):  # nowhere to keep it: it is bundled again next time
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(kept, text)
+    return text
+
+
+def _ready() -> None:
+    """Import what figures and tables take, and draw one, since the first takes a second longer than the next."""
+    svg({"data": {"values": [{"x": 1}]}, "mark": "point", "encoding": {"x": {"field": "x"}}})
+    for name in ("altair", "pandas", "pyarrow.parquet", "harness.report.compare", "harness.stats.runs"):
+        import_module(name)
 
 
 def _version() -> str:
@@ -113,28 +157,30 @@ def _version() -> str:
     return ".".join(altair.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 
 
-def _paint(folder: Path) -> None:
+def _work(folder: Path) -> None:
     """Answer until nobody asks any more; a Ctrl-C is for the one who asks."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    answers, sys.stdout = sys.stdout, sys.stderr  # what a library prints is no answer
     for line in sys.stdin:
-        number = line.strip()
-        try:
-            said, text = "done", _drawn(json.loads((folder / f"{number}.json").read_text(encoding="utf-8")))
-        except Exception as error:  # the one who asked is told, and knows what it was
-            said, text = "failed", str(error)
+        said, found = _called(folder / f"{line.strip()}.in")
         if not folder.exists():  # the one who asked has gone
             return
-        (folder / f"{number}.txt").write_text(text, encoding="utf-8")
-        print(said, flush=True)
+        (folder / f"{line.strip()}.out").write_bytes(found)
+        print(said, file=answers, flush=True)
 
 
-def _drawn(asked: dict[str, Any]) -> str:
-    import vl_convert
-
-    if asked["spec"] is None:
-        return str(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", asked["version"]))
-    return str(vl_convert.vegalite_to_svg(asked["spec"], vl_version=asked["version"], allowed_base_urls=[]))
+def _called(path: Path) -> tuple[str, bytes]:
+    """Whether a question could be answered, and the answer or what went wrong; the question is gone afterwards."""
+    try:
+        call, arguments = pickle.loads(path.read_bytes())
+        path.unlink()
+        return "done", pickle.dumps(call(*arguments), protocol=pickle.HIGHEST_PROTOCOL)
+    except OSError as error:  # a full disk, say, which the command tells in its own words
+        return "failed", pickle.dumps(error)
+    except Exception:
+        told = f"a figure or a table could not be made:\n{traceback.format_exc()}"
+        return "failed", pickle.dumps(RuntimeError(told))
 
 
 if __name__ == "__main__":
-    _paint(Path(sys.argv[1]))
+    _work(Path(sys.argv[1]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import harness.registry as registry
 from harness.keys import key
@@ -34,7 +34,7 @@ from harness.report.ledger import (
 )
 from harness.report.method import dictionary_sheet, method_section
 from harness.report.outputs import outputs_section, outputs_sheet
-from harness.report.page import Drawn, Page, Section, drawn
+from harness.report.page import Drawn, Page, Section, pictures
 from harness.report.parity import parity_section
 from harness.report.published import published_section
 from harness.report.room import room_sentence, room_sheet
@@ -44,9 +44,11 @@ from harness.report.sheets import main_sheet, matrix_sheet, pairs_sheet
 from harness.report.stability import agreement_sheet, stability_section, stability_sheet
 from harness.report.trust import Trust, banners, trust_points, trusts, watermark
 from harness.report.tuning import studies_sheet, trials_sheet, tuning_section
-from harness.report.twins import curves_sheet, measurements_sheet, prompts_sheet
+from harness.report.twins import prompts_sheet
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harness.plan import Plan
     from harness.records import Tables
     from harness.report.claims import Judged
@@ -63,25 +65,29 @@ ORDER = (
 """The ids of the sections, as they stand on the page; those of several settings follow one another."""
 
 
-def make_page(plan: Plan, store: Store, tables: Tables) -> tuple[Page, list[Sheet]]:
-    """The page and all its tables.
+def make_page(plan: Plan, store: Store, tables: Tables, long: Sequence[Sheet] = ()) -> tuple[Page, list[Sheet]]:
+    """The page and its tables.
 
     Args:
         plan: what was to be run.
         store: for the samples that are shown.
         tables: what the records say.
+        long: tables that are in files alone, and written already.
 
     Returns:
-        The page, and every table that belongs into files.
+        The page, and all other tables that belong into files.
     """
     found = trusts(plan, store)
     raised = alarms(tables, found)
     comparisons = weighed(plan, tables, found, raised)
+    suffixes = [f"-{i}" * _several(tables) for i in range(len(comparisons))]
+    figures = [_figures(one, suffix) for one, suffix in zip(comparisons, suffixes, strict=True)]  # drawn meanwhile
+    responses = outputs_sheet(comparisons, tables, plan.recipe.evaluation.metrics)
     advised, judged = advise_all(comparisons, tables, Wishes()), judge(plan, tables, comparisons)
     sections = [
         section
-        for i, one in enumerate(comparisons)
-        for section in _of_setting(i, one, comparisons, advised, judged, plan, store, tables)
+        for one, suffix, drawn in zip(comparisons, suffixes, figures, strict=True)
+        for section in _of_setting(one, suffix, drawn, responses, comparisons, advised, judged, plan, store, tables)
     ]
     sections.append(alarms_section(raised))
     shared = [
@@ -111,14 +117,14 @@ def make_page(plan: Plan, store: Store, tables: Tables) -> tuple[Page, list[Shee
     ]
     whole += [studies_sheet(comparisons, tables), trials_sheet(tables)] if len(tables.studies) else []
     whole += [over_optimisation.over_optimisation_sheet(comparisons), quality_cost.quality_cost_sheet(comparisons)]
-    whole += [best_of_sheet(comparisons), outputs_sheet(comparisons, tables, plan.recipe.evaluation.metrics)]
+    whole += [best_of_sheet(comparisons), responses]
     preferred = judges_sheet(comparisons, plan, store, tables)
     whole += [preferred] if len(preferred.frame) else []
-    whole += [curves_sheet(tables), measurements_sheet(tables), cards_sheet(found), checks_sheet(found.values())]
+    whole += [cards_sheet(found), checks_sheet(found.values())]
     whole += [drift_sheet(found.values(), comparisons)]
     whole += [benched]
     whole += [sheet for section in sections for sheet in section.sheets if sheet.view_of or not sheet.part]
-    dictionary = dictionary_sheet(whole)
+    dictionary = dictionary_sheet([*whole, *long])
     sections.append(
         Section("dictionary", "Data dictionary", "What every column of the tables means.", sheets=[dictionary])
     )
@@ -160,8 +166,10 @@ def _made(plan: Plan, tables: Tables) -> str:
 
 
 def _of_setting(
-    index: int,
     one: Comparison,
+    suffix: str,
+    figures: list[tuple[str, Drawn]],
+    responses: Sheet,
     comparisons: list[Comparison],
     advised: dict[str, Advice],
     judged: list[Judged],
@@ -170,8 +178,7 @@ def _of_setting(
     tables: Tables,
 ) -> list[Section]:
     """The sections that each setting has of its own."""
-    suffix, label = (f"-{index}", f" · {one.name}") if _several(tables) else ("", "")
-    figures = _figures(one, suffix)
+    label = f" · {one.name}" * bool(suffix)
     preference, shown = preference_sheet(one, suffix), samples(plan, store, tables, one)
     found = [
         _answer(one, advised[one.name], tables, suffix or "-0"),
@@ -185,7 +192,7 @@ def _of_setting(
         quality_cost.section(one, suffix or "-0"),
         *_tuning(one, tables, suffix or "-0"),
         Section("reward-kl", "Reward and distance", say.reward_kl(one), sheets=[best_of_view(one, suffix or "-0")]),
-        outputs_section(one, tables, plan.recipe.evaluation.metrics, suffix or "-0"),
+        outputs_section(one, responses, suffix or "-0"),
         *judges_sections(one, plan, store, tables, suffix or "-0"),
         Section("training", "Training", say.training(one)),
         Section("preference", "Preferences on labelled pairs", say.preference(preference), sheets=[preference]),
@@ -238,15 +245,17 @@ def _several(tables: Tables) -> bool:
 
 def _figures(one: Comparison, suffix: str) -> list[tuple[str, Drawn]]:
     """Every figure of the folder, each with the id of the section in which it stands."""
-    from altair.utils.schemapi import debug_mode
-
+    asked = pictures(_charts, one, suffix)
     found = []
     for name in registry.names("report/figures"):
-        figure: Figure = registry.load("report/figures", name)()
-        with debug_mode(False):  # the tests check every figure
-            chart = figure.draw(one)
-            found.append((figure.section, drawn(f"{name}{suffix}", figure.question, figure.how_to_read, chart)))
+        figure: type[Figure] = registry.load("report/figures", name)
+        found.append((figure.section, Drawn(f"{name}{suffix}", figure.question, figure.how_to_read, asked)))
     return found
+
+
+def _charts(one: Comparison, suffix: str) -> dict[str, Any]:
+    names = registry.names("report/figures")
+    return {f"{name}{suffix}": registry.load("report/figures", name)().draw(one) for name in names}
 
 
 def _metrics(comparisons: list[Comparison]) -> Section:

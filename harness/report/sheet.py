@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -121,32 +120,24 @@ class Sheet:
         shades = [column.shade or _no_shade for column in self.columns]
         return [[_tint(shade(row)) for shade in shades] for row in self.rows]
 
-    def write(self, folder: Path) -> None:
-        """Write CSV and parquet, the same numbers in full, unless another table has them; and LaTeX, as it is read."""
-        folder.mkdir(parents=True, exist_ok=True)
-        if self.shown:
-            (folder / f"{self.as_read}.tex").write_text(self.latex(), encoding="utf-8")
-        if self.view_of:
-            return
-        self.frame.to_csv(folder / f"{self.name}.csv", index=False, lineterminator="\n")
-        self.frame.to_parquet(folder / f"{self.name}.parquet", index=False)
-
     def latex(self) -> str:
         """The table as the page shows it, for XeLaTeX or LuaLaTeX with booktabs and longtable."""
-        import pandas as pd
-
-        titles = [tex(column.title) for column in self.columns]
-        cells = [[tex(text) for text in row] for row in self.texts]
+        head = " & ".join(tex(column.title) for column in self.columns)
         kinds = "".join({"number": "r", "word": "l", "prose": "p{5cm}"}[column.kind] for column in self.columns)
-        style = pd.DataFrame(cells, columns=titles, dtype="object").style.hide(axis="index")
-        text = style.to_latex(
-            environment="longtable",
-            column_format=kinds,
-            hrules=True,
-            caption=tex(self.caption),
-            label=f"tab:{self.as_read}",
-        )
-        return f"% XeLaTeX or LuaLaTeX, with booktabs and longtable\n{text}"
+        caption = tex(self.caption)
+        lines = [
+            "% XeLaTeX or LuaLaTeX, with booktabs and longtable",
+            rf"\begin{{longtable}}{{{kinds}}}",
+            rf"\caption{{{caption}}} \label{{tab:{self.as_read}}} \\",
+            *(r"\toprule", rf"{head} \\", r"\midrule", r"\endfirsthead"),
+            rf"\caption[]{{{caption}}} \\",
+            *(r"\toprule", rf"{head} \\", r"\midrule", r"\endhead"),
+            *(r"\midrule", rf"\multicolumn{{{len(self.columns)}}}{{r}}{{Continued on next page}} \\"),
+            *(r"\midrule", r"\endfoot", r"\bottomrule", r"\endlastfoot"),
+            *(" & ".join(map(tex, row)) + r" \\" for row in self.texts),
+            r"\end{longtable}",
+        ]
+        return "\n".join(lines) + "\n"
 
 
 def _no_shade(row: Row) -> float | None:

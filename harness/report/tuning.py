@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from harness.report.page import Section, drawn
+from harness.report.page import Drawn, Section, pictures
 from harness.report.sheet import GAP, Row, Sheet, Shown, count, interval, listed, make_frame, number
 from harness.report.sheets import ID_MEANINGS, IDS
 from harness.search.chosen import TUNED
@@ -109,16 +109,16 @@ def studies_of(tables: Tables, setting: str) -> list[Study]:
 
 def tuning_section(comparison: Comparison, tables: Tables, part: str) -> Section | None:
     """The section; None where nothing was tuned."""
-    from harness.report.tuning_figures import best_of_n, score_by_knob
+    from harness.report.tuning_figures import charts
 
     studies = studies_of(tables, comparison.name)
     if not studies:
         return None
+    best, by_knob = f"expected-best{part}", f"score-by-knob{part}"
+    asked = pictures(charts, studies, best, by_knob)
     figures = [
-        drawn(
-            f"expected-best{part}", "What does the best of n random trials score?", EXPECTED_BEST, best_of_n(studies)
-        ),
-        drawn(f"score-by-knob{part}", "How does the score depend on each knob?", BY_KNOB, score_by_knob(studies)),
+        Drawn(best, ASKED_BEST, EXPECTED_BEST, asked),
+        Drawn(by_knob, ASKED_BY_KNOB, BY_KNOB, asked),
     ]
     sheets = [studies_sheet([comparison], tables, part), trials_sheet(tables, comparison.name, part)]
     return Section(

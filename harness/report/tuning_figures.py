@@ -5,10 +5,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from harness.report.figures import COLOURS, WIDTH, dash_scale, inline, shape_scale
+from harness.report.figures import COLOURS, WIDTH, dash_scale, inline, shape_scale, tips
 
 if TYPE_CHECKING:
     from harness.report.tuning import Study
+
+
+def charts(studies: list[Study], best: str, by_knob: str) -> dict[str, Any]:
+    """Both figures, by these ids."""
+    return {best: best_of_n(studies), by_knob: score_by_knob(studies)}
 
 
 def best_of_n(studies: list[Study]) -> Any:
@@ -32,13 +37,13 @@ def best_of_n(studies: list[Study]) -> Any:
     colour = alt.Color("contestant:N", scale=_colours(names), title=None)
     x = alt.X("n:Q", title="random trials", axis=alt.Axis(tickMinStep=1))
     base = alt.Chart(inline(rows))
-    tips = ["contestant:N", "study:O", "n:Q", alt.Tooltip("best:Q", format="+.3f")]
+    told = tips("contestant:N", "study:O", "n:Q", alt.Tooltip("best:Q", format="+.3f"))
     y = alt.Y("best:Q", title="expected best score over the start")
     dash = alt.StrokeDash("contestant:N", scale=dash_scale(names), title=None)
-    line = base.mark_line(point=True).encode(x, y, colour, dash, detail="study:O", tooltip=tips)
+    line = base.mark_line(point=True).encode(x, y, colour, dash, alt.Detail("study:O"), tooltip=told)
     if not any("low" in row for row in rows):
         return line.properties(width=WIDTH, height=260)
-    band = base.mark_area(opacity=0.15).encode(x, y=alt.Y("low:Q"), y2="high:Q", color=colour, detail="study:O")
+    band = base.mark_area(opacity=0.15).encode(x, alt.Y("low:Q"), alt.Y2("high:Q"), colour, alt.Detail("study:O"))
     return alt.layer(band, line).properties(width=WIDTH, height=260)
 
 
@@ -66,8 +71,8 @@ def score_by_knob(studies: list[Study]) -> Any:
         own = inline([row for row in rows if row["knob"] == knob])
         x = alt.X("value:Q", title=knob, scale=alt.Scale(type="log" if logs[knob] else "linear", zero=False))
         y = alt.Y("score:Q", title=None, scale=alt.Scale(zero=False))
-        tips = ["contestant:N", "trial:Q", "phase:N", "value:Q", "score:Q"]
-        chart = alt.Chart(own).mark_point(size=40, opacity=0.7, filled=True).encode(x, y, colour, shape, tooltip=tips)
+        told = tips("contestant:N", "trial:Q", "phase:N", "value:Q", "score:Q")
+        chart = alt.Chart(own).mark_point(size=40, opacity=0.7, filled=True).encode(x, y, colour, shape, tooltip=told)
         panels.append(chart.properties(width=230, height=150))
     return alt.concat(*panels, columns=2)
 

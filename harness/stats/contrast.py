@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from harness.stats.bounds import Array, half_width, two_sided_p
+from harness.stats.bounds import Array, half_width, one_p
 from harness.stats.parts import Parts, parts_of_difference, parts_of_mean
 from harness.stats.power import Noise
 
@@ -59,26 +59,27 @@ class Contrast:
 
     def interval(self, alpha: float) -> tuple[float, float]:
         """The 1 - alpha interval; alpha / m makes m of them simultaneous (Bonferroni)."""
-        half = float(half_width(*self._parts, alpha))
+        seed, df, prompt = map(np.asarray, self._parts[:3])
+        half = float(half_width(seed, df, prompt, self._parts[3], alpha))
         return self.difference - half, self.difference + half
 
     def p_at(self, value: float) -> float:
         """Two-sided, of a true difference of `value`."""
         if self.se == 0:
             return float(self.difference == value)
-        return float(two_sided_p(np.asarray(abs(self.difference - value)), *self._parts))
+        return one_p(abs(self.difference - value), *self._parts)
 
     def p_equivalent(self, delta: float) -> float:
         """Two one-sided tests: small when the difference is shown to lie within -delta..delta (delta above 0)."""
         inside = delta - abs(self.difference)
         if self.se == 0:
             return float(inside <= 0)
-        one_sided = float(two_sided_p(np.asarray(abs(inside)), *self._parts)) / 2
+        one_sided = one_p(abs(inside), *self._parts) / 2
         return one_sided if inside >= 0 else 1 - one_sided
 
     @property
-    def _parts(self) -> tuple[Array, Array, Array, int]:
-        return np.asarray(self.seed), np.asarray(self.df), np.asarray(self.prompt), self.n_prompts - 1
+    def _parts(self) -> tuple[float, float, float, int]:
+        return self.seed, self.df, self.prompt, self.n_prompts - 1
 
 
 @dataclass(frozen=True)
@@ -225,15 +226,16 @@ def _result(parts: Parts, *, largest: float, paired: bool, alpha: float, notes: 
             *(parts.n_runs, parts.n_prompts, paired, tuple(notes)),
         )
     half = float(parts.half_width(alpha))
+    seed, df, prompt = float(parts.seed), float(parts.df_seed), float(parts.extra)
     return Contrast(
         difference=difference,
-        seed=float(parts.seed),
-        prompt=float(parts.extra),
+        seed=seed,
+        prompt=prompt,
         cell=float(parts.cell),
-        df=float(parts.df_seed),
+        df=df,
         low=difference - half,
         high=difference + half,
-        p=float(parts.p),
+        p=one_p(abs(difference), seed, df, prompt, parts.n_prompts - 1),
         alpha=alpha,
         noise=parts.noise(),
         n_runs=parts.n_runs,

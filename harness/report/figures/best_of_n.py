@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.report.figures import REWARD_DASHES, WIDTH, Figure, colour_scale, inline, legend, shape_scale
+from harness.report.figures import REWARD_DASHES, WIDTH, Figure, colour_scale, inline, legend, shape_scale, tips
 
 if TYPE_CHECKING:
     from harness.report.compare import Comparison
@@ -36,14 +36,13 @@ class BestOfN(Figure):
         x = alt.X("root_kl:Q", title="√KL to the start (√nats per response)", scale=alt.Scale(zero=True))
         y = alt.Y("value:Q", title="gain over the start (sd of the start)")
         data = alt.Chart(inline(lines))
-        drawn = data.mark_line(color="#222222").encode(
-            x, y, strokeDash=alt.StrokeDash("reward:N", scale=dashes, title="best of n by"),
-            tooltip=["reward:N", "n:Q", alt.Tooltip("value:Q", format="+.3f"), alt.Tooltip("root_kl:Q", format=".3f")],
-        )  # fmt: skip
+        numbers = [alt.Tooltip("value:Q", format="+.3f"), alt.Tooltip("root_kl:Q", format=".3f")]
+        dash = alt.StrokeDash("reward:N", scale=dashes, title="best of n by")
+        drawn = data.mark_line(color="#222222").encode(x, y, dash, tooltip=tips("reward:N", "n:Q", *numbers))
         band = (
             data.transform_filter("datum.reward == 'gold' && datum.low != null")
             .mark_area(color="#222222", opacity=0.12)
-            .encode(x, alt.Y("low:Q"), y2="high:Q")
+            .encode(x, alt.Y("low:Q"), alt.Y2("high:Q"))
         )
         marks = [
             {"contestant": row.name, "root_kl": row.estimates["kl"].value ** 0.5, "value": row.estimates["gold"].value}
@@ -59,7 +58,7 @@ class BestOfN(Figure):
                 .encode(
                     x, y, alt.Color("contestant:N", scale=colour_scale(comparison), title=None, legend=shown),
                     alt.Shape("contestant:N", scale=shape_scale(comparison.contestants), title=None, legend=shown),
-                    tooltip=["contestant:N", alt.Tooltip("value:Q", format="+.3f")],
+                    tooltip=tips("contestant:N", numbers[0]),
                 )
             )  # fmt: skip
         return alt.layer(*layers).properties(width=WIDTH, height=340)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.report.figures import Figure, colour_scale, dash_scale, inline
+from harness.report.figures import Figure, colour_scale, dash_scale, inline, tips
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +53,7 @@ class Curves(Figure):
             thick = (
                 alt.Chart(_data(mean))
                 .mark_line(strokeWidth=2)
-                .encode(x, y, colour, dash, tooltip=["contestant:N", "step:Q", "value:Q"])
+                .encode(x, y, colour, dash, tooltip=tips("contestant:N", "step:Q", "value:Q"))
                 .encode(opacity=alt.condition(chosen, alt.value(1), alt.value(0.1)))
             )
             chart = thick.properties(width=230, height=140, title=metric)
@@ -61,7 +61,7 @@ class Curves(Figure):
                 thin = (
                     alt.Chart(_data(one))
                     .mark_line(strokeWidth=0.6)
-                    .encode(x, y, colour, detail="replicate:O")
+                    .encode(x, y, colour, alt.Detail("replicate:O"))
                     .encode(opacity=alt.condition(chosen, alt.value(0.45), alt.value(0.05)))
                 )
                 chart = alt.layer(thin, thick).properties(width=230, height=140, title=metric)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.report.figures import WIDTH, Figure, colour_scale, inline
+from harness.report.figures import WIDTH, Figure, colour_scale, inline, tips
 
 if TYPE_CHECKING:
     from harness.report.compare import Comparison
@@ -37,31 +37,22 @@ class Forest(Figure):
         y = alt.Y("contestant:N", sort=order, title=None)
         colour = alt.Color("contestant:N", scale=colour_scale(comparison), legend=None)
         margin = inline([{"from": -comparison.margin, "to": comparison.margin}])
-        zero = alt.Chart(inline([{"zero": 0}])).mark_rule(color="#555555").encode(x="zero:Q")
-        band = alt.Chart(margin).mark_rect(color="#bbbbbb", opacity=0.35).encode(x="from:Q", x2="to:Q")
+        zero = alt.Chart(inline([{"zero": 0}])).mark_rule(color="#555555").encode(alt.X("zero:Q"))
+        band = alt.Chart(margin).mark_rect(color="#bbbbbb", opacity=0.35).encode(alt.X("from:Q"), alt.X2("to:Q"))
         base = alt.Chart(inline(bars))
         sure = [row["contestant"] for row in bars if row["low"] is not None]
         line = (
             base.transform_filter(alt.FieldOneOfPredicate(field="contestant", oneOf=sure))
             .mark_bar(height=5, opacity=0.55)
-            .encode(
-                y=y, x=alt.X("low:Q", title="gold gain over the start (sd of the start)"), x2="high:Q", color=colour
-            )
+            .encode(y, alt.X("low:Q", title="gold gain over the start (sd of the start)"), alt.X2("high:Q"), colour)
         )
-        tips = [
-            "contestant:N",
-            "verdict:N",
-            *(alt.Tooltip(f"{name}:Q", format="+.3f") for name in ("value", "low", "high")),
-        ]
-        tick = base.mark_tick(thickness=3, size=22).encode(y=y, x="value:Q", color=colour, tooltip=tips)
+        numbers = [alt.Tooltip(f"{name}:Q", format="+.3f") for name in ("value", "low", "high")]
+        tick = base.mark_tick(thickness=3, size=22).encode(
+            y, alt.X("value:Q"), colour, tooltip=tips("contestant:N", "verdict:N", *numbers)
+        )
         seeds = (
             alt.Chart(inline(dots))
             .mark_circle(size=45, opacity=0.75, stroke="white", strokeWidth=0.5)
-            .encode(
-                y=y,
-                x="value:Q",
-                color=colour,
-                tooltip=["contestant:N", "replicate:O", alt.Tooltip("value:Q", format="+.3f")],
-            )
+            .encode(y, alt.X("value:Q"), colour, tooltip=tips("contestant:N", "replicate:O", numbers[0]))
         )
         return alt.layer(band, zero, line, tick, seeds).properties(width=WIDTH, height=alt.Step(30))

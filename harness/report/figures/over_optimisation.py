@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.report.figures import REWARD_COLOURS, REWARD_DASHES, REWARD_SHAPES, Figure, inline
+from harness.report.figures import REWARD_COLOURS, REWARD_DASHES, REWARD_SHAPES, Figure, inline, tips
 
 if TYPE_CHECKING:
     from harness.report.compare import Comparison
@@ -46,11 +46,11 @@ class OverOptimisation(Figure):
             colour = alt.Color("role:N", scale=colours, title=None)
             base = alt.Chart(inline([*start, *own]))
             line = base.mark_line(strokeWidth=2).encode(
-                x, y, colour, alt.StrokeDash("role:N", scale=dashes, title=None), order="order:Q"
+                x, y, colour, alt.StrokeDash("role:N", scale=dashes, title=None), alt.Order("order:Q")
             )
-            tips = ["role:N", "step:N", *(alt.Tooltip(f"{axis}:Q", format="+.3f") for axis in ("value", "distance"))]
+            numbers = [alt.Tooltip(f"{axis}:Q", format="+.3f") for axis in ("value", "distance")]
             marks = base.mark_point(size=45, filled=True, opacity=1).encode(
-                x, y, colour, alt.Shape("role:N", scale=shapes, title=None), tooltip=tips
+                x, y, colour, alt.Shape("role:N", scale=shapes, title=None), tooltip=tips("role:N", "step:N", *numbers)
             )
             layers = [line, marks]
             if way.curve:

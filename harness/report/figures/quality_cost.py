@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.report.figures import START_COLOUR, WIDTH, Figure, colour_scale, inline, legend, shape_scale
+from harness.report.figures import START_COLOUR, WIDTH, Figure, colour_scale, inline, legend, shape_scale, tips
 
 if TYPE_CHECKING:
     from harness.report.compare import Comparison
@@ -67,21 +67,22 @@ def _panel(comparison: Comparison, kind: str) -> Any:
     colour = alt.Color("contestant:N", scale=colour_scale(comparison), title=None, legend=shown)
     base = alt.Chart(inline(rows))
     steps = base.transform_filter("datum.front").mark_line(color=START_COLOUR, interpolate="step-after", strokeWidth=1)
-    tips = ["contestant:N", alt.Tooltip("cost:Q", format=",.1f"), alt.Tooltip("value:Q", format="+.3f"), "front:N"]
+    numbers = [alt.Tooltip("cost:Q", format=",.1f"), alt.Tooltip("value:Q", format="+.3f")]
     marks = base.mark_point(size=70, filled=True, opacity=1).encode(
         x, y, colour,
-        alt.Shape("contestant:N", scale=shape_scale(comparison.contestants), title=None, legend=shown), tooltip=tips,
+        alt.Shape("contestant:N", scale=shape_scale(comparison.contestants), title=None, legend=shown),
+        tooltip=tips("contestant:N", *numbers, "front:N"),
     )  # fmt: skip
     bars = base.transform_filter("datum.low != null").mark_rule(opacity=0.45).encode(
-        x, y=alt.Y("low:Q"), y2="high:Q", color=colour
+        x, alt.Y("low:Q"), alt.Y2("high:Q"), colour
     )  # fmt: skip
     names = [
         base.transform_filter(f"datum.front && {'' if up else '!'}datum.lifted")
         .mark_text(align="right", dx=-7, dy=-20 if up else -7, fontSize=11)  # nobody is above and left of the front
-        .encode(x, y, text="contestant:N")
+        .encode(x, y, alt.Text("contestant:N"))
         for up in {row["lifted"] for row in rows if row["front"]}  # a layer without rows has no scale
     ]
-    drawn = alt.layer(steps.encode(x, y, order="cost:Q"), bars, marks, *names)
+    drawn = alt.layer(steps.encode(x, y, alt.Order("cost:Q")), bars, marks, *names)
     return drawn.properties(width=WIDTH, height=height)
 
 

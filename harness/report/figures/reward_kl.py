@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.report.figures import WIDTH, Figure, colour_scale, inline, legend, shape_scale
+from harness.report.figures import WIDTH, Figure, colour_scale, inline, legend, shape_scale, tips
 
 if TYPE_CHECKING:
     from harness.report.compare import Comparison
@@ -33,19 +33,14 @@ class RewardKl(Figure):
         y = alt.Y("gold:Q", title="gold reward (sd of the start)", scale=alt.Scale(zero=False, nice=True))
         colour = alt.Color("contestant:N", scale=colour_scale(comparison), title=None, legend=shown)
         shape = alt.Shape("contestant:N", scale=shape_scale(comparison.contestants), title=None, legend=shown)
-        tips = [
-            "contestant:N",
-            "replicate:O",
-            "step:N",
-            alt.Tooltip("gold:Q", format="+.3f"),
-            alt.Tooltip("kl:Q", format=".3f"),
-        ]
-        marks = alt.Chart(data).mark_point(size=60, filled=True, opacity=0.8).encode(x, y, colour, shape, tooltip=tips)
+        numbers = [alt.Tooltip("gold:Q", format="+.3f"), alt.Tooltip("kl:Q", format=".3f")]
+        told = tips("contestant:N", "replicate:O", "step:N", *numbers)
+        marks = alt.Chart(data).mark_point(size=60, filled=True, opacity=0.8).encode(x, y, colour, shape, tooltip=told)
         if all(point["step"] == "final" for point in points):
             return marks.properties(width=WIDTH, height=340)
         lines = (
             alt.Chart(data)
             .mark_line(opacity=0.4, strokeWidth=1)
-            .encode(x, y, colour, detail="replicate:O", order="order:Q")
+            .encode(x, y, colour, alt.Detail("replicate:O"), alt.Order("order:Q"))
         )
         return alt.layer(lines, marks).properties(width=WIDTH, height=340)

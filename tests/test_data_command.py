@@ -43,8 +43,19 @@ def test_it_counts_and_shows(recipe: Path) -> None:
     assert own["dpo"] == {"view": "pairs", "rows": 11, "prompts": 11, "too_long": 1}
     assert own["kto"] == {"view": "binary", "rows": 22, "prompts": 11, "too_long": 2}
     assert own["cut"]["reason"] == "cut needs judgments; dataset 'files' has binary, pairs, prompts"
-    assert found["tokens"]["pairs: response"]["longest"] == 71  # seventy words and the end token
+    assert found["tokens"]["train pairs: response"]["longest"] == 71  # seventy words and the end token
     assert len(found["examples"]["pairs"]) == 3
+
+
+def test_prompts_to_answer_have_their_lengths_told(recipe: Path) -> None:
+    recipe.write_text(recipe.read_text().replace("train = 1.0", "train = 0.5, test = 0.5"))
+    long = " ".join(tiny.WORDS[:20])
+    file = recipe.parent / "p.jsonl"
+    more = [{"prompt": f"{long} {end}", "chosen": "dol", "rejected": "fim"} for end in tiny.WORDS[:9]]
+    file.write_text(file.read_text() + "".join(json.dumps(row) + "\n" for row in more))
+    found = json.loads(CliRunner().invoke(app, ["data", str(recipe), "--json"]).stdout)[0]["tokens"]
+    assert found["test prompts"]["longest"] > 20
+    assert "\ntest prompts " in CliRunner().invoke(app, ["data", str(recipe)]).stdout
 
 
 def test_near_duplicates_are_counted(recipe: Path) -> None:

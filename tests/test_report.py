@@ -220,7 +220,7 @@ def test_a_prompt_that_one_run_lacks_is_left_out_for_all_and_counted(tmp_path: P
 
 def test_distance_is_the_root_of_the_runs_mean_kl(tmp_path: Path) -> None:
     plan, store = comparison(tmp_path, cells={"steps": (20,)}, replicates=2)
-    points = compare(plan, read(plan, store))[0].frontier()
+    points = compare(plan, read(plan, store))[0].frontier
     assert len(points) == 2 * (1 + 4 * 2)  # the start, and each contestant at step 20 and at the end
     dpo = next(p for p in points if (p["contestant"], p["replicate"], p["step"]) == ("dpo", 1, "final"))
     grade = next(c for c in plan.cells if (c.contestant, c.replicate) == ("dpo", 1)).grades[None]

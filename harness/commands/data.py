@@ -56,7 +56,7 @@ def describe(plan: Plan, model: Part, part: Part) -> dict[str, Any]:
         "rows": {f"{view} {split}": len(found) for (view, split), found in rows.items()},
         "prompts": {split: len(_prompts(rows, split)) for split in SPLITS if _prompts(rows, split)},
         "overlap": _overlap(rows),
-        "tokens": _lengths(encoder, rows),
+        "tokens": _lengths(encoder, rows, plan.recipe.evaluation.split),
         "contestants": _contestants(plan, part, data, encoder),
         "examples": {view: _examples(encoder, view, rows) for view in _views(rows)},
         **(_care(data, rows) if isinstance(data, Tables) else {}),
@@ -114,13 +114,14 @@ def _texts(view: str, row: Row) -> list[tuple[str, str]]:
     return found
 
 
-def _lengths(encoder: Encoder, rows: dict[tuple[str, str], list[Row]]) -> dict[str, dict[str, float]]:
-    """Tokens of prompts and responses of the training split: median, the longest tenth, the longest."""
+def _lengths(encoder: Encoder, rows: dict[tuple[str, str], list[Row]], evaluated: str) -> dict[str, dict[str, float]]:
+    """Tokens of prompts and responses of the training split, and of prompts to answer: median, 90 %, the longest."""
     found = {}
     for view in _views(rows):
         own = rows.get((view, "train"), [])
-        found[f"{view}: prompt"] = [len(encoder.prompt(row)) for row in own]
-        found[f"{view}: response"] = [len(encoder.response(text)) for row in own for _, text in _texts(view, row)]
+        found[f"train {view}: prompt"] = [len(encoder.prompt(row)) for row in own]
+        found[f"train {view}: response"] = [len(encoder.response(text)) for row in own for _, text in _texts(view, row)]
+    found[f"{evaluated} prompts"] = [len(encoder.prompt(row)) for row in rows.get(("prompts", evaluated), [])]
     return {what: _spread(lengths) for what, lengths in found.items() if lengths}
 
 
@@ -233,7 +234,7 @@ def _text(found: dict[str, Any]) -> str:
     lines.append(f"{'rows':16s}" + "".join(f"{split:>11s}" for split in splits))
     for view in views:
         lines.append(f"{view:16s}" + "".join(f"{found['rows'].get(f'{view} {split}', 0):11d}" for split in splits))
-    lines += ["", f"{'tokens in train':28s}{'median':>9s}{'90 %':>9s}{'longest':>9s}"]
+    lines += ["", f"{'tokens':28s}{'median':>9s}{'90 %':>9s}{'longest':>9s}"]
     for what, spread in found["tokens"].items():
         lines.append(f"{what:28s}" + "".join(f"{spread[name]:9.0f}" for name in ("median", "90 %", "longest")))
     shared = [f"  {pair}: {count}" for pair, count in found["overlap"].items()]

@@ -153,7 +153,7 @@ class Standing:
     collapsed: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Comparison:
     """All contestants of one setting.
 
@@ -232,6 +232,7 @@ class Comparison:
             if "gold" in self.scales
         }
 
+    @cached_property
     def frontier(self) -> list[dict[str, Any]]:
         """One point per run and graded step: gold on the start's scale, KL and its square root."""
         if "gold" not in self.scales or self.run_means.empty:

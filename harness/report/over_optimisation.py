@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from harness.records import FINAL
@@ -43,14 +44,15 @@ class Way:
     farthest: float
 
 
-def ways(comparison: Comparison) -> list[Way]:
+@lru_cache(maxsize=16)
+def ways(comparison: Comparison) -> tuple[Way, ...]:
     """Each contestant's way by gold, and by the oracle where there is one; those graded at the end alone are left out.
 
     The scale is the start's, so that the start is at 0.
     """
     roles = [role for role in ("gold", "oracle") if role in comparison.scales]
     names = [row.name for row in comparison.standings if row.name != comparison.start]
-    return [way for name in names for role in roles if (way := _way(comparison, name, role)) is not None]
+    return tuple(way for name in names for role in roles if (way := _way(comparison, name, role)) is not None)
 
 
 def _way(comparison: Comparison, name: str, role: str) -> Way | None:
@@ -106,7 +108,7 @@ def _curve(comparison: Comparison, name: str) -> tuple[list[float], Gao | None]:
 
     from harness.stats.overoptimisation import gao
 
-    own = [point for point in comparison.frontier() if point["contestant"] == name]
+    own = [point for point in comparison.frontier if point["contestant"] == name]
     distances, gains = ([float(point[axis]) for point in own] for axis in ("root_kl", "gold"))
     return distances, gao(np.array(distances), np.array(gains))
 
@@ -144,7 +146,7 @@ def section(comparison: Comparison, part: str) -> Section:
     return Section("over-optimisation", "Over-optimisation", sentence(found), points=points, sheets=sheets)
 
 
-def sentence(found: list[Way]) -> str:
+def sentence(found: tuple[Way, ...]) -> str:
     """Whose reward is shown to have fallen before the end."""
     if not found:
         return NOT_GRADED

@@ -25,7 +25,7 @@ class RewardKl(Figure):
         """Points, and lines over the graded steps of a run."""
         import altair as alt
 
-        points = comparison.frontier()
+        points = comparison.frontier
         if not points:
             return "No run has both a gold reward and a KL to the start."
         data, shown = inline(points), legend(comparison.contestants, points)

@@ -482,6 +482,15 @@ def test_the_page_asks_for_nothing_and_says_so(shared: Shared) -> None:
     assert len(html) < 5_000_000
 
 
+def test_a_report_goes_into_a_folder_below_the_one_at_hand(
+    shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process that writes its tables may have been begun elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    build(*shared.made(two_seeds), Path("reports/one"))
+    assert (tmp_path / "reports/one/tables/curves.csv").stat().st_size > 0
+
+
 def test_equal_records_give_an_equal_report(shared: Shared, tmp_path: Path) -> None:
     first, second = shared.built(two_seeds), build(*shared.made(two_seeds), tmp_path / "b")
     assert first.text == second.text

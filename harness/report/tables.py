@@ -22,7 +22,8 @@ def write(sheets: list[Sheet], folder: Path) -> Asked[None]:
         folder: made if needed.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    asked = painter.ask(_numbers, {sheet.name: sheet.frame for sheet in sheets if not sheet.view_of}, folder)
+    frames = {sheet.name: sheet.frame for sheet in sheets if not sheet.view_of}
+    asked = painter.ask(_numbers, frames, folder.resolve())  # it was begun in a folder of its own, perhaps
     for sheet in sheets:
         if sheet.shown:
             (folder / f"{sheet.as_read}.tex").write_text(sheet.latex(), encoding="utf-8")

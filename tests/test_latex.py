@@ -92,3 +92,11 @@ def test_text_of_others_is_printed_and_never_run(hostile: str) -> None:
     assert cells(text) == [[hostile.replace("\n", " "), "—"]]
     assert r"\input" not in text
     assert undone(tex(hostile)) == hostile.replace("\n", " ")
+
+
+def test_a_table_without_rows_is_as_wide_as_its_columns() -> None:
+    frame = make_frame([], {"who": "string", "gain": "Float64"})
+    shown = [Shown("who", lambda row: row["who"], kind="word"), Shown("gain", lambda row: number(row["gain"]))]
+    text = Sheet("one", "Nothing yet.", frame, {}, shown).latex()
+    assert cells(text) == []
+    assert r"\multicolumn{2}{r}" in text

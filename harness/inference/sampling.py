@@ -73,7 +73,6 @@ def sample(
     import torch
 
     order = sorted(range(len(prompts)), key=lambda i: (len(prompts[i]), prompts[i]))  # equal prompts are neighbours
-
     sizes = [len(ids) + len(own) for ids, own in zip(prompts, uniforms, strict=True)]
 
     def drawn(chosen: list[int]) -> list[Sampled]:

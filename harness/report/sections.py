@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import harness.registry as registry
@@ -65,6 +65,19 @@ ORDER = (
 """The ids of the sections, as they stand on the page; those of several settings follow one another."""
 
 
+@dataclass(frozen=True)
+class _Study:
+    """What the sections of every setting draw on."""
+
+    plan: Plan
+    store: Store
+    tables: Tables
+    comparisons: list[Comparison]
+    advised: dict[str, Advice]
+    judged: list[Judged]
+    outputs: Sheet
+
+
 def make_page(plan: Plan, store: Store, tables: Tables, long: Sequence[Sheet] = ()) -> tuple[Page, list[Sheet]]:
     """The page and its tables.
 
@@ -82,12 +95,13 @@ def make_page(plan: Plan, store: Store, tables: Tables, long: Sequence[Sheet] = 
     comparisons = weighed(plan, tables, found, raised)
     suffixes = [f"-{i}" * _several(tables) for i in range(len(comparisons))]
     figures = [_figures(one, suffix) for one, suffix in zip(comparisons, suffixes, strict=True)]  # drawn meanwhile
-    responses = outputs_sheet(comparisons, tables, plan.recipe.evaluation.metrics)
     advised, judged = advise_all(comparisons, tables, Wishes()), judge(plan, tables, comparisons)
+    outputs = outputs_sheet(comparisons, tables, plan.recipe.evaluation.metrics)
+    study = _Study(plan, store, tables, comparisons, advised, judged, outputs)
     sections = [
         section
         for one, suffix, drawn in zip(comparisons, suffixes, figures, strict=True)
-        for section in _of_setting(one, suffix, drawn, responses, comparisons, advised, judged, plan, store, tables)
+        for section in _of_setting(one, suffix, drawn, study)
     ]
     sections.append(alarms_section(raised))
     shared = [
@@ -117,7 +131,7 @@ def make_page(plan: Plan, store: Store, tables: Tables, long: Sequence[Sheet] = 
     ]
     whole += [studies_sheet(comparisons, tables), trials_sheet(tables)] if len(tables.studies) else []
     whole += [over_optimisation.over_optimisation_sheet(comparisons), quality_cost.quality_cost_sheet(comparisons)]
-    whole += [best_of_sheet(comparisons), responses]
+    whole += [best_of_sheet(comparisons), outputs]
     preferred = judges_sheet(comparisons, plan, store, tables)
     whole += [preferred] if len(preferred.frame) else []
     whole += [cards_sheet(found), checks_sheet(found.values())]
@@ -165,34 +179,24 @@ def _made(plan: Plan, tables: Tables) -> str:
     return f"{'; '.join(filter(None, parts))}."
 
 
-def _of_setting(
-    one: Comparison,
-    suffix: str,
-    figures: list[tuple[str, Drawn]],
-    responses: Sheet,
-    comparisons: list[Comparison],
-    advised: dict[str, Advice],
-    judged: list[Judged],
-    plan: Plan,
-    store: Store,
-    tables: Tables,
-) -> list[Section]:
+def _of_setting(one: Comparison, suffix: str, figures: list[tuple[str, Drawn]], study: _Study) -> list[Section]:
     """The sections that each setting has of its own."""
+    plan, store, tables, advice = study.plan, study.store, study.tables, study.advised[one.name]
     label = f" · {one.name}" * bool(suffix)
     preference, shown = preference_sheet(one, suffix), samples(plan, store, tables, one)
     found = [
-        _answer(one, advised[one.name], tables, suffix or "-0"),
+        _answer(one, advice, tables, suffix or "-0"),
         Section("main", "Contestants", say.contestants(one), sheets=[main_sheet([one], suffix or "-0")]),
         Section(
             "pairs", "All pairs", say.pairs(one), sheets=[matrix_sheet(one, suffix), pairs_sheet([one], suffix or "-0")]
         ),
-        guide_section(one, advised[one.name], comparisons, tables, judged, suffix or "-0"),
+        guide_section(one, advice, study.comparisons, tables, study.judged, suffix or "-0"),
         stability_section(one, suffix or "-0"),
         over_optimisation.section(one, suffix or "-0"),
         quality_cost.section(one, suffix or "-0"),
         *_tuning(one, tables, suffix or "-0"),
         Section("reward-kl", "Reward and distance", say.reward_kl(one), sheets=[best_of_view(one, suffix or "-0")]),
-        outputs_section(one, responses, suffix or "-0"),
+        outputs_section(one, study.outputs, suffix or "-0"),
         *judges_sections(one, plan, store, tables, suffix or "-0"),
         Section("training", "Training", say.training(one)),
         Section("preference", "Preferences on labelled pairs", say.preference(preference), sheets=[preference]),

@@ -122,6 +122,7 @@ class Sheet:
 
     def latex(self) -> str:
         """The table as the page shows it, for XeLaTeX or LuaLaTeX with booktabs and longtable."""
+        # not by pandas, whose writer gives a table without rows \multicolumn{0}, which LaTeX refuses
         head = " & ".join(tex(column.title) for column in self.columns)
         kinds = "".join({"number": "r", "word": "l", "prose": "p{5cm}"}[column.kind] for column in self.columns)
         caption = tex(self.caption)

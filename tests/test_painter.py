@@ -40,7 +40,7 @@ def test_the_runtime_is_bundled_once_on_a_machine(tmp_path: Path, monkeypatch: p
 def test_what_cannot_be_drawn_is_an_error_and_the_next_is_drawn() -> None:
     broken = painter.ask(painter.svg, {"mark": "no such mark", "encoding": 3})
     whole = painter.ask(painter.svg, POINTS)
-    with pytest.raises(RuntimeError, match="a figure or a table could not be made:\nTraceback"):
+    with pytest.raises(RuntimeError, match="a part of the report could not be made:\nTraceback"):
         broken.get()
     assert whole.get().startswith("<svg")
 

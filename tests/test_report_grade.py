@@ -19,6 +19,7 @@ from harness.records import Tables, read
 from harness.report import build
 from harness.report.advice import Advice, Wishes, advise_all
 from harness.report.grade import GRADES, weighed
+from harness.report.standings import compare
 from harness.report.trust import trusts
 from harness.store import Store
 
@@ -44,7 +45,8 @@ def study_of(
 def advice(plan: Plan, store: Store, tables: Tables | None = None) -> Advice:
     """Of the first setting, without constraints."""
     tables = tables or read(plan, store)
-    return next(iter(advise_all(weighed(plan, tables, trusts(plan, store)), tables, Wishes()).values()))
+    comparisons = weighed(compare(plan, tables), plan, tables, trusts(plan, store))
+    return next(iter(advise_all(comparisons, tables, Wishes()).values()))
 
 
 def test_a_clear_winner_in_two_settings_is_an_a(tmp_path: Path) -> None:

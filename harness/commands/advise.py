@@ -13,6 +13,7 @@ from harness.report.articles import article_lines, article_values
 from harness.report.claims import judge
 from harness.report.grade import in_words, weighed
 from harness.report.looks import plan_so_far
+from harness.report.standings import compare
 from harness.report.trust import trusts
 from harness.store import Store
 
@@ -27,7 +28,7 @@ def show_advice(path: Path, assignments: list[str], results: Path, wishes: Wishe
     store = Store(results)
     plan, _ = plan_so_far(read_recipe(path, assignments), store)
     tables = read(plan, store)
-    comparisons = weighed(plan, tables, trusts(plan, store))
+    comparisons = weighed(compare(plan, tables), plan, tables, trusts(plan, store))
     found, judged = advise_all(comparisons, tables, wishes), judge(plan, tables, comparisons)
     if as_json:
         settings = [_values(setting, advice) for setting, advice in found.items()]

@@ -12,7 +12,6 @@ from harness.records import setting_of
 from harness.report.alarms import SHARED, Alarm, alarms
 from harness.report.compare import Fact
 from harness.report.sheet import Sheet, Shown, count, listed, make_frame, named
-from harness.report.standings import compare
 from harness.report.trust import Trust, doubted
 from harness.report.tuning import studies_of, unequal
 
@@ -103,11 +102,16 @@ def _prompts(pick: Candidate, *, seen: bool) -> str:
 
 
 def weighed(
-    plan: Plan, tables: Tables, found: Mapping[tuple[str, str], Trust], raised: list[Alarm] | None = None
+    compared: list[Comparison],
+    plan: Plan,
+    tables: Tables,
+    found: Mapping[tuple[str, str], Trust],
+    raised: list[Alarm] | None = None,
 ) -> list[Comparison]:
     """Every comparison, with what is held against its verdicts and the facts of its grade.
 
     Args:
+        compared: all comparisons of a plan.
         plan: what was to be run.
         tables: what the records say.
         found: what the audits have shown.
@@ -117,7 +121,7 @@ def weighed(
     raised = alarms(tables, found) if raised is None else raised
     return [
         replace(one, facts=facts(one, tables, found.get(where[one.name]), raised))
-        for one in doubted(compare(plan, tables), plan, found)
+        for one in doubted(compared, plan, found)
     ]
 
 

@@ -1,6 +1,6 @@
-"""A second process that draws figures and writes long tables, while this one goes on.
+"""A second process that draws figures, weighs audits and writes long tables, while this one goes on.
 
-Both take seconds, and the converter of figures keeps Python's lock for as long as it works, so that a thread would not
+All take seconds, and the converter of figures keeps Python's lock for as long as it works, so that a thread would not
 do. The process is begun once and ends with this one.
 """
 
@@ -178,7 +178,7 @@ def _called(path: Path) -> tuple[str, bytes]:
     except OSError as error:  # a full disk, say, which the command tells in its own words
         return "failed", pickle.dumps(error)
     except Exception:
-        told = f"a figure or a table could not be made:\n{traceback.format_exc()}"
+        told = f"a part of the report could not be made:\n{traceback.format_exc()}"
         return "failed", pickle.dumps(RuntimeError(told))
 
 

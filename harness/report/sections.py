@@ -35,6 +35,7 @@ from harness.report.ledger import (
 from harness.report.method import dictionary_sheet, method_section
 from harness.report.outputs import outputs_section, outputs_sheet
 from harness.report.page import Drawn, Page, Section, pictures
+from harness.report.painter import ask
 from harness.report.parity import parity_section
 from harness.report.published import published_section
 from harness.report.room import room_sentence, room_sheet
@@ -42,6 +43,7 @@ from harness.report.samples import samples
 from harness.report.sheet import Sheet, count, named
 from harness.report.sheets import main_sheet, matrix_sheet, pairs_sheet
 from harness.report.stability import agreement_sheet, stability_section, stability_sheet
+from harness.report.standings import compare
 from harness.report.trust import Trust, banners, trust_points, trusts, watermark
 from harness.report.tuning import studies_sheet, trials_sheet, tuning_section
 from harness.report.twins import prompts_sheet
@@ -90,11 +92,13 @@ def make_page(plan: Plan, store: Store, tables: Tables, long: Sequence[Sheet] = 
     Returns:
         The page, and all other tables that belong into files.
     """
-    found = trusts(plan, store)
+    audited = ask(trusts, plan, store)
+    compared = compare(plan, tables)
+    suffixes = [f"-{i}" * _several(tables) for i in range(len(compared))]
+    figures = [_figures(one, suffix) for one, suffix in zip(compared, suffixes, strict=True)]  # drawn meanwhile
+    found = audited.get()
     raised = alarms(tables, found)
-    comparisons = weighed(plan, tables, found, raised)
-    suffixes = [f"-{i}" * _several(tables) for i in range(len(comparisons))]
-    figures = [_figures(one, suffix) for one, suffix in zip(comparisons, suffixes, strict=True)]  # drawn meanwhile
+    comparisons = weighed(compared, plan, tables, found, raised)
     advised, judged = advise_all(comparisons, tables, Wishes()), judge(plan, tables, comparisons)
     outputs = outputs_sheet(comparisons, tables, plan.recipe.evaluation.metrics)
     study = _Study(plan, store, tables, comparisons, advised, judged, outputs)

@@ -35,6 +35,7 @@ KNOBS: dict[str, tuple[str, dict[str, Any]]] = {
     "simpo": ("simpo", {}),
     "kto": ("kto", {}),
     "cut": ("cut", {}),
+    "forward_prediction": ("forward_prediction", {}),
     "rloo": ("rloo", {}),
     "online_dpo": ("online_dpo", {}),
     "ppo, value head": ("ppo", {}),

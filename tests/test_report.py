@@ -509,7 +509,7 @@ def test_each_figure_answers_a_question_on_full_and_gappy_tables(name: str, shar
     chart = figure.draw(shared.compared(gappy)[0])
     chart.to_dict(validate=True)  # against Vega-Lite's schema, which the page leaves out for its time
     made = picture(chart)
-    assert made.spec is not None
+    assert made.spec
     assert made.svg.startswith("<svg")
     for contestant in ("dpo", "kto"):
         assert contestant in made.svg

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from harness.algorithms import Algorithm, Needs, Paper
+from harness.algorithms import Algorithm, Footprint, Needs, Paper
 from harness.knobs import Uniform, above, knob
 
 if TYPE_CHECKING:
@@ -26,6 +26,10 @@ class ForwardPrediction(Algorithm):
     needs: ClassVar[Needs] = Needs(data="judgments")
 
     learning_rate: float = knob(3e-4, valid=above(0), search=Uniform(1e-5, 1e-2, log=True), doc="peak of the schedule")
+
+    def footprint(self) -> Footprint:
+        """A response, and the judgment of it behind both."""
+        return Footprint(responses=2)
 
     def train(self, job: Job) -> list[Measurement]:
         """Train along the shared road."""

@@ -20,9 +20,9 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 @dataclass(frozen=True)
 class Picture:
-    """What a figure came to: its Vega-Lite `spec` and static form, or the `reason` why there is none."""
+    """What a figure came to: its Vega-Lite `spec` as `script_json` and static form, or the `reason` for none."""
 
-    spec: dict[str, Any] | None = None
+    spec: str = ""
     svg: str = ""
     reason: str = ""
 
@@ -159,9 +159,13 @@ def picture(chart: Any) -> Picture:
     """A chart, or a text that says why there is none, as it stands on the page."""
     if isinstance(chart, str):
         return Picture(reason=chart)
-    spec: dict[str, Any] = json.loads(chart.to_json(indent=None, validate=False))
-    spec["config"] = _CONFIG
-    return Picture(spec, painter.svg(spec))
+    spec: dict[str, Any] = chart.to_dict(validate=False)
+    static = {**spec, "config": {**_CONFIG, "font": _STATIC_FONT}}
+    return Picture(script_json({**spec, "config": _CONFIG}), painter.svg(script_json(static)))
+
+
+_STATIC_FONT = "sans-serif"
+"""The converter has it built in, as wide as Arial; it measures a text in any other twice as long."""
 
 
 _CONFIG: dict[str, Any] = {

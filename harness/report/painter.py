@@ -106,8 +106,12 @@ def runtime() -> str:
     return _runtime(_painter()).get()
 
 
-def svg(spec: dict[str, Any]) -> str:
-    """The static form of a Vega-Lite specification, which fetches nothing; for the second process."""
+def svg(spec: str | dict[str, Any]) -> str:
+    """The static form of a Vega-Lite specification, which fetches nothing; for the second process.
+
+    Args:
+        spec: as JSON, which the converter takes faster, or as what that stands for.
+    """
     import vl_convert
 
     return str(vl_convert.vegalite_to_svg(spec, vl_version=_version(), allowed_base_urls=[]))

@@ -12,6 +12,7 @@ from harness.report.sheet import count, number
 
 if TYPE_CHECKING:
     import numpy as np
+    import pyarrow as pa
 
     from harness.plan import Cell, Plan
     from harness.records import Tables
@@ -23,6 +24,24 @@ DRAWN, DISPUTED, EXPLOITED = 6, 3, 5
 COLUMNS = ["prompt_id", "k", "response", "end", "token_ids"]
 Place = tuple[str, str, int]
 """A contestant, a prompt and the number of the sample."""
+
+
+@dataclass(frozen=True)
+class Responses:
+    """One run's responses, of which few are read.
+
+    Attributes:
+        table: `COLUMNS`.
+        places: their rows, by prompt and number.
+    """
+
+    table: pa.Table
+    places: dict[tuple[str, int], int]
+
+    def row(self, prompt: str, k: int) -> dict[str, Any]:
+        """One of them."""
+        found: dict[str, Any] = self.table.slice(self.places[prompt, k], 1).to_pylist()[0]
+        return found
 
 
 @dataclass
@@ -81,14 +100,18 @@ def samples(plan: Plan, store: Store, tables: Tables, comparison: Comparison) ->
          [_beside(place, start) for place in _worst(album)], True),
     ]  # fmt: skip
     wanted = {place for _, found, _ in groups for own in found for place in own}
-    album.rows = {place: tables_of[place[0]][place[1:]] for place in wanted if place[1:] in tables_of[place[0]]}
+    album.rows = {
+        (name, prompt, k): tables_of[name].row(prompt, k)
+        for name, prompt, k in wanted
+        if (prompt, k) in tables_of[name].places
+    }
     texts = _prompt_texts(cells[0], {prompt for _, prompt, _ in wanted})
     return [Samples(title, [_prompt(album, own, texts) for own in found], folded) for title, found, folded in groups
             if found]  # fmt: skip
 
 
-def _album(comparison: Comparison, replicate: int, found: dict[str, dict[tuple[str, int], Any]]) -> Album:
-    prompts = sorted(set.intersection(*({prompt for prompt, _ in rows} for rows in found.values())))
+def _album(comparison: Comparison, replicate: int, found: dict[str, Responses]) -> Album:
+    prompts = sorted(set.intersection(*({prompt for prompt, _ in own.places} for own in found.values())))
     album = Album(list(found), prompts)
     for role in (role for role in ("gold", "proxy", "oracle") if role in comparison.scales):
         scale, cubes = comparison.scales[role], comparison.cubes[role]
@@ -170,14 +193,16 @@ def _cells(plan: Plan, tables: Tables, comparison: Comparison) -> list[Cell]:
     return sorted((cell for cell in own if cell.contestant in names), key=lambda cell: order[cell.contestant])
 
 
-def _responses(store: Store, cell: Cell) -> dict[tuple[str, int], dict[str, Any]] | None:
-    """Responses by prompt and number; None where the samples are no longer there."""
+def _responses(store: Store, cell: Cell) -> Responses | None:
+    """A run's responses; None where the samples are no longer there."""
     import pyarrow.parquet as pq
 
     path = store.folder(cell.samples[None].name) / "samples.parquet"
     if not path.exists():
         return None
-    return {(row["prompt_id"], row["k"]): row for row in pq.read_table(path, columns=COLUMNS).to_pylist()}
+    table = pq.read_table(path, columns=COLUMNS)
+    places = zip(table["prompt_id"].to_pylist(), table["k"].to_pylist(), strict=True)
+    return Responses(table, {place: row for row, place in enumerate(places)})
 
 
 def _prompt_texts(cell: Cell, wanted: set[str]) -> dict[str, str]:

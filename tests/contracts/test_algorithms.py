@@ -177,6 +177,27 @@ def test_it_logs_what_its_family_does(name: str, shelf: Path) -> None:
     assert curves.map(math.isfinite).all()
 
 
+@pytest.mark.parametrize("name", TRAINED)
+def test_as_many_sequences_go_through_it_at_once_as_it_says(name: str, shelf: Path, tmp_path: Path) -> None:
+    from torch import is_grad_enabled, nn
+    from torch.nn.modules.module import register_module_forward_pre_hook
+
+    read = [0]
+
+    def count(module: nn.Module, given: tuple[Any, ...]) -> None:
+        if isinstance(module, nn.Embedding) and is_grad_enabled():
+            read.append(len(given[0]))
+
+    own = {"rows": tiny.Tiny().rows("refinements", "train")} if name in ON_COLLECTED else {}
+    hook = register_module_forward_pre_hook(count)
+    try:
+        tiny.train(name, tmp_path, shelf, SMALL.get(name), micro_batch=4, max_response_tokens=12, **own)
+    finally:
+        hook.remove()
+    said = KINDS[name](**SMALL.get(name, {})).footprint().responses
+    assert max(read) == 4 * said
+
+
 @pytest.mark.parametrize(("name", "rank", "precision"), [one for one in VARIANTS if one[1:] in REPEATED])
 def test_the_same_seed_gives_the_same_bits(name: str, rank: int, precision: str, shelf: Path) -> None:
     product = KINDS[name].product

@@ -46,14 +46,15 @@ def build(plan: Plan, store: Store, out: Path) -> Answer:
 
     painter.begin()
     tables = read(plan, store)
-    long = [curves_sheet(tables), measurements_sheet(tables)]  # they take longest, and wait for nothing
-    written = painter.ask(write, long, (out / "tables").resolve())  # it was begun in a folder of its own, perhaps
+    long = [curves_sheet(tables), measurements_sheet(tables)]
+    written = [write(long, out / "tables")]  # they take longest, and wait for nothing
     page, sheets = make_page(plan, store, tables, long)
-    write(sheets, out / "tables")
+    written.append(write(sheets, out / "tables"))
     (out / "report.md").write_text(markdown(page), encoding="utf-8")
     path = out / "report.html"
     path.write_text(html(page), encoding="utf-8")
-    written.get()
+    for asked in written:
+        asked.get()
     first = [section for section in page.sections if section.id.startswith("answer")]
     lines = [text for section in first for text in (section.sentence, *section.points)]
     return Answer("\n".join(lines), path)

@@ -240,7 +240,7 @@ def exec_(
 
 @app.command("list")
 def list_(
-    kind: Annotated[str, typer.Argument(help="algorithms, data, models or metrics.")] = "algorithms",
+    kind: Annotated[str, typer.Argument(help="algorithms, data, models, metrics or hypotheses.")] = "algorithms",
     as_json: AsJson = False,
 ) -> None:
     """Show what there is: knobs with defaults and ranges, needs, papers.

@@ -92,8 +92,8 @@ class Dpo(PairAlgorithm):
       TRL `sigmoid` and `hinge` ignore it.
     - `normalise = "tokens"`: the score of a response is divided by its tokens, the end token counted, which is
       length-normalised DPO (Lambert et al. 2024, arXiv 2411.15124) and TRL's `sigmoid_norm`. β is then
-      per token: 5 in that paper, above the search range, which is that of `"sum"`. TRL has it with the sigmoid
-      alone, and goes on logging summed rewards.
+      per token, with a search range of its own: 5 in that paper. TRL has it with the sigmoid alone, and goes on
+      logging summed rewards.
     - `divergence`, `alpha`: what holds the policy to the reference (`divergence_scores`). The formulas are the
       paper's (Wang et al. 2023, arXiv 2309.16240) and TRL's `f_divergence_type`, with two differences. `alpha` is
       the paper's; TRL's `f_alpha_divergence_coef` is 1 − alpha, though its help text still speaks of u^−α. And

@@ -45,11 +45,12 @@ class Hypothesis:
         not_run: why it is tested by no run; empty where it can be.
         runs: the recipe that decides it.
         metric: `gold` (in sd of the start), a metric's name, `metric/role`, `seconds` or `memory` of training (log
-            ratios), `curve:<name>` (mean of the last third of the steps minus that of the first), `spread:gold`
-            (a run's distance to the contestant's median run), `sweep:<knob>` (log of the standard deviation of gold
-            over a knob's values; `a` and `b` then name algorithms), `widening` (how much z(proxy) − z(gold) grows
-            for each √nat of KL on the way of training), `margin` (chosen_logp − rejected_logp of held-out pairs), or
-            `collapse` (the share of runs that failed, degenerate, or are worse than the base).
+            ratios; on a CPU seconds of CPU time, and no memory), `curve:<name>` (mean of the last third of the steps
+            minus that of the first), `spread:gold` (a run's distance to the contestant's median run), `sweep:<knob>`
+            (log of the standard deviation of gold over a knob's values; `a` and `b` then name algorithms), `widening`
+            (how much z(proxy) − z(gold) grows for each √nat of KL on the way of training), `growth` (the fitted change
+            of gold from a run's first graded policy to its last), `margin` (chosen_logp − rejected_logp of held-out
+            pairs), or `collapse` (the share of runs that failed, degenerate, or are worse than the base).
         correlates: a second metric: what is compared with `against` is then the rank correlation of both over the
             contestants `a`, within prompts where both have the same ones; of a curve, the correlation over runs.
         a: contestants by label, or by algorithm and then all of that algorithm; `every` one there is.

@@ -17,8 +17,8 @@ _WORD = re.compile(r"\w+")
 
 
 def shingles(text: str) -> frozenset[str]:
-    """Runs of `SHINGLE` words, lower case; the whole text where it is shorter."""
-    found = _WORD.findall(text.lower())
+    """Runs of `SHINGLE` words, lower case; the whole text where it is shorter, or has no letter or digit."""
+    found = _WORD.findall(text.lower()) or [text.strip()]
     return frozenset(" ".join(found[i : i + SHINGLE]) for i in range(max(1, len(found) - SHINGLE + 1)))
 
 

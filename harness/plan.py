@@ -198,7 +198,7 @@ def _cell(
     reason = layout.missing(algorithm, contestant.algorithm, name) or no_start
     baseline = layout.start(start, replicate)
     same = layout.start(begun, replicate) == baseline
-    if not algorithm.trains and same and algorithm.procedure() == {"name": "plain"}:
+    if not algorithm.trains and same and algorithm.is_plain:
         reason = "it is the start itself"
     if contestant.tuned is not None and _unchanged(layout, contestant, place):
         reason = "the knobs that it had before won the search"
@@ -208,7 +208,7 @@ def _cell(
     judged = layout.judging.judged(made.policies, baseline, replicate, algorithm.procedure())
     judges = layout.judging.verdicts(judged["samples"][None], baseline, replicate)
     policy = made.policies[None][0]
-    benches = layout.judging.benches(policy) if algorithm.procedure() == {"name": "plain"} else ()
+    benches = layout.judging.benches(policy) if algorithm.is_plain else ()
     return Cell(**named, trained=policy, own=made.own, judges=judges, benches=benches, **judged)
 
 

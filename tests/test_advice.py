@@ -165,7 +165,7 @@ def test_who_remains_without_a_score_stays_in_the_family() -> None:
 def test_what_every_answer_costs_comes_before_what_training_cost_once() -> None:
     advice = advise([BEST, DPO], Wishes())
     assert (advice.pick, BEST.device_seconds) == ("dpo", 1.0)
-    assert advice.decided == ("tokens for every answer",)
+    assert advice.decided == ("tokens generated per token returned",)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from harness.recipe import read_recipe
 from harness.records import read
 from harness.report.claims import Judged, built_in, judge
 from harness.report.hypotheses import hypotheses_section
+from harness.report.say import cost
 from harness.report.sheet import rows
 from harness.report.standings import compare
 from harness.store import Store
@@ -120,6 +122,68 @@ def test_the_estimate_is_the_mean_difference_by_hand(tmp_path: Path) -> None:
     result = found.found[0].result
     assert result is not None
     assert result.difference == pytest.approx(means["dpo"] - means["sft"])
+
+
+def change_cost(root: Path, plan: Plan, contestant: str, **cost: float) -> None:
+    """Of the trainings of a contestant."""
+    for cell in plan.cells:
+        if cell.contestant == contestant:
+            file = root / cell.policy.name / "record.json"
+            record = json.loads(file.read_text())
+            record["cost"] |= cost
+            record["seconds"] = cost.get("device_seconds", record["seconds"])
+            file.write_text(json.dumps(record))
+
+
+def compared(found: Judged) -> float:
+    """What the claim's only comparison comes to."""
+    (one,) = found.found
+    assert one.scored.a is not None
+    assert one.scored.b is not None
+    return float((one.scored.a - one.scored.b).mean())
+
+
+def test_time_on_a_cpu_is_that_of_its_work(tmp_path: Path) -> None:
+    """A busy machine lengthens what a training takes, not what it costs."""
+    _, plan, *_ = judged(tmp_path, [])
+    change_cost(tmp_path, plan, "dpo", device_seconds=40.0, cpu_seconds=2.0)
+    change_cost(tmp_path, plan, "ipo", device_seconds=40.0, cpu_seconds=4.0)
+    tables = read(plan, Store(tmp_path))
+    study = (plan, tables, compare(plan, tables))
+    assert compared(judged_in(study, own(metric="seconds", a=("ipo",), b=("dpo",)))) == pytest.approx(np.log(2))
+    assert "10 stages of" in (told := cost(tables))
+    assert "took more than 1.25 times as long as it worked for them (400 s for 30 s of work)" in told
+
+
+def test_memory_is_known_of_a_gpu_alone(tmp_path: Path) -> None:
+    _, plan, *_ = judged(tmp_path, [])
+    claim = own(metric="memory", a=("ipo",), b=("dpo",), delta=0.05)
+    tables = read(plan, Store(tmp_path))
+    found = judged_in((plan, tables, compare(plan, tables)), claim)
+    assert (found.word, found.why[:35]) == ("NOT RUN", "memory is known of a GPU alone: on ")
+    for name, size in (("dpo", 1e9), ("ipo", 2e9)):
+        change_cost(tmp_path, plan, name, peak_device_memory_bytes=size)
+    tables = read(plan, Store(tmp_path))
+    assert compared(judged_in((plan, tables, compare(plan, tables)), claim)) == pytest.approx(np.log(2))
+
+
+def test_growth_is_the_fitted_change_over_a_runs_graded_policies(tmp_path: Path) -> None:
+    way = {1: (-2.0, 0.0, 0.1), 2: (-1.0, 0.0, 0.2), 0: (0.0, 0.0, 0.3)}
+    cells = make_cells(["cut_online"], 5, steps=(1, 2))
+    fill(tmp_path, cells, World({"cut_online": 3.0}, prompts=30, way=way))
+    plan = make_plan(cells, 5)
+    tables = read(plan, Store(tmp_path))
+    study = (plan, tables, compare(plan, tables))
+    found = judged_in(study, own(metric="growth", a=("cut_online",), b=(), against=0.0))
+    assert found.word == "SUPPORTED, LARGE"
+    (one,) = study[2]
+    first, last = (
+        cubes.by_contestant["cut_online"].values.mean() for cubes in (one.stages[1]["gold"], one.cubes["gold"])
+    )
+    assert found.found[0].result is not None
+    assert found.found[0].result.difference == pytest.approx((last - first) / one.scales["gold"].sd)
+    few = judged_in(study, own(metric="growth", a=("start",), b=(), against=0.0))
+    assert (few.word, few.why) == ("NOT RUN", "growth needs 3 graded policies of each run")
 
 
 def test_a_missing_side_is_not_decided_by_the_rest(tmp_path: Path) -> None:

@@ -141,6 +141,11 @@ class Algorithm(ABC):
         """How the policy is used: a name of `harness.inference.systems.PROCEDURES`, and its options."""
         return {"name": "plain"}
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the policy is used by its plain prompt, so that what is measured of it is of its responses."""
+        return bool(self.procedure()["name"] == "plain")
+
     def rounds(self) -> tuple[Round, ...]:
         """Rounds in place of a training on the dataset's rows; the optimiser steps are shared out among them."""
         return ()

@@ -155,10 +155,11 @@ class NoData(Dataset):
 def named(source: str, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The plug-in that a recipe's `source` means, and what is set about it: a file and a hub's id are short for it.
 
-    A file's view is `view`; a hub's dataset is `owner/name`.
+    A file's view is `view`; a hub's dataset is `owner/name`, and no other path has one slash and begins with a name.
     """
-    kind = source.removesuffix(".gz").rpartition(".")[2]
-    if kind in ("jsonl", "ndjson", "json", "csv", "tsv", "parquet") or ("/" not in source and "." in source):
+    kind = source.lower().removesuffix(".gz").rpartition(".")[2]
+    path = source.startswith((".", "/", "~")) or source.count("/") > 1 or ("/" not in source and "." in source)
+    if path or kind in ("jsonl", "ndjson", "json", "csv", "tsv", "parquet"):
         own = {name: value for name, value in given.items() if name != "view"}
         return "files", {**own, str(given.get("view", "pairs")): source}
     if source.count("/") == 1:

@@ -6,6 +6,9 @@ import contextlib
 import json
 import math
 import re
+from collections.abc import Iterable
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from harness.data import Message
@@ -15,7 +18,13 @@ ROLES = {
     "bot": "assistant", "model": "assistant", "chatgpt": "assistant", "system": "system",
 }  # fmt: skip
 _STEERED = re.compile(r"\s*<extra_id_1>(User|Assistant)\n")
-_TURN = re.compile(r"(?:\A|\n\n)(Human|Assistant): ?")
+_GAP = r"(?:\r?\n){2}"
+_TURN = re.compile(rf"(?:\A|{_GAP})(Human|Assistant): ?")
+_ANSWERED = re.compile(rf"{_GAP}Assistant:")
+_UNANSWERED = re.compile(rf"{_GAP}Assistant:\s*\Z")
+_LIKE_MESSAGES = re.compile(r"\[?\s*\{\s*(['\"])(?:role|from|content|value)\1\s*:")
+_INNER = ("text", "content", "value", "response", "completion", "output", "answer", "messages", "conversations")
+"""What the text of a response is called where it stands beside its score, the first that is there."""
 
 
 class BadRow(ValueError):
@@ -48,14 +57,14 @@ def text(value: object, name: str) -> str:
 def conversation(value: object, name: str) -> list[Message]:
     """Messages from plain text, a list of messages, or a transcript.
 
-    Plain text is one turn of the user. A list has `role` and `content`, or `from` and `value` (sharegpt). A text that
-    begins with `Human:` and has an `Assistant:` is a transcript; an `Assistant:` with nothing after it is left out.
+    Plain text is one turn of the user. A list has `role` and `content`, or `from` and `value` (sharegpt), and may
+    stand as JSON in a text. A text that begins with `Human:` and has an `Assistant:` is a transcript; an `Assistant:`
+    with nothing after it is left out.
 
     Raises:
         BadRow: it is none of these, or has an empty turn.
     """
-    if isinstance(value, str) and value.lstrip().startswith("[{"):  # other texts may begin with a bracket
-        value = listed(value)
+    value = messages_in(value, name)
     if isinstance(value, dict):
         value = [value]
     if isinstance(value, list):
@@ -68,9 +77,35 @@ def conversation(value: object, name: str) -> list[Message]:
     return [{"role": role, "content": text(part, name)} for role, part in zip(roles, said[::2], strict=True)]
 
 
+def messages_in(value: object, name: str) -> object:
+    """The messages that stand as JSON in a text; anything else as it is, for other texts may begin with a bracket.
+
+    Raises:
+        BadRow: it is messages as Python prints them, or as JSON that is cut.
+    """
+    whole = value.strip() if isinstance(value, str) else ""
+    if not whole.startswith(("[", "{")):
+        return value
+    try:
+        found = json.loads(whole)
+    except RecursionError:
+        return value
+    except ValueError as error:
+        like = _LIKE_MESSAGES.match(whole)
+        if like and (like[1] == "'" or "Unterminated" in str(error)) and _names_turns(re.findall(r"\w+", whole)):
+            raise BadRow(f"{name} looks like messages, but is no JSON ({error}); write it with json.dumps") from error
+        return value
+    items = found if isinstance(found, list) else [found]
+    return items if items and all(isinstance(item, dict) and _names_turns(item) for item in items) else value
+
+
+def _names_turns(words: Iterable[str]) -> bool:
+    return any(pair <= set(words) for pair in ({"role", "content"}, {"from", "value"}))
+
+
 def is_transcript(whole: str) -> bool:
     """Whether a text is `Human: ... Assistant: ...`."""
-    return whole.lstrip().startswith("Human:") and "\n\nAssistant:" in whole
+    return whole.lstrip().startswith("Human:") and bool(_ANSWERED.search(whole))
 
 
 def almost_transcript(value: object) -> bool:
@@ -108,14 +143,14 @@ def response_of(value: object, name: str) -> tuple[list[Message], str]:
     Raises:
         BadRow: it is no text, or the conversation does not end with the assistant's turn.
     """
-    if isinstance(value, str) and not is_transcript(value) and not value.startswith("[{"):
-        return [], text(value, name)
+    value = messages_in(value, name)
     if isinstance(value, dict) and not {"role", "from"} & set(value):
-        inner = next((value[key] for key in ("text", "content", "value", "response") if key in value), None)
-        return [], text(inner, name)
+        return _inner(value, name)
     if value is None:
         raise BadRow(f"{name} is null")
-    if isinstance(value, str) and value.rstrip().endswith("\n\nAssistant:"):
+    if isinstance(value, str) and not is_transcript(value):
+        return [], text(value, name)
+    if isinstance(value, str) and _UNANSWERED.search(value):
         raise BadRow(f"{name} is empty: nothing stands after the last 'Assistant:'")
     turns = conversation(value, name)
     if turns[-1]["role"] != "assistant":
@@ -123,22 +158,31 @@ def response_of(value: object, name: str) -> tuple[list[Message], str]:
     return turns[:-1], turns[-1]["content"]
 
 
-def number(value: object, name: str) -> float:
-    """A score; the mean of several annotators'.
+def _inner(value: dict[str, Any], name: str) -> tuple[list[Message], str]:
+    """The response in an object that holds more, such as its score."""
+    key = next((key for key in _INNER if key in value), "")
+    if not key:
+        raise BadRow(f"{name} is an object without a response (keys: {', '.join(value)}; known: {', '.join(_INNER)})")
+    if isinstance(value[key], list):
+        return response_of(value[key], f"{name}.{key}")
+    return [], text(value[key], name)
+
+
+def number(value: object, name: str) -> Fraction:
+    """A score as it is written, in decimals; the mean of several annotators'. Exact, so that equal means are equal.
 
     Raises:
         BadRow: it is no finite number.
     """
     if isinstance(value, list) and value:
-        return math.fsum(number(item, name) for item in value) / len(value)
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            value = str(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return sum((number(item, name) for item in value), Fraction(0)) / len(value)
+    given = math.nan
+    if isinstance(value, int | float | Decimal | str) and not isinstance(value, bool):
+        with contextlib.suppress(ValueError, OverflowError):
+            given = float(value)
+    if not math.isfinite(given):
         raise BadRow(f"{name} is {short(value)}; it must be a finite number")
-    return float(value)
+    return Fraction(str(given))
 
 
 def label(value: object, name: str) -> bool:
@@ -161,7 +205,7 @@ def label(value: object, name: str) -> bool:
 def listed(value: Any) -> Any:
     """A list where one stands as JSON in a text, as in a cell of a CSV; anything else as it is."""
     if isinstance(value, str) and value.lstrip().startswith("["):
-        with contextlib.suppress(json.JSONDecodeError):
+        with contextlib.suppress(ValueError, RecursionError):
             return json.loads(value)
     return value
 

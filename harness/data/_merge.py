@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from fractions import Fraction
 from itertools import combinations
 
 from harness import keys
@@ -25,19 +26,35 @@ def merged(view: str, rows: Iterable[Row], counts: Counts) -> list[Row]:
 
     Returns:
         Rows with an `id` made of their content, in the order of prompt and id, which no order of a file changes.
+        Rankings have `votes` too, the number of annotators who gave them.
     """
-    found = list({"pairs": _pairs, "binary": _binary, "graded": _graded}.get(view, _plain)(rows, counts))
-    named = [{"id": keys.key(keys.plain(row)), **row} for row in found]
+    ways = {"pairs": _pairs, "binary": _binary, "graded": _graded, "rankings": _rankings}
+    named = [{"id": _name(row), **row} for row in ways.get(view, _plain)(rows, counts)]
     return sorted(named, key=lambda row: (row["prompt_id"], row["id"]))
+
+
+def _name(row: Row) -> str:
+    """The hash of what a row says, not of how many said so."""
+    return keys.key(keys.plain({part: value for part, value in row.items() if part != "votes"}))
 
 
 def _plain(rows: Iterable[Row], counts: Counts) -> Iterable[Row]:
     """The same row twice is one."""
     seen: dict[str, Row] = {}
     for row in rows:
-        name = keys.key(keys.plain(row))
+        name = _name(row)
         counts["repeated"] += name in seen
         seen[name] = row
+    return seen.values()
+
+
+def _rankings(rows: Iterable[Row], counts: Counts) -> Iterable[Row]:
+    """The same ranking twice is one, with two votes."""
+    seen: dict[str, Row] = {}
+    for row in rows:
+        name = _name(row)
+        counts["repeated"] += name in seen
+        seen.setdefault(name, {**row, "votes": 0})["votes"] += 1
     return seen.values()
 
 
@@ -75,9 +92,9 @@ def _binary(rows: Iterable[Row], counts: Counts) -> Iterable[Row]:
 
 
 def _graded(rows: Iterable[Row], counts: Counts) -> Iterable[Row]:
-    """All grades of a prompt are one row; a response's score is the mean of its grades."""
+    """All grades of a prompt are one row; a response's score is the mean of its grades, exact until it is taken."""
     prompts: dict[str, Row] = {}
-    grades: dict[str, dict[str, list[float]]] = {}
+    grades: dict[str, dict[str, list[Fraction]]] = {}
     for row in rows:
         prompts.setdefault(row["prompt_id"], row)
         own = grades.setdefault(row["prompt_id"], {})
@@ -85,7 +102,7 @@ def _graded(rows: Iterable[Row], counts: Counts) -> Iterable[Row]:
             counts["repeated"] += text in own
             own.setdefault(text, []).append(score)
     for name, own in grades.items():
-        means = {text: sum(sorted(scores)) / len(scores) for text, scores in sorted(own.items())}
+        means = {text: float(sum(scores, Fraction(0)) / len(scores)) for text, scores in sorted(own.items())}
         yield {"prompt_id": name, "prompt": prompts[name]["prompt"], "grades": means}
 
 
@@ -110,8 +127,8 @@ def pairs_from_graded(row: Row, counts: Counts) -> list[Row]:
 
 
 def pairs_from_rankings(row: Row, counts: Counts) -> list[Row]:
-    """Every two responses."""
-    return [{"chosen": a, "rejected": b, "votes": 1} for a, b in combinations(row["responses"], 2)]
+    """Every two responses, with the votes of all who ranked them so."""
+    return [{"chosen": a, "rejected": b, "votes": row["votes"]} for a, b in combinations(row["responses"], 2)]
 
 
 def binary_from_pairs(row: Row, counts: Counts) -> list[Row]:
@@ -135,7 +152,13 @@ def judgments_from_binary(row: Row, counts: Counts) -> list[Row]:
 
 
 def judgments_from_graded(row: Row, counts: Counts) -> list[Row]:
-    """The best response is satisfactory; of the others the gap to it is said."""
+    """The best response is satisfactory; of the others the gap to it is said.
+
+    Where no two scores differ none is known to be good or bad, so nothing is said: the responses are `incomparable`.
+    """
+    if len(set(row["grades"].values())) < 2:
+        counts["incomparable"] += len(row["grades"])
+        return []
     top = max(row["grades"].values())
     return [
         {"response": text, "judgment": WORSE.format(gap=top - score) if score < top else None, "template": True}

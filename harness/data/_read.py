@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import codecs
+import contextlib
 import csv
 import gzip
 import io
@@ -10,17 +10,22 @@ import json
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from harness.data._encoding import MARKS, check_bytes, encoded, recoded, single, undecoded
 from harness.errors import HarnessError
 
 CHUNK = 1 << 16
 LONGEST = 1 << 26
 """Characters of the longest single record of a JSON file: 64 million."""
-MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+DIGITS = 300
+"""Of the longest whole number that is kept as one; Python reads none of more than 4,300, and a float none above 308."""
+QUOTED = "a cell that begins with a quote has to be quoted as a whole, its quotes doubled"
+UNKNOWN = (ArithmeticError, LookupError, ValueError)
+"""What pyarrow raises for a cell that Python has no value for: a date after the year 9999, an unknown time zone."""
 _LIST = re.compile(rb"\s*\[\s*(\{|\Z)")
+_LAST = re.compile(r"[\w.+-]*\s*\Z")
 
 
 class Record(NamedTuple):
@@ -57,10 +62,12 @@ def records(path: Path, kind: str, encoding: str, name: str) -> Iterator[Record]
     plain, _, zipped = kind.partition(".")
     text = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
     with _opened(path, bool(zipped), name) as stream:
+        if plain != "parquet":
+            check_bytes(stream, plain, text, name)
         yield from READERS[plain](stream, text, name)
 
 
-@contextmanager
+@contextlib.contextmanager
 def _opened(path: Path, zipped: bool, name: str) -> Iterator[IO[bytes]]:
     with gzip.open(path) if zipped else path.open("rb") as stream:
         try:
@@ -72,72 +79,134 @@ def _opened(path: Path, zipped: bool, name: str) -> Iterator[IO[bytes]]:
 def _jsonl(stream: IO[bytes], encoding: str, name: str) -> Iterator[Record]:
     """Lines end at a newline alone: U+0085 and U+2028 are ordinary characters of a text."""
     lines: Iterable[bytes] = stream
-    begun = False
-    if not _single(encoding):
-        lines, encoding = _recoded(stream, encoding, name), "utf-8-sig"
+    begun, decoder = False, _Decoder()
+    if not single(encoding):
+        lines, encoding = recoded(stream, encoding, name), "utf-8-sig"
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         if not begun:
             _check_start(line, encoding, f"{name}, line {number}")
-        begun, place = True, f"line {number}"
-        try:
-            values = json.loads(line.decode(encoding))
-        except UnicodeDecodeError as error:
-            yield Record(place, None, _wrong(encoding, line, error))
-        except (json.JSONDecodeError, RecursionError) as error:
-            cut = "is cut in the middle" if not line.endswith(b"\n") else "is no JSON"
-            yield Record(place, None, f"{cut} ({error})")
-        else:
-            yield _record(place, values)
+        begun = True
+        yield _line(f"line {number}", line, encoding, decoder)
 
 
-def _single(encoding: str) -> bool:
-    """Whether a newline is one byte that nothing else has; in UTF-16 it is two, and 0x0a may be half of a letter."""
-    return "\n".encode(_plain(encoding)) == b"\n"
-
-
-def _recoded(stream: IO[bytes], encoding: str, name: str) -> Iterator[bytes]:
-    """Lines as UTF-8."""
-    text = io.TextIOWrapper(stream, encoding, newline="\n")
+def _line(place: str, line: bytes, encoding: str, decoder: _Decoder) -> Record:
+    decoder.twice = ""
     try:
-        for line in text:
-            yield line.encode()
+        values = decoder.decode(line.decode(encoding))
     except UnicodeError as error:
-        raise _encoded(stream, encoding, name) from error
+        return Record(place, None, undecoded(encoding, line, error, line))
+    except (json.JSONDecodeError, RecursionError) as error:
+        cut = not line.endswith(b"\n") and _cut(error)
+        return Record(place, None, f"{'is cut in the middle' if cut else 'is no JSON'} ({error})")
+    return _record(place, values, decoder.twice)
+
+
+def _cut(error: Exception) -> bool:
+    """Whether the reader failed at the end of a line: in a text that is not closed, or in its last word or number."""
+    if not isinstance(error, json.JSONDecodeError):
+        return False
+    return error.msg.startswith("Unterminated string") or bool(_LAST.match(error.doc, error.pos))
+
+
+class _Decoder(json.JSONDecoder):
+    """JSON in which `twice` is the name that an object had twice, where one did: its last value would win unseen."""
+
+    def __init__(self) -> None:
+        super().__init__(object_pairs_hook=self._object, parse_int=_whole)
+        self.twice = ""
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            self.twice = _twice(name for name, _ in pairs)
+        return found
+
+
+def _whole(digits: str) -> int | float:
+    """A whole number; infinite where it has too many digits, so that no score is made of it."""
+    return int(digits) if len(digits) <= DIGITS else float(digits)
 
 
 def _json(stream: IO[bytes], encoding: str, name: str) -> Iterator[Record]:
-    """A list of objects, decoded one after the other from a growing buffer."""
-    source, decoder = codecs.getreader(encoding)(stream), json.JSONDecoder()
-    buffer, number, size = _more(stream, source, CHUNK, encoding, name).lstrip(), 0, CHUNK
-    if not buffer.startswith("["):
-        raise HarnessError(
-            f"{name}: a JSON file must be a list of objects, [ {{...}}, ... ]; this begins {buffer[:20]!r}"
-        )
-    buffer = buffer[1:]
-    while True:
-        buffer = buffer.lstrip(" \t\r\n,")
-        if buffer.startswith("]"):
-            return
+    """A list of objects, decoded one after the other, with one comma between two."""
+    text, number = _Text(stream, encoding, name), 0
+    if text.sign() != "[":
+        raise HarnessError(f"{name}: {_no_list(text.held)}")
+    text.skip()
+    while text.sign() != "]":
+        if number and text.sign() not in (",", ""):  # at the file's end the next row is missing, which is told below
+            what = f"after row {number} stands {text.held[:20]!r}"
+            raise HarnessError(f"{name}: {what}; a comma has to stand between two rows, and ] after the last")
+        if number:
+            text.skip()
+        if text.sign() in (",", "]"):
+            where = f"after row {number}" if number else "before row 1"
+            raise HarnessError(
+                f"{name}: there is a comma too many {where}; one stands between two rows, none elsewhere"
+            )
+        number += 1
+        yield _record(f"row {number}", text.value(number), text.decoder.twice)
+    text.skip()
+    if text.sign():
+        what = f"the file goes on after its list, with {text.held[:20]!r}"
+        raise HarnessError(f"{name}: {what}; all rows have to stand in one list")
+
+
+class _Text:
+    """The text of a JSON file, of which what is yet to be decoded is `held`."""
+
+    def __init__(self, stream: IO[bytes], encoding: str, name: str) -> None:
+        self.stream, self.encoding, self.name = stream, encoding, name
+        self.source, self.decoder = io.TextIOWrapper(stream, encoding, newline=""), _Decoder()
+        self.held = ""
+
+    def sign(self) -> str:
+        """The next sign that is no white space; empty at the end of the file."""
+        self.held = self.held.lstrip(" \t\r\n")
+        while not self.held and self._grow(CHUNK):
+            self.held = self.held.lstrip(" \t\r\n")
+        return self.held[:1]
+
+    def skip(self) -> None:
+        """Go on behind the next sign."""
+        self.held = self.held[1:]
+
+    def value(self, number: int) -> object:
+        """The value that comes next, of row `number`."""
+        size = CHUNK
+        while True:
+            self.decoder.twice = ""
+            try:
+                value, end = self.decoder.raw_decode(self.held)
+            except (json.JSONDecodeError, RecursionError) as error:
+                if len(self.held) >= LONGEST or not self._grow(size):
+                    what = f"row {number} is cut in the middle or no JSON ({error})"
+                    raise HarnessError(f"{self.name}: {what}; the rows after it cannot be found") from error
+            else:
+                if end < len(self.held) or not self._grow(size):  # a number may go on in what is not yet read
+                    self.held = self.held[end:]
+                    return value
+            size *= 2
+
+    def _grow(self, size: int) -> bool:
+        """Read so many characters more; whether there were any."""
         try:
-            values, end = decoder.raw_decode(buffer)
-        except (json.JSONDecodeError, RecursionError) as error:
-            more = _more(stream, source, size, encoding, name) if len(buffer) < LONGEST else ""
-            if not more:
-                what = f"row {number + 1} is cut in the middle or no JSON ({error})"
-                raise HarnessError(f"{name}: {what}; the rows after it cannot be found") from error
-            buffer, size = buffer + more, size * 2
-            continue
-        buffer, number, size = buffer[end:], number + 1, CHUNK
-        yield _record(f"row {number}", values)
+            more = self.source.read(size)
+        except UnicodeError as error:
+            raise encoded(self.stream, self.encoding, self.name) from error
+        self.held += more
+        return bool(more)
 
 
-def _more(stream: IO[bytes], source: Any, size: int, encoding: str, name: str) -> str:
-    try:
-        return str(source.read(size))
-    except UnicodeError as error:
-        raise _encoded(stream, encoding, name) from error
+def _no_list(text: str) -> str:
+    """What is said of a JSON file that is no list; it may be JSONL."""
+    said = f"a JSON file must be a list of objects, [ {{...}}, ... ]; this begins {text[:20]!r}"
+    with contextlib.suppress(ValueError, RecursionError):
+        if isinstance(json.loads(text.partition("\n")[0]), dict):
+            return f"{said}, and its first line is a whole object; where each line is one, name it .jsonl"
+    return said
 
 
 def _csv(stream: IO[bytes], encoding: str, name: str, delimiter: str = ",") -> Iterator[Record]:
@@ -149,16 +218,41 @@ def _csv(stream: IO[bytes], encoding: str, name: str, delimiter: str = ",") -> I
         try:
             values = next(rows, None)
         except UnicodeError as error:
-            raise _encoded(stream, encoding, name) from error
+            raise encoded(stream, encoding, name) from error
         except csv.Error as error:
-            raise HarnessError(f"{name}: row {number} is no CSV ({error})") from error
+            raise HarnessError(f"{name}: {_torn(number, delimiter, error)}") from error
         if values is None:
             return
         if number == 1:
             _check_header(list(rows.fieldnames or []), delimiter, name)
         more, fewer = None in values, None in values.values()
         wrong = f"has {'more' if more else 'fewer'} values than the header has columns" if more or fewer else ""
+        if delimiter == "\t" and not wrong and _swallows(list(values.values())):
+            what = f"row {number} has a quoted cell with a line that is itself a row, so rows may be lost in it"
+            raise HarnessError(f"{name}: {what}; {QUOTED} (where it is meant so, write the file as JSONL)")
         yield Record(f"row {number}", None if wrong else values, wrong)
+
+
+def _torn(number: int, delimiter: str, error: csv.Error) -> str:
+    """What is said of a row whose cells cannot be told apart; most often that is a matter of quotes."""
+    quotes = f"; {QUOTED}" if '"' in str(error) or "unexpected end" in str(error) else ""
+    return f"row {number} is no {'TSV' if delimiter == chr(9) else 'CSV'} ({error}){quotes}"
+
+
+def _swallows(cells: list[str]) -> bool:
+    """Whether a line of a cell that has several is a row by itself: as many tabs, and something in each of its parts.
+
+    Many programs write TSV without quoting, so a cell that begins with a quote would go on to the next quote, whatever
+    stands between. A line that begins with a tab is not meant: code does.
+    """
+    for place, cell in enumerate(cells):
+        lines = cell.split("\n")
+        for at, line in enumerate(lines if len(lines) > 1 else ()):
+            parts = line.split("\t")
+            beside = (place if at == 0 else 0) + (len(cells) - 1 - place if at == len(lines) - 1 else 0)
+            if len(parts) > 1 and all(parts) and len(parts) - 1 + beside == len(cells) - 1:
+                return True
+    return False
 
 
 def _tsv(stream: IO[bytes], encoding: str, name: str) -> Iterator[Record]:
@@ -171,40 +265,47 @@ def _parquet(stream: IO[bytes], encoding: str, name: str) -> Iterator[Record]:
 
     number = 0
     try:
-        for batch in parquet.ParquetFile(stream).iter_batches(batch_size=1024):
-            for values in batch.to_pylist():
+        file = parquet.ParquetFile(stream)
+        _check_names(file.schema_arrow.names, name)
+        for batch in file.iter_batches(batch_size=1024):
+            for values, wrong in _values(batch):
                 number += 1
-                yield _record(f"row {number}", values)
-    except pyarrow.ArrowException as error:
+                yield Record(f"row {number}", None if wrong else values, wrong)
+    except (pyarrow.ArrowException, OSError) as error:
         raise HarnessError(f"{name}: is no parquet file or is damaged after row {number} ({error})") from error
 
 
-def _record(place: str, values: object) -> Record:
+def _values(batch: Any) -> Iterable[tuple[dict[str, Any], str]]:
+    """Values of each row, and what is wrong with it."""
+    try:
+        return [(values, "") for values in batch.to_pylist()]
+    except UNKNOWN:
+        cells = zip(*batch.columns, strict=True)
+        return (_by_cell(dict(zip(batch.schema.names, row, strict=True))) for row in cells)
+
+
+def _by_cell(cells: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """A row some of whose cells Python may have no value for: such a cell is its type, which no field takes as a value.
+
+    Most often it is a date in a column that nobody reads.
+    """
+    values, wrong = dict[str, Any](), ""
+    for name, cell in cells.items():
+        try:
+            values[name] = cell.as_py()
+        except UnicodeDecodeError as error:
+            wrong = f"has text in column '{name}' that is not utf-8 (byte 0x{error.object[error.start]:02x})"
+        except UNKNOWN:
+            values[name] = cell.type
+    return values, wrong
+
+
+def _record(place: str, values: object, twice: str) -> Record:
+    if twice:
+        return Record(place, None, f"has '{twice}' twice; each name must be there once")
     if isinstance(values, dict):
         return Record(place, values)
     return Record(place, None, f"is a {type(values).__name__}; it must be an object with named fields")
-
-
-def _plain(encoding: str) -> str:
-    return encoding.removesuffix("-sig")
-
-
-def _encoded(stream: IO[bytes], encoding: str, name: str) -> HarnessError:
-    """Where a file is not in its encoding: the first line that is not, which is found by reading it once more."""
-    stream.seek(0)
-    for number, line in enumerate(stream if _single(encoding) else (), 1):
-        try:
-            line.decode(encoding)
-        except UnicodeDecodeError as error:
-            return HarnessError(f"{name}, line {number}: {_wrong(encoding, line, error)}")
-    return HarnessError(f"{name}: is not {_plain(encoding)}; say what it is, for example encoding = 'utf-8'")
-
-
-def _wrong(encoding: str, line: bytes, error: UnicodeDecodeError) -> str:
-    """What is wrong with a line, and what the recipe could say; UTF-16 begins with a mark of its own."""
-    likely = "utf-16" if line.startswith(MARKS) else "cp1252"
-    said = f"is not {_plain(encoding)} (byte 0x{line[error.start]:02x})"
-    return f"{said}; give the file's own encoding, for example encoding = '{likely}'"
 
 
 def _check_start(line: bytes, encoding: str, where: str) -> None:
@@ -213,18 +314,36 @@ def _check_start(line: bytes, encoding: str, where: str) -> None:
         try:
             line.decode(encoding)
         except UnicodeDecodeError as error:
-            raise HarnessError(f"{where}: {_wrong(encoding, line, error)}") from error
+            raise HarnessError(f"{where}: {undecoded(encoding, line, error, line)}") from error
     if _LIST.match(line):
         raise HarnessError(f"{where}: this is a JSON list, and JSONL has an object in each line; name the file .json")
 
 
 def _check_header(columns: list[str], delimiter: str, name: str) -> None:
-    """A header of one column that holds another delimiter is one that was not taken apart."""
+    """A header of one column that holds another delimiter is one that was not taken apart; a name stands there once."""
     other = next((sign for sign in ",;\t" if sign != delimiter and sign in "".join(columns[:1])), "")
     if len(columns) == 1 and other:
         raise HarnessError(
             f"{name}: the header is one column, {columns[0]!r}; .csv has commas between columns, and .tsv has tabs"
         )
+    _check_names(columns, name)
+
+
+def _check_names(columns: Iterable[str], name: str) -> None:
+    """Of two columns with a name the last would win; those without one are left by a spreadsheet."""
+    twice = _twice(column for column in columns if column)
+    if twice:
+        raise HarnessError(f"{name}: there are two columns '{twice}'; give each a name of its own")
+
+
+def _twice(names: Iterable[str]) -> str:
+    """The first name that is there a second time; empty where none is."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return ""
 
 
 READERS: dict[str, Callable[[IO[bytes], str, str], Iterator[Record]]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,16 +15,17 @@ from harness import keys, near
 from harness.data import SPLITS, VIEWS, Dataset, EmptySplit, Row, _shelf
 from harness.data._bad import Bad, told, unusable
 from harness.data._forms import BadRow, Unclear
-from harness.data._merge import CONVERSIONS, converted, merged
+from harness.data._merge import converted, merged
 from harness.data._read import Record
+from harness.data._settle import FROM, Settle, check_conversion, settle_columns
 from harness.data._splits import SHARES, opening, shares_of, split_of
 from harness.data._views import FIELDS, Reader
 from harness.errors import HarnessError, nearest
 from harness.knobs import OneOf, knob
 
-FROM = "from "
-Settle = Callable[[str, str], None]
-"""Notes a problem of a knob: its name, and what is wrong."""
+UNNAMED = "a column without a name"
+READING = 2
+"""In the name of what is kept on disk about prompts; raise it where more rows of the same files are read."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,14 @@ class Tables(Dataset):
             )
         rows = [row for row in _rows(self, view, split)[0] if self._kept(row, view, split)]
         if not rows:
-            raise EmptySplit(f"split '{split}' has no {view}: {self._why_empty(split)}")
-        return rows
+            raise EmptySplit(f"split '{split}' has no {view}: {self._why_empty(view, split)}")
+        return [{part: value for part, value in row.items() if part != "votes"} for row in rows]
 
     def counts(self, view: str, split: str) -> Counter[str]:
-        """What was left out on the way: `ties` and `repeated` rows of the split, `bad` rows of its file."""
+        """What was left out on the way: `ties` and `repeated` rows of the split, `bad` rows of its file.
+
+        And `incomparable` ones, responses of a prompt without two different scores, where they were to be judged.
+        """
         return Counter(_rows(self, view, split)[1])
 
     def changes(self, view: str, split: str) -> Mapping[str, int]:
@@ -114,15 +118,42 @@ class Tables(Dataset):
         for view, source in self.own().items():
             first = next((record.values for _, record in self.records(source) if record.values is not None), {})
             names = Reader(view, _columns(self, view)).understood(first)
-            found[view] = (names, [name for name in first if name not in names.values()])
+            found[view] = (names, [name or UNNAMED for name in first if name not in names.values()])
         return found
 
-    def _why_empty(self, split: str) -> str:
+    def _why_empty(self, view: str, split: str) -> str:
         if not shares_of(self.splits).get(split):
             return "its share is 0; give it one with splits = {...}"
+        if left := self._all_left_out(view, split):
+            return left
         if self._narrowed(split) is None:
             return "there are too few rows, or its share is too small"
         return "no prompt of it is in all views; same_prompts = false lets each view have its own"
+
+    def _all_left_out(self, view: str, split: str) -> str:
+        """Why nothing is left of a view in a split, where that is what its rows say, or those that it is made from."""
+        rows, counts = _rows(self, view, split)
+        source = getattr(self, view)
+        if rows:
+            return ""
+        if counts["incomparable"]:
+            return "none of its prompts has two different scores"
+        if counts["ties"]:
+            count = counts["ties"] + counts["repeated"]
+            return f"all {count} rows of it are ties" if count > 1 else "its only row is a tie"
+        return self._all_left_out(source.removeprefix(FROM), split) if source.startswith(FROM) else ""
+
+    def unshared(self, view: str, split: str) -> int:
+        """How many rows of a split are left out, since not all views have their prompts."""
+        return sum(not self._kept(row, view, split) for row in _rows(self, view, split)[0])
+
+    def in_no_split(self, view: str) -> int:
+        """How many rows of a view's own source the shares leave over; bad ones are not among them."""
+        shares, groups = shares_of(self.splits), self.groups()
+        if sum(shares.values()) > 1 - 1e-9:
+            return 0
+        rows = (found for found in _parsed(self, view) if not isinstance(found, Bad))
+        return sum(not split_of(row["prompt"], shares, groups) for row in rows)
 
     def _kept(self, row: Row, view: str, split: str) -> bool:
         narrow = self._narrowed(split) if view != "prompts" or split == "train" else None
@@ -144,49 +175,55 @@ class Tables(Dataset):
                 shares_of(found["splits"])
             except HarnessError as error:
                 problem("splits", str(error))
-        columns = found.get("columns")
-        if isinstance(columns, dict):
-            _check_columns(columns, problem)
-            found["columns"] = keys.canonical(columns)
+        settle_columns(found, problem)
         for view in FIELDS:
             if str(found.get(view, "")).startswith(FROM):
-                _check_conversion(view, found, problem)
+                check_conversion(view, found, problem)
         if not any(found.get(view) for view in FIELDS):
             problem("source", f"no data is given; name a file for one of {', '.join(FIELDS)}")
         return found
 
 
-def _check_columns(columns: dict[str, Any], problem: Settle) -> None:
-    for name, value in columns.items():
-        known = FIELDS.get(name) if isinstance(value, dict) else {f for fields in FIELDS.values() for f in fields}
-        own = value if isinstance(value, dict) else {name: value}
-        if known is None:
-            problem("columns", f"columns.{name}: there is no view '{name}'{nearest(name, FIELDS)}")
-            continue
-        for field, column in own.items():
-            if field not in known:
-                hint = nearest(field, known)
-                problem("columns", f"columns has no field '{field}'{hint} (known: {', '.join(sorted(known))})")
-            elif not isinstance(column, str):
-                problem("columns", f"columns.{field} is {column!r}; it must be the name of a column")
-
-
-def _check_conversion(view: str, found: dict[str, Any], problem: Settle) -> None:
-    source = found[view].removeprefix(FROM)
-    able = [other for made, other in CONVERSIONS if made == view]
-    if source not in able:
-        what = ", ".join(f"'{FROM}{other}'" for other in able) or "none"
-        problem(view, f"{view} = '{found[view]}' is no conversion (known: {what})")
-    elif not found.get(source):
-        problem(view, f"{view} = '{found[view]}', but no {source} are given")
-    elif found[source] == f"{FROM}{view}":
-        problem(view, f"{view} and {source} are each made from the other")
-
-
 def _columns(data: Tables, view: str) -> dict[str, str]:
+    given, own = _named(data, view)
+    return {**{field: column for field, column in given.items() if field in FIELDS[view]}, **own}
+
+
+def _named(data: Tables, view: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Columns by field that the recipe names for all views, and for one."""
     given = json.loads(data.columns) if data.columns else {}
-    own = given.get(view, {}) if isinstance(given.get(view), dict) else {}
-    return {**{f: c for f, c in given.items() if isinstance(c, str) and f in FIELDS[view]}, **own}
+    own = given.get(view)
+    return {f: c for f, c in given.items() if isinstance(c, str)}, own if isinstance(own, dict) else {}
+
+
+def _check_named(data: Tables, view: str, met: set[str]) -> None:
+    """Refuse a column that the recipe names and no record has; one for all views has to be in one of them.
+
+    Args:
+        data: whose recipe.
+        view: whose records were read.
+        met: the names that they have.
+
+    Raises:
+        HarnessError: there is none, and which is like it.
+    """
+    own = _named(data, view)[1]
+    for field, column in _columns(data, view).items():
+        if not column or column in met or (field not in own and _elsewhere(data, view, field, column)):
+            continue
+        file = data.called(getattr(data, view))
+        had = ", ".join(sorted(name or UNNAMED for name in met))
+        hint = nearest(column, met)
+        raise HarnessError(f"{file}: columns says {field} = '{column}', and no row has it (columns: {had}){hint}")
+
+
+def _elsewhere(data: Tables, view: str, field: str, column: str) -> bool:
+    others = [other for other in data.own() if other != view and field in FIELDS[other]]
+    return any(
+        record.values is not None and column in Reader(other, {}).names(record.values)
+        for other in others
+        for _, record in data.records(getattr(data, other))
+    )
 
 
 @lru_cache(maxsize=16)
@@ -194,7 +231,7 @@ def _groups(data: Tables) -> Mapping[str, str]:
     """Near duplicates among the prompts of all views; kept on disk, for every stage asks."""
     if any(data.large(source) for source in data.own().values()):
         return {}
-    name = f"near-{keys.key([type(data).__name__, data.version, asdict(data)])}"
+    name = f"near-{keys.key([type(data).__name__, data.version, READING, asdict(data)])}"
     return _shelf.kept(name, lambda: near.groups(set(_openings(data))))
 
 
@@ -209,13 +246,16 @@ def _parsed(data: Tables, view: str) -> Iterator[Row | Bad]:
     """Every record of a view's own source as a row, or what is wrong with it.
 
     Raises:
-        HarnessError: a record could be read in two ways.
+        HarnessError: a record could be read in two ways, or no record has a column that the recipe names.
     """
-    reader = Reader(view, _columns(data, view))
+    columns = _columns(data, view)
+    reader, named, met = Reader(view, columns), {column for column in columns.values() if column}, set[str]()
     for file, record in data.records(getattr(data, view)):
         try:
             if record.values is None:
                 raise BadRow(record.problem)
+            if not named <= met:
+                met |= reader.names(record.values)
             row = reader.row(record.values)
         except Unclear as error:
             raise HarnessError(f"{file}, {record.place}: {error}") from error
@@ -223,6 +263,8 @@ def _parsed(data: Tables, view: str) -> Iterator[Row | Bad]:
             yield Bad(file, record.place, str(error))
         else:
             yield row
+    if met:
+        _check_named(data, view, met)
 
 
 @lru_cache(maxsize=16)

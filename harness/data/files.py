@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,7 +10,8 @@ from typing import Any
 
 from harness.data import _shelf
 from harness.data._read import READERS, Record, format_of, records
-from harness.data._tables import FROM, Settle, Tables
+from harness.data._settle import FROM, Settle
+from harness.data._tables import Tables
 from harness.data._views import FIELDS
 from harness.errors import HarnessError
 from harness.knobs import knob
@@ -57,27 +57,44 @@ class Files(Tables):
                 found[view] = " ".join(_settled(str(path), folder, view, problem) for path in paths)
         encoding = found.get("encoding", "utf-8")
         try:
-            codecs.lookup(str(encoding))
-        except LookupError:
-            problem("encoding", f"encoding = {encoding!r} is none that Python knows, as 'utf-8' and 'cp1252' are")
+            "\n".encode(str(encoding))
+        except (LookupError, ValueError):  # some that it knows are none of text, as hex
+            what = f"encoding = {encoding!r} is none that Python knows for text, as 'utf-8' and 'cp1252' are"
+            problem("encoding", what)
         return found
+
+
+def placed(given: str, folder: Path) -> Path | None:
+    """A file or folder of a recipe: beside it, in the working folder or in $HARNESS_DATA; None where there is none."""
+    shared = os.environ.get("HARNESS_DATA")
+    paths = [base / given for base in (folder, Path.cwd(), *([Path(shared)] if shared else []))]
+    return next((path for path in paths if path.is_file()), next((path for path in paths if path.is_dir()), None))
+
+
+def unread(given: str, path: Path) -> str:
+    """What is said of a path that cannot be read; empty where its name says that it can."""
+    if path.is_dir():
+        file = f"{given.rstrip('/')}/a.jsonl"
+        return f"'{given}' is a folder; name the files in it, as pairs = ['{file}'] with source = 'files'"
+    if format_of(path):
+        return ""
+    known = f"known: {', '.join(READERS)}; all but parquet also .gz"
+    return f"'{given}' has no format that is read ({known}); name it by what it holds, for example a.jsonl"
 
 
 def _settled(given: str, folder: Path, view: str, problem: Settle) -> str:
     """A path as `<SHA-256>.<format>`."""
-    bases = [folder, Path.cwd(), *([Path(os.environ["HARNESS_DATA"])] if os.environ.get("HARNESS_DATA") else [])]
-    path = next((base / given for base in bases if (base / given).is_file()), None)
+    path = placed(given, folder)
     if path is None:
         shared = os.environ.get("HARNESS_DATA")
         where = f"in $HARNESS_DATA ({shared})" if shared else "in $HARNESS_DATA, which is not set"
         problem(view, f"there is no file '{given}' beside the recipe, in the working folder or {where}")
         return ""
-    kind = format_of(path)
-    if not kind:
-        problem(view, f"'{given}' has no format that is read (known: {', '.join(READERS)}; all but parquet also .gz)")
+    if told := unread(given, path):
+        problem(view, told)
         return ""
     try:
-        return f"{_shelf.shelve(path)}.{kind}"
+        return f"{_shelf.shelve(path)}.{format_of(path)}"
     except HarnessError as error:
         problem(view, str(error))
         return ""

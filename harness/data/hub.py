@@ -11,8 +11,10 @@ from typing import Any, ClassVar
 from harness import hub
 from harness.data._presets import PRESETS
 from harness.data._read import Record
-from harness.data._tables import Settle, Tables
+from harness.data._settle import Settle
+from harness.data._tables import Tables
 from harness.data._views import FIELDS
+from harness.data.files import placed, unread
 from harness.errors import HarnessError
 from harness.knobs import knob
 
@@ -75,10 +77,15 @@ class Hub(Tables):
             found.setdefault(preset.view, preset.split)
             found.setdefault("columns", dict(preset.columns) or "")
         elif not any(given.get(view) for view in FIELDS):
-            views = ", ".join(FIELDS)
-            problem(
-                "source",
-                f"nothing is known of '{given.get('name')}'; say what a split holds, as pairs = 'train' ({views})",
-            )
-            return found
+            problem("source", _unknown(str(given.get("name", "")), folder))
+            found["pairs"] = "train"  # so that only what else is wrong is told; columns are a view's, so none are
+            found.pop("columns", None)
         return super().settle(found, folder, problem)
+
+
+def _unknown(name: str, folder: Path) -> str:
+    """What is said of an id whose columns are not known; it may be meant as a path, for there is such a one."""
+    path = placed(name, folder) if name else None
+    told = unread(name, path) if path else ""
+    views = ", ".join(FIELDS)
+    return told or f"nothing is known of '{name}'; say what a split holds, as pairs = 'train' ({views})"

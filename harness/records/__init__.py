@@ -38,11 +38,12 @@ class Tables:
         no_pool: one row per start without them: `setting, contestant, replicate, error`.
         curves: what training logged: `..., step, metric, value`.
         costs: one row per stage that has run, and one for a failed attempt that is still known: `stage, kind, label,
-            replicate, used_by, status, device, seconds, device_seconds, cpu_seconds, peak_memory_bytes,
+            replicate, used_by, status, device, on_gpu, seconds, device_seconds, cpu_seconds, peak_memory_bytes,
             loaded_memory_bytes`.
-        spent: what a cell cost: `..., part, device_seconds, peak_memory_bytes`, `part` being `own` (training the
-            policy), `with shared` (with all that it rests on) or `evaluation` (its samples, grades, judges and
-            benchmarks).
+        spent: what a cell cost: `..., part, device_seconds, worked_seconds, peak_memory_bytes,
+            peak_device_memory_bytes`, `part` being `own` (training the policy), `with shared` (with all that it rests
+            on) or `evaluation` (its samples, grades, judges and benchmarks). On a CPU `worked_seconds` are those of
+            CPU time, which other work on the machine does not lengthen, and there is no device's memory (0).
         benchmarks: one value of each lm-eval metric for each document: columns as `scores`, `role` being the task.
         no_benchmarks: one row per policy and task without them: `..., task, status, stage, cause, error, hint`.
         no_judgments: one row per final policy and judge without judgments: `..., judge, status, stage, cause, error,

@@ -46,10 +46,14 @@ CURVES = {**_ID_COLUMNS, "step": _INT, "metric": _TEXT, "value": _FLOAT}
 _COST_FIELDS = ("device_seconds", "cpu_seconds", "peak_memory_bytes", "loaded_memory_bytes")
 COSTS = {
     **{"stage": _TEXT, "kind": _TEXT, "label": _TEXT, "replicate": _TEXT, "used_by": _INT, "status": _TEXT},
-    **{"device": _TEXT, "seconds": _FLOAT},
+    **{"device": _TEXT, "on_gpu": _BOOL, "seconds": _FLOAT},
     **dict.fromkeys(_COST_FIELDS, _FLOAT),
 }
-SPENT = {**_ID_COLUMNS, "part": _TEXT, "device_seconds": _FLOAT, "peak_memory_bytes": _FLOAT}
+SPENT = {
+    **_ID_COLUMNS,
+    **{"part": _TEXT, "device_seconds": _FLOAT, "worked_seconds": _FLOAT},
+    **{"peak_memory_bytes": _FLOAT, "peak_device_memory_bytes": _FLOAT},
+}
 MADE_BY = {
     **{"stage": _TEXT, "commit": _TEXT, "dirty": _BOOL, "harness": _TEXT, "python": _TEXT, "host": _TEXT},
     **{"device": _TEXT, "packages": _TEXT, "date": _TEXT},
@@ -159,7 +163,8 @@ def costs(shelf: Shelf) -> Iterator[Row]:
 
 def _spent_on(cost: Row, seconds: float) -> Row:
     numbers = {name: float(cost.get(name) or 0.0) for name in _COST_FIELDS}
-    return {"device": str(cost.get("device", "")), "seconds": float(seconds), **numbers}
+    on_gpu = "peak_device_memory_bytes" in cost
+    return {"device": str(cost.get("device", "")), "on_gpu": on_gpu, "seconds": float(seconds), **numbers}
 
 
 def _label(stage: Stage) -> dict[str, str]:
@@ -192,8 +197,19 @@ def spent(shelf: Shelf) -> Iterator[Row]:
             if len(known) == len(costs):
                 extra = [_cost(shelf, stage) for stage in asked(cell)] if part == "evaluation" else []
                 seconds = sum(float(cost["device_seconds"]) for cost in known) + sum(extra)
-                peak = max((float(cost.get("peak_memory_bytes") or 0) for cost in known), default=0.0)
-                yield {**cell_id(cell), "part": part, "device_seconds": seconds, "peak_memory_bytes": peak}
+                worked = sum(_worked(cost) for cost in known) + sum(extra)
+                peaks = {name: _peak(known, name) for name in ("peak_memory_bytes", "peak_device_memory_bytes")}
+                yield {**cell_id(cell), "part": part, "device_seconds": seconds, "worked_seconds": worked, **peaks}
+
+
+def _worked(cost: Row) -> float:
+    """Of the device-seconds those in which a CPU worked; of a GPU all, since it is held for no one else."""
+    on_cpu = "peak_device_memory_bytes" not in cost
+    return float((on_cpu and cost.get("cpu_seconds")) or cost["device_seconds"])
+
+
+def _peak(costs: list[Row], name: str) -> float:
+    return max((float(cost.get(name) or 0) for cost in costs), default=0.0)
 
 
 def _cost(shelf: Shelf, stage: Stage) -> float:

@@ -58,7 +58,7 @@ COST_ALIKE = 0.1
 SPREAD_ALIKE = 1.0
 """A handful of seeds tells a standard deviation to no better than a factor of two."""
 COST = (
-    Criterion("answers", "tokens for every answer", COST_ALIKE),
+    Criterion("answers", "tokens generated per token returned", COST_ALIKE),
     Criterion("device_seconds", "device-seconds", COST_ALIKE),
 )
 STABILITY = (
@@ -67,10 +67,10 @@ STABILITY = (
 )
 LAST = "the lower end of the interval of its gain"
 TIES = (
-    "A tie is broken by cost (tokens for every answer, which are paid for ever, then device-seconds), then by "
-    "stability (failed or collapsed runs, then the spread over seeds), then by the higher lower end of the gain's "
-    "interval; where the same result with every seed is asked for, stability comes first. Costs within 10 % of the "
-    "least are alike, and spreads up to twice the least."
+    "A tie is broken by cost (tokens generated per token returned, which are paid with every answer, then "
+    "device-seconds), then by stability (failed or collapsed runs, then the spread over seeds), then by the higher "
+    "lower end of the gain's interval; where the same result with every seed is asked for, stability comes first. "
+    "Costs within 10 % of the least are alike, and spreads up to twice the least."
 )
 
 

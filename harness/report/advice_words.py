@@ -82,7 +82,7 @@ def _chance(pick: Candidate) -> list[str]:
 def _cost(pick: Candidate, wishes: Wishes) -> Said:
     texts = [count(pick.models, "model") + " in memory at once"]
     if pick.answers != 1:
-        texts.append(f"{number(pick.answers, 1)} times the tokens for every answer")
+        texts.append(f"{number(pick.answers, 1)} tokens generated for each one returned")
     if pick.device_seconds is not None:
         tuning = f", {_hours(pick.tuning_seconds * wishes.scale)} of them for tuning" if pick.tuning_seconds else ""
         texts.append(f"{_hours(pick.device_seconds * wishes.scale)} with all that it rests on{tuning}")

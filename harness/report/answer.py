@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.report.grade import in_words
 from harness.report.sheet import count, interval, listed, number
+from harness.report.sheets import TURNED
 from harness.report.stability import agreed
 
 if TYPE_CHECKING:
@@ -44,10 +45,8 @@ def headline(comparison: Comparison) -> str:
 
 def _beaten_by(name: str, comparison: Comparison) -> set[str]:
     """Whom a contestant is significantly better than, over all pairs."""
-    own = [pair for pair in comparison.pairs if pair.family == "all"]
-    return {pair.b for pair in own if (pair.a, pair.verdict) == (name, "better")} | {
-        pair.a for pair in own if (pair.b, pair.verdict) == (name, "worse")
-    }
+    own = [pair for pair in comparison.pairs if pair.family == "all" and pair.winner == name]
+    return {pair.a for pair in own} | {pair.b for pair in own} - {name}
 
 
 def _why_none(comparison: Comparison) -> str:
@@ -63,7 +62,7 @@ def recommended(comparison: Comparison, advice: Advice) -> list[str]:
         return ["No recommendation (grade D): nothing has been measured yet."]
     found = [f"Recommended without constraints: {advice.pick} ({in_words(advice)})."]
     found.append(f"Why: {advice.said[0].text}")
-    low = [fact.doubt.lower() for fact in advice.facts if not fact.holds]
+    low = [fact.doubt.lower() for fact in advice.facts if not fact.holds and advice.given == "B"]
     lower = [f"{fact.doubt.lower()} ({fact.seen})" for fact in comparison.facts if not fact.holds]
     if low and advice.grade != "A":
         found.append(f"Not grade A, since {'; '.join(low)}.")
@@ -135,14 +134,14 @@ def _undecided(comparison: Comparison) -> list[str]:
 
 
 def _needed(pairs: list[Pair], margin: float) -> str:
-    """How many more seeds or prompts would see a difference of the margin, for the hardest of the pairs."""
+    """How many more seeds or prompts would see a difference of the margin, for the hardest of the pairs and most."""
     seeds = [pair.more_seeds for pair in pairs if pair.more_seeds is not None]
     prompts = [pair.more_prompts for pair in pairs if pair.more_prompts is not None]
     ways = []
     if len(seeds) == len(pairs):
-        ways.append(count(max(seeds), "more seed"))
+        ways.append(_most(seeds, "more seed"))
     if len(prompts) == len(pairs):
-        ways.append(count(max(prompts), "more test prompt"))
+        ways.append(_most(prompts, "more test prompt"))
     if len(seeds) == len(pairs) and max(seeds) == 0:
         return (
             f"A difference of {number(margin)} would probably have been found; if there is one, it is likely smaller."
@@ -150,6 +149,11 @@ def _needed(pairs: list[Pair], margin: float) -> str:
     if not ways:
         return f"Neither more seeds nor more prompts alone would show a difference of {number(margin)} with power 0.8."
     return f"To see a difference of {number(margin)} with power 0.8 it would take {' or '.join(ways)}."
+
+
+def _most(needs: list[int], what: str) -> str:
+    several = len(set(needs)) > 1
+    return "up to " * several + count(max(needs), what) + f" (median {median(needs):g})" * several
 
 
 def _detectable(comparison: Comparison) -> list[str]:
@@ -179,15 +183,20 @@ def _oracle(comparison: Comparison) -> list[str]:
     against = [row for row in sure if row.estimates["gold"].value * row.estimates["oracle"].value < 0]
     found = []
     if against:
-        texts = [
-            f"{row.name} (gold {number(row.estimates['gold'].value, sign=True)}, "
-            f"oracle {number(row.estimates['oracle'].value, sign=True)})"
-            for row in against
-        ]
+        texts = [f"{row.name} ({_both(row.estimates['gold'].value, row.estimates['oracle'].value)})" for row in against]
         found.append(f"The oracle disagrees with gold about {listed(texts)}: trust the oracle.")
     elif sure:
         found.append(
             f"The oracle has the same sign as gold for {_all_of(len(sure))} that gold separates from the start."
+        )
+    found += _between(comparison)
+    less = [row for row in rows if 0 < row.estimates["oracle"].value < row.estimates["gold"].value]
+    if less:
+        most = max(less, key=lambda row: row.estimates["gold"].value / row.estimates["oracle"].value)
+        gains = _both(most.estimates["gold"].value, most.estimates["oracle"].value)
+        found.append(
+            f"By the oracle {len(less)} of {count(len(rows), 'gain')} are smaller than by gold, in the largest ratio "
+            f"that of {most.name} ({gains})."
         )
     order = agreed(comparison, "gold", "oracle")
     if order is not None:
@@ -196,6 +205,37 @@ def _oracle(comparison: Comparison) -> list[str]:
             f"{number(order['kendall'])} (1: the same)."
         )
     return found
+
+
+def _between(comparison: Comparison) -> list[str]:
+    """Whether the oracle agrees with gold on which of two contestants is better, where gold separates them."""
+    apart = [
+        pair
+        for pair in comparison.pairs
+        if pair.family == "all" and "oracle" in pair.others and comparison.start not in (pair.a, pair.b)
+    ]
+    turned = sorted((pair for pair in apart if "oracle" in pair.turned), key=lambda pair: -_against(pair))
+    if not apart:
+        return []
+    told = f"Between contestants gold separates {count(len(apart), 'pair')}, and the oracle has the other sign for"
+    if not turned:
+        return [f"{told} none."]
+    texts = [
+        f"{pair.winner} over {({pair.a, pair.b} - {pair.winner}).pop()} "
+        f"({_both(abs(pair.difference or 0.0), -_against(pair))})"
+        for pair in turned[:NAMED]
+    ]
+    rest = f", and {len(turned) - NAMED} more" if len(turned) > NAMED else ""
+    return [f"{told} {len(turned)} ({TURNED}): {listed(texts)}{rest}. There, trust the oracle."]
+
+
+def _against(pair: Pair) -> float:
+    """How far the oracle puts the winner below the loser."""
+    return abs(pair.others["oracle"].value)
+
+
+def _both(gold: float, oracle: float) -> str:
+    return f"gold {number(gold, sign=True)}, oracle {number(oracle, sign=True)}"
 
 
 def _all_of(rows: int) -> str:

@@ -48,6 +48,7 @@ _MEANINGS = {
     "verdict": "higher, lower or equivalent; cannot separate where neither is shown",
     "gap": "why numbers are absent",
 }
+NOT_ASKED = "not asked: tasks are asked by the plain prompt, by which it is not used"
 _WORDS = {"better": "higher", "worse": "lower"}
 
 
@@ -93,14 +94,16 @@ def _of_setting(one: Comparison, tables: Tables, margins: dict[str, float], usua
     for task, metric in asked.itertuples(index=False):
         found = cubes(blocks.of(one.name, metric, task, "document"), blocks.prompts)
         made += _of_task(one, found, {"task": task, "metric": metric}, margins.get(task, usual), _failed(one, tables))
-    known = {(row["contestant"], row["task"]) for row in made}
+    others = [name for name in one.contestants if name not in one.plain] if made else []
+    made += [{"setting": one.name, "contestant": name, "gap": NOT_ASKED} for name in others]
+    known = {(row["contestant"], row.get("task")) for row in made}
     texts = missing["status"] + ": " + missing["error"]
     gaps = texts.groupby([missing["contestant"], missing["task"]], sort=False).unique()
     for key, errors in gaps.items():
         contestant, task = cast("tuple[str, str]", key)
         text = listed([str(error) for error in errors])
         for row in made:
-            if (row["contestant"], row["task"]) == (contestant, task):
+            if (row["contestant"], row.get("task")) == (contestant, task):
                 row["gap"] = "; ".join(part for part in (row.get("gap"), text) if part)
         if (contestant, task) not in known:
             made.append({"setting": one.name, "contestant": contestant, "task": task, "gap": text})
@@ -183,4 +186,18 @@ def _sentence(sheet: Sheet) -> str:
     if not judged.any():
         return "No policy can be compared with its start on a benchmark yet."
     worst = f"Lower than the start: {listed(lost)}." if lost else "None is shown to be lower than its start."
-    return f"{worst} {count(same, 'difference')} of {int(judged.sum())} are shown to lie within the margin."
+    shown = f"{count(same, 'difference')} of {int(judged.sum())} are shown to lie within the margin."
+    return " ".join([worst, *_below(found), shown])
+
+
+def _below(found: list[dict[str, Any]]) -> list[str]:
+    """What Holm's adjustment leaves open, although its own interval lies below the start."""
+    below = [row for row in found if row["verdict"] == "cannot separate" and row["difference_high"] < 0]
+    if not below:
+        return []
+    row = min(below, key=lambda row: row["difference"])
+    lowest = interval(row["difference"], row["difference_low"], row["difference_high"], 3, sign=True)
+    return [
+        f"Below 0 by the unadjusted interval: {len(below)} more, the lowest {row['contestant']} on {row['task']} "
+        f"({lowest}); what Holm's adjustment leaves open may be a tax all the same."
+    ]

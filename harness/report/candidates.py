@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import harness.registry as registry
+from harness.report.compare import UNTRAINED
 
 if TYPE_CHECKING:
     from harness.records import Tables
@@ -39,8 +40,8 @@ class Candidate:
         start_view: the view of the data that its start trains on; empty for the base, and for the start itself.
         gold: its gain over the start, None where it has none.
         ahead: the contestants below it in gold, each with how sure that is.
-        agrees: its gain has one sign on every reward that no training has seen.
-        answers: responses generated for each one that is given: 8 for a best of 8.
+        agrees: its gain has one sign on every reward that no training has seen, and so has each significant lead.
+        answers: tokens generated for each one returned: about 8 for a best of 8.
         device_seconds: of one policy with all that it rests on, the search for its knobs included.
         tuning_seconds: of them, those of the search.
         peak_memory_bytes: largest peak while training a policy, or while sampling it where nothing is trained.
@@ -98,7 +99,8 @@ def _candidate(comparison: Comparison, row: Standing, knobs: str, start: str) ->
     price = next((one for one in comparison.prices if one.name == row.name), None)
     tuning, shared = price.tuning_seconds if price else 0.0, row.seconds.get("shared")
     is_start, chances = row.name == comparison.start, comparison.ranks.near_best if comparison.ranks else {}
-    untrained = [row.estimates[role].value for role in ("gold", "oracle", "selection") if role in row.estimates]
+    untrained = [row.estimates[role].value for role in ("gold", *UNTRAINED) if role in row.estimates]
+    one_sign = all(value > 0 for value in untrained) or all(value < 0 for value in untrained)
     return Candidate(
         name=row.name,
         view=needs.data,
@@ -108,7 +110,7 @@ def _candidate(comparison: Comparison, row: Standing, knobs: str, start: str) ->
         start=row.algorithm if is_start else start,
         start_view="" if is_start or start in ("", "base") else registry.load("algorithms", start)().requires().data,
         gold=_gold(row, is_start=is_start),
-        agrees=all(value > 0 for value in untrained) or all(value < 0 for value in untrained) or is_start,
+        agrees=(one_sign or is_start) and not any(pair.turned for pair in comparison.pairs if row.name == pair.winner),
         answers=price.answers if price else 1.0,
         device_seconds=None if shared is None else shared + tuning,
         peak_memory_bytes=row.peak_memory_bytes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import harness.registry as registry
 from harness.records import FINAL
 from harness.report.claim_metrics import LEVELS
 
@@ -33,6 +34,8 @@ def agreements(first: str, second: str, names: list[str], tables: Tables, settin
 
     one, two = _cubes(first, names, tables, setting), _cubes(second, names, tables, setting)
     names = [name for name in names if name in one.by_contestant and name in two.by_contestant]
+    if "pair" in (_level(first), _level(second)):  # what a policy thinks of pairs tells nothing of another's responses
+        names = [name for name in names if name in setting.plain]
     if len(names) < FEWEST_CONTESTANTS:
         return np.empty(0), 0
     seeds = sorted(set.intersection(*(set(c.by_contestant[n].replicates) for c in (one, two) for n in names)))
@@ -106,6 +109,12 @@ def widening(names: list[str], setting: Comparison) -> pd.DataFrame:
         slope = float((root * (scaled["proxy"] - scaled["gold"])).sum() / (root**2).sum())
         found.append({"contestant": name, "replicate": seed, "number": slope})
     return pd.DataFrame(found, columns=["contestant", "replicate", "number"])
+
+
+def _level(metric: str) -> str:
+    """What a metric's values are of."""
+    name = metric.partition("/")[0]
+    return str(registry.load("metrics", name).level) if name in registry.names("metrics") else ""
 
 
 def _cubes(metric: str, names: list[str], tables: Tables, setting: Comparison) -> Cubes:

@@ -15,14 +15,21 @@ if TYPE_CHECKING:
 
     from harness.records import Tables
     from harness.report.compare import Comparison
+    from harness.report.cubes import Array
     from harness.stats.runs import Runs
 
 LEVELS = ("sample", "prompt", "pair", "judgment")
 CORPUS = "corpus"
-TRAINED = {"seconds": "device_seconds", "memory": "peak_memory_bytes"}
-CURVE, SPREAD, SWEEP, WIDENING, MARGIN = "curve:", "spread:", "sweep:", "widening", "margin"
+SECONDS, MEMORY = "seconds", "memory"
+TRAINED = {SECONDS: "worked_seconds", MEMORY: "peak_device_memory_bytes"}
+CURVE, SPREAD, SWEEP, WIDENING, MARGIN, GROWTH = "curve:", "spread:", "sweep:", "widening", "margin", "growth"
 FEWEST = 3
-"""Values of a knob that a trend needs, and seeds that a correlation needs."""
+"""Values of a knob, or graded policies, that a trend needs, and seeds that a correlation needs."""
+LACKING = {
+    MEMORY: "memory is known of a GPU alone: on a CPU a training shares its process with what was there before it",
+    GROWTH: f"growth needs {FEWEST} graded policies of each run",
+}
+"""Why a contestant may have no such metric, where that is known."""
 
 
 def ladders(along: str, tables: Tables, setting: Comparison) -> list[list[tuple[float, str]]]:
@@ -80,6 +87,8 @@ def runs_of(metric: str, names: list[str], tables: Tables, setting: Comparison) 
         return _curves(metric.removeprefix(CURVE), names, tables, setting.name)
     if metric == MARGIN:
         return _margins(names, tables, setting)
+    if metric == GROWTH:
+        return {name: runs for name in names if (runs := _growth(name, setting)) is not None}
     return _measured(metric, names, tables, setting)
 
 
@@ -108,6 +117,33 @@ def _margins(names: list[str], tables: Tables, setting: Comparison) -> dict[str,
     sides = [_measured(metric, names, tables, setting) for metric in ("chosen_logp", "rejected_logp")]
     both = {name: common(*(own[name] for own in sides)) for name in names if all(name in own for own in sides)}
     return {name: Runs(one.scores - two.scores, one.replicates) for name, (one, two) in both.items()}
+
+
+def _growth(name: str, setting: Comparison) -> Runs | None:
+    """The fitted change of gold from the first graded policy of a run to the last, in sd of the start."""
+    import numpy as np
+
+    from harness.stats.runs import Runs
+
+    if "gold" not in setting.scales:
+        return None
+    graded = [*(setting.stages[step]["gold"] for step in sorted(setting.stages)), setting.cubes["gold"]]
+    graded = [found for found in graded if name in found.by_contestant]
+    if len(graded) < FEWEST:
+        return None
+    seeds = sorted(set.intersection(*(set(found.by_contestant[name].replicates) for found in graded)))
+    prompts = tuple(sorted(set.intersection(*(set(found.prompts) for found in graded))))
+    means = np.stack([found.of(name, tuple(seeds), prompts).mean(axis=2) for found in graded])
+    return Runs(np.tensordot(steps(len(graded)), means, 1) / setting.scales["gold"].sd, tuple(seeds))
+
+
+def steps(count: int) -> Array:
+    """Weights that make of so many equally spaced values their least-squares change from the first to the last."""
+    import numpy as np
+
+    place = np.arange(count) - (count - 1) / 2
+    found: Array = place * (count - 1) / (place**2).sum()
+    return found
 
 
 def _trained(metric: str, names: list[str], tables: Tables, setting: str) -> dict[str, Runs]:

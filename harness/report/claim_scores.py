@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.claims import COLLAPSE, GROUPS
-from harness.report.claim_metrics import FEWEST, SWEEP, by_run, ladders, runs_of
+from harness.report.claim_metrics import FEWEST, LACKING, SWEEP, by_run, ladders, runs_of, steps
 
 if TYPE_CHECKING:
     from harness.claims import Hypothesis
@@ -203,6 +203,8 @@ def counted(scored: Scored, given: list[Runs], used: list[Runs]) -> Scored:
 
 
 def _lacking(claim: Hypothesis, names: list[str]) -> str:
+    if claim.metric in LACKING:
+        return LACKING[claim.metric]
     return f"{', '.join(names)} has no {claim.metric}" + (f"; see {claim.runs}" if claim.runs else "")
 
 
@@ -248,9 +250,7 @@ def _fitted(claim: Hypothesis, ladder: list[tuple[float, str]], tables: Tables, 
     if missing:
         return Scored(setting.name, label, why=_lacking(claim, missing))
     used = shared([runs[name] for name in names], [runs[name] for name in names])
-    place = np.arange(len(names)) - (len(names) - 1) / 2
-    weights = place * (len(names) - 1) / (place**2).sum()
-    change = np.tensordot(weights, np.stack([one.scores for one in used]), 1)
+    change = np.tensordot(steps(len(names)), np.stack([one.scores for one in used]), 1)
     nothing, absent = np.zeros_like(change), _absent(claim, names, setting)
     scored = Scored(setting.name, label, change, nothing, within=True, by_run=by_run(claim.metric), absent=absent)
     return counted(scored, [runs[name] for name in names], used)

@@ -73,9 +73,16 @@ class Fact:
     doubt: str
 
 
+UNTRAINED = ("oracle", "selection")
+"""Rewards beside gold that no training has seen."""
+
+
 @dataclass(frozen=True)
 class Pair:
-    """One comparison on the gold reward: `a` minus `b`, in sd of the start; what each field means is in the tables."""
+    """One comparison on the gold reward: `a` minus `b`, in sd of the start; what each field means is in the tables.
+
+    `others` has the same difference by the other rewards that no training has seen, where gold separates the two.
+    """
 
     family: str
     a: str
@@ -95,6 +102,17 @@ class Pair:
     above: float | None = None
     above_low: float | None = None
     above_high: float | None = None
+    others: dict[str, Estimate] = field(default_factory=dict)
+
+    @property
+    def winner(self) -> str:
+        """Which of the two is significantly better; empty where neither is."""
+        return {"better": self.a, "worse": self.b}.get(self.verdict, "")
+
+    @property
+    def turned(self) -> list[str]:
+        """The other rewards by which the difference has the other sign."""
+        return [role for role, one in self.others.items() if one.value * (self.difference or 0.0) < 0]
 
 
 @dataclass(frozen=True)
@@ -107,7 +125,7 @@ class Price:
         device_seconds: of one policy with all that it rests on; None where that is not known.
         tuning_seconds: device-seconds of the searches for its knobs; 0 where there was none.
         peak_memory_bytes: largest peak while training a policy, or while sampling it where nothing is trained.
-        answers: tokens generated for each token of a response that is given.
+        answers: tokens generated for each token of a response that is returned.
         on_front: costs by which its means are on the front: `device_seconds`, `peak_memory_bytes`, `answers`.
         beaten_by: contestants that cost no more of anything and are significantly better; it has no case here.
         reached: seeds whose policy reached the target.
@@ -182,6 +200,8 @@ class Comparison:
         no_best_of: why there is none of it, or why runs are missing.
         split: that of the evaluation prompts.
         base: the contestant that is the untrained base; empty where none is.
+        plain: contestants whose responses are their policy's to the plain prompt; of the others, what is measured of
+            the policy is not of its responses.
         caveats: why the verdicts are one grade lower; none where nothing is known against gold.
         facts: what the grade of any pick rests on here; see `grade.facts`.
     """
@@ -209,6 +229,7 @@ class Comparison:
     looks: int = 1
     split: str = "test"
     base: str = ""
+    plain: frozenset[str] = frozenset()
     facts: tuple[Fact, ...] = ()
     stages: dict[int, dict[str, Cubes]] = field(default_factory=dict)
     prices: tuple[Price, ...] = ()

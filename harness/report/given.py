@@ -30,6 +30,7 @@ CHANGES = {
     "rows_converted": "rows of its split that were made from another view of the data",
     "rows_bad": "rows of its file that could not be used and were dropped, as the recipe says",
     "rows_ties": "rows of its split with as many votes for as against",
+    "rows_incomparable": "responses of its split whose prompt has no two different scores to judge them by",
     "rows_repeated": "rows of its split that were there before, or were brought together with others",
 }
 """Shown where there were any."""

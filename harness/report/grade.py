@@ -38,6 +38,9 @@ LOWER = (
     "no other alarm."
 )
 LEAST_SEEDS = 5
+FAR, ONCE = "It is not ahead by the margin", "It is one setting"
+FINER = (FAR, ONCE)
+"""Doubts that make an A a B, and nothing worse."""
 COUNTED = (SHARED, "unequal budgets")
 """Alarms that another fact counts already."""
 
@@ -52,13 +55,19 @@ def letter(facts: tuple[Fact, ...], doubts: int) -> str:
 def in_words(advice: Advice) -> str:
     """The grade with what the verdicts gave, and then what lowered it."""
     if not advice.pick or not advice.doubts:
-        return f"grade {advice.grade}: {GRADES[advice.grade]}"
+        return f"grade {advice.grade}: {_given(advice)}"
     lower = listed([doubt.lower() for doubt in advice.doubts])
     guess = ", which makes it a guess, not a finding" if advice.grade == "D" else ""
     return (
-        f"grade {advice.grade}: the verdicts give {advice.given}, {GRADES[advice.given]}; lowered by a letter for each "
-        f"of: {lower}{guess}"
+        f"grade {advice.grade}: the verdicts give {advice.given}, {_given(advice)}; lowered by a letter for each of: "
+        f"{lower}{guess}"
     )
+
+
+def _given(advice: Advice) -> str:
+    """What the grade of the verdicts means; of a C, which of its reasons it is."""
+    why = [fact.doubt.lower() for fact in advice.facts if not fact.holds and fact.doubt not in FINER]
+    return f"since {listed(why)}" if advice.given == "C" and why else GRADES[advice.given or advice.grade]
 
 
 def verdict_facts(
@@ -86,10 +95,10 @@ def verdict_facts(
     return (
         Fact("it is significantly better than every other candidate (Holm over all their pairs)",
              not equals and bool(others), wins, "It is one of a tie"),
-        Fact("… by more than the margin", not close and bool(others), far, "It is not ahead by the margin"),
-        Fact("its gain has one sign on every reward that no training has seen", pick.agrees,
+        Fact("… by more than the margin", not close and bool(others), far, FAR),
+        Fact("its gain and its significant leads have one sign on every reward that no training has seen", pick.agrees,
              "one sign" if pick.agrees else "the signs differ", "Other rewards disagree"),
-        Fact("so in two settings or more", settings > 1, count(settings, "setting"), "It is one setting"),
+        Fact("so in two settings or more", settings > 1, count(settings, "setting"), ONCE),
         Fact("the prompts to expect are like those that were measured", seen,
              _prompts(pick, seen=seen), "Other prompts are expected"),
     )  # fmt: skip

@@ -53,7 +53,7 @@ _MEANINGS = {
     "gold_low": "lower end of its 95 % interval",
     "gold_high": "upper end of it",
     "beats": "contestants that it is significantly better than (Holm over all pairs)",
-    "answers": "tokens generated for each token of a response that is given: 8 for a best of 8",
+    "answers": "tokens generated for each token of a response that is returned: about 8 for a best of 8",
     "device_seconds": "device-seconds of one policy with all that it rests on, mean over seeds, and of the search for "
     "its knobs",
     "peak_memory_bytes": "largest peak of memory while training a policy; while sampling where nothing is trained",
@@ -103,7 +103,7 @@ def candidates_sheet(comparisons: list[Comparison], tables: Tables, part: str = 
         Shown("models at once", lambda row: str(row["models"])),
         Shown("gold gain [95 %]", lambda row: interval(row["gold"], row["gold_low"], row["gold_high"], sign=True)),
         Shown("better than", lambda row: str(row["beats"])),
-        Shown("tokens per answer", lambda row: f"× {number(row['answers'], 1)}"),
+        Shown("tokens generated per token returned", lambda row: f"× {number(row['answers'], 1)}"),
         Shown("device-s in all", lambda row: number(row["device_seconds"], 0)),
         Shown("peak memory", lambda row: mebibytes(row["peak_memory_bytes"])),
         Shown("sd over seeds", lambda row: number(row["seed_sd"])),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from harness.claims import NOT_WORSE, SETTLED, SUPERIOR
+from harness.report.claim_metrics import TRAINED
 from harness.report.claim_tests import CONTRADICTED, EQUIVALENT, LARGE, MIXED, NOT_RUN, SUPPORTED, UNDECIDED
 from harness.report.page import Section
 from harness.report.sheet import Sheet, Shown, chance, count, interval, listed, make_frame
@@ -85,7 +86,7 @@ def hypotheses_sheet(judged: list[Judged]) -> Sheet:
         Shown("source", lambda row: row["source"] or "this recipe", kind="prose"),
         Shown("verdict", lambda row: row["verdict"], kind="word"),
         Shown("comparison", lambda row: row["comparison"] or "—", kind="word"),
-        Shown("metric", lambda row: row["metric"] or "—", kind="word"),
+        Shown("metric", lambda row: _metric(row["metric"]), kind="word"),
         Shown("estimate [95 %]", lambda row: interval(row["estimate"], row["low"], row["high"], 3, sign=True)),
         Shown("p, Holm", lambda row: chance(row["p_holm"])),
         Shown("q, BH (T2)", lambda row: chance(row["q_bh"])),
@@ -98,6 +99,10 @@ def hypotheses_sheet(judged: list[Judged]) -> Sheet:
     return Sheet("hypotheses", caption, make_frame(found, _COLUMNS), _MEANINGS, shown, folded=True)
 
 
+def _metric(name: str | None) -> str:
+    return f"{name} (log ratio)" if name in TRAINED else name or "—"
+
+
 def _why(row: Any) -> str:
     parts = [row["why"]]
     if row["own_verdict"] not in (None, row["verdict"]):
@@ -108,8 +113,17 @@ def _why(row: Any) -> str:
     if row["own_verdict"] in (SUPPORTED, CONTRADICTED) and row["test"] == SUPERIOR and _within(row):
         parts.append(f"real but smaller than {row['delta']:g}")
     if row["own_verdict"] == SUPPORTED and row["test"] != SUPERIOR:
-        parts.append(f"{'not worse' if row['test'] == NOT_WORSE else 'equal'} at {row['delta']:g}")
+        parts.append(f"{_shown_by(row)} at {row['delta']:g}")
+    if row["own_verdict"] == EQUIVALENT:
+        parts.append(f"within ±{row['delta']:g}")
     return "; ".join(part for part in (*parts, row["note"]) if part)
+
+
+def _shown_by(row: Any) -> str:
+    """What a test of the margin has shown."""
+    if row["test"] != NOT_WORSE:
+        return "equal"
+    return "not above 0 by more than the margin," if row["direction"] == "below" else "not worse"
 
 
 def _within(row: Any) -> bool:

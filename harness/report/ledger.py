@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from harness.records import Tables
     from harness.report.compare import Comparison
 
+CHANGES = ("chosen_logp", "rejected_logp")
+"""Metrics whose plain value is a change from the start's."""
 RUN_IDS = {**IDS, "replicate": "Int64"}
 RUN_MEANINGS = {**ID_MEANINGS, "replicate": "the seed that start, data order and sampling noise derive from"}
 STEP = "optimiser step of the policy; -1 for the finished one"
@@ -73,7 +75,9 @@ def _sign(metric: str) -> dict[str, str]:
 
 def preference_sheet(comparison: Comparison, part: str) -> Sheet:
     """What the policies themselves think of labelled pairs: a row per contestant, a column per metric."""
-    found = [row for row in _metric_rows(comparison) if row["level"] == "pair"]
+    found = [
+        row for row in _metric_rows(comparison) if row["level"] == "pair" and row["contestant"] in comparison.plain
+    ]
     metrics = list(dict.fromkeys(f"{row['metric']} {row['role']}".strip() for row in found))
     by_contestant: dict[str, dict[str, Any]] = {}
     for row in found:
@@ -85,12 +89,17 @@ def preference_sheet(comparison: Comparison, part: str) -> Sheet:
         Shown("contestant", lambda row: row["contestant"], kind="word"),
         *(_metric(name, units[name]) for name in metrics),
     ]
-    caption = "The same pairs and the same reference (the start) for all; means over pairs and finished runs."
+    caption = (
+        "The same pairs and the same reference (the start) for all; means over pairs and finished runs. A contestant "
+        "that is not used by its plain prompt is left out: this is about policies."
+    )
     return Sheet("preference", caption, frame, {}, shown, view_of="metrics", part=part)
 
 
 def _metric(name: str, unit: str) -> Shown:
     title = name.replace("_", " ").replace("/", ", ").replace("logp", "log-probability")
+    if name in CHANGES:
+        title = f"change of {title}"
     return Shown(f"{title} ({unit})" if unit else title, lambda row: number(row[name], 3))
 
 

@@ -12,7 +12,11 @@ from harness.report.sheets import ID_MEANINGS, IDS
 if TYPE_CHECKING:
     from harness.report.compare import Comparison
 
-WORDS = {"device_seconds": "device-seconds", "peak_memory_bytes": "memory", "answers": "tokens per response"}
+WORDS = {
+    "device_seconds": "device-seconds",
+    "peak_memory_bytes": "memory",
+    "answers": "generated tokens",
+}
 _FRAME = {
     **IDS,
     **dict.fromkeys(("gold", "gold_low", "gold_high", "device_seconds", "tuning_device_seconds"), "Float64"),
@@ -28,7 +32,7 @@ _MEANINGS = {
     "device_seconds": "device-seconds of one policy with all that it rests on, mean over seeds, tuning not included",
     "tuning_device_seconds": "device-seconds of the searches that chose its knobs",
     "peak_memory_bytes": "largest peak while training a policy; while sampling where nothing is trained",
-    "answers": "tokens generated for each token of a response that is given: 8 for a best of 8",
+    "answers": "tokens generated for each token of a response that is returned: about 8 for a best of 8",
     **{
         f"front_{kind}": f"true: by means, nothing gains as much for less {WORDS[kind]} or more for as much"
         for kind in COSTS
@@ -91,7 +95,7 @@ def quality_cost_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
         Shown("device-seconds in all", lambda row: number(row["device_seconds"], 0)),
         Shown("of tuning", lambda row: number(row["tuning_device_seconds"], 0)),
         Shown("peak memory", lambda row: mebibytes(row["peak_memory_bytes"])),
-        Shown("tokens per response", lambda row: f"× {number(row['answers'], 1)}"),
+        Shown("tokens generated per token returned", lambda row: f"× {number(row['answers'], 1)}"),
         Shown("on the front by", _fronts, kind="word"),
         Shown("significantly better for no more", lambda row: row["beaten_by"] or "", kind="prose"),
         Shown(f"device-seconds to win {TARGET:.0%}".replace("%", " %"), _target),

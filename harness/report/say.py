@@ -56,10 +56,15 @@ def reward_kl(one: Comparison) -> str:
         f"{row.name} ({number(row.estimates['gold'].value, sign=True)} at {number(row.estimates['kl'].value)} nats)"
         for row in sorted(on, key=lambda row: row.estimates["kl"].value)
     ]
-    return (
+    front_told = (
         f"By means, the front of gold gain against distance (no other has more gold at less KL) is {named(told)}; "
         "means alone name no winner."
     )
+    bound = [row.name for row in known if row.name not in one.plain]
+    unknown = [row.name for row in one.standings if "gold" in row.estimates and "kl" not in row.estimates]
+    more = [f"The distance of {named(bound)} is the most that it can be."] if bound else []
+    more += [f"Without a known distance: {named(unknown)}."] if unknown else []
+    return " ".join([front_told, *more])
 
 
 def training(one: Comparison) -> str:
@@ -95,7 +100,8 @@ def preference(sheet: Sheet) -> str:
         f"{row['contestant']} ({number(row['preference_accuracy'])})" for _, row in known.iloc[[0, -1]].iterrows()
     )
     return (
-        f"Of {count(len(known), 'contestant')} on the same labelled pairs, {high} ranks most as labelled, {low} fewest."
+        f"By means, of {count(len(known), 'contestant')} on the same labelled pairs, {high} ranks most as labelled, "
+        f"{low} fewest."
     )
 
 
@@ -136,4 +142,22 @@ def cost(tables: Tables) -> str:
     alone = float((costs["device_seconds"] * costs["used_by"].clip(lower=1)).sum())
     saved = f" Without sharing stages it would have been {number(alone, 0)}." if alone > once else ""
     stages = count(int(costs["stage"].nunique()), "stage")
-    return f"{number(once, 0)} device-seconds in all, each of {stages} counted once.{saved}"
+    return f"{number(once, 0)} device-seconds in all, each of {stages} counted once.{saved}{_waited(costs)}"
+
+
+WAITED = 1.25
+"""A stage that took so many times as long as its CPU worked for it has waited: for other work, most often."""
+
+
+def _waited(costs: pd.DataFrame) -> str:
+    """How many stages on a CPU took longer than they worked, so that their device-seconds are too many."""
+    on_cpu = costs[(costs["status"] == "done") & ~costs["on_gpu"] & (costs["cpu_seconds"] > 0)]
+    slow = on_cpu[on_cpu["seconds"] > WAITED * on_cpu["cpu_seconds"]]
+    if slow.empty:
+        return ""
+    took, worked = number(float(slow["seconds"].sum()), 0), number(float(slow["cpu_seconds"].sum()), 0)
+    return (
+        f" {count(len(slow), 'stage')} of {len(on_cpu)} on a CPU took more than {WAITED:g} times as long as it worked "
+        f"for them ({took} s for {worked} s of work): the machine was busy, and their device-seconds are too many. "
+        "Claims about time go by the work."
+    )

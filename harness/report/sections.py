@@ -140,7 +140,7 @@ def make_page(plan: Plan, store: Store, tables: Tables, long: Sequence[Sheet] = 
     whole += [preferred] if len(preferred.frame) else []
     whole += [cards_sheet(found), checks_sheet(found.values())]
     whole += [drift_sheet(found.values(), comparisons)]
-    whole += [benched]
+    whole += [benched] if benched.frame.empty else []  # else it is its section's
     whole += [sheet for section in sections for sheet in section.sheets if sheet.view_of or not sheet.part]
     dictionary = dictionary_sheet([*whole, *long])
     sections.append(

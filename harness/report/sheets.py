@@ -5,14 +5,15 @@ from __future__ import annotations
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+from harness.report.compare import UNTRAINED
 from harness.report.sheet import GAP, Row, Sheet, Shown, chance, interval, make_frame, mebibytes, number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from harness.report.compare import Comparison, Estimate
+    from harness.report.compare import Comparison, Estimate, Pair
 
-DOUBT = "†"
+DOUBT, TURNED = "†", "⇄"
 MARKS = {"better": "▲", "worse": "▼", "equivalent": "=", "cannot separate": "?"}
 IDS = {"setting": "string", "contestant": "string"}
 ID_MEANINGS = {
@@ -129,12 +130,17 @@ def _seconds(row: Row) -> str:
     return f"{number(row['own_device_seconds'], 1)} / {number(row['shared_device_seconds'], 1)}"
 
 
-_PAIR = {
-    **{"setting": "string", "family": "string", "a": "string", "b": "string"},
+_OF_GOLD = {
+    **{"family": "string", "a": "string", "b": "string"},
     **dict.fromkeys(("difference", "low", "high", "p", "p_holm"), "Float64"),
     **{"verdict": "string", "seeds": "Int64", "prompts": "Int64", "more_seeds": "Int64", "more_prompts": "Int64"},
     **dict.fromkeys(("above", "above_low", "above_high", "detectable"), "Float64"),
     "note": "string",
+}
+_PAIR = {
+    "setting": "string",
+    **_OF_GOLD,
+    **dict.fromkeys((f"{role}{end}" for role in UNTRAINED for end in ("", "_low", "_high")), "Float64"),
 }
 _PAIR_MEANINGS = {
     "setting": ID_MEANINGS["setting"],
@@ -149,6 +155,9 @@ _PAIR_MEANINGS = {
     "above_low": "lower end of its 95 % interval (Wilson); with few seeds it is wide",
     "above_high": "upper end of it",
     "detectable": "the smallest true difference that this comparison finds with power .8 in its family, in start-sd",
+    **{role: f"the same difference by the {role} reward, where gold separates the two" for role in UNTRAINED},
+    **{f"{role}_low": f"lower end of its 95 % interval, by the {role} reward" for role in UNTRAINED},
+    **{f"{role}_high": f"upper end of it, by the {role} reward" for role in UNTRAINED},
     "note": "why a number is absent, or what cannot help",
 }
 
@@ -156,7 +165,7 @@ _PAIR_MEANINGS = {
 def pairs_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
     """Every comparison of both families, with its numbers."""
     found = [
-        {"setting": comparison.name, **{name: getattr(pair, name) for name in _PAIR if name != "setting"}}
+        {"setting": comparison.name, **{name: getattr(pair, name) for name in _OF_GOLD}, **_others(pair)}
         for comparison in comparisons
         for pair in comparison.pairs
     ]
@@ -169,10 +178,24 @@ def pairs_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
         Shown("p (Holm)", lambda row: chance(row["p_holm"])),
         Shown("seeds with a above [95 %]", lambda row: interval(row["above"], row["above_low"], row["above_high"])),
         Shown("verdict on a", lambda row: row["verdict"] or GAP, kind="word"),
+        *(Shown(f"by {role} [95 %]", _by(role), optional=True) for role in UNTRAINED),
         Shown("notes, and what would separate the margin", itemgetter("note"), kind="prose"),
     ]
     caption = "All comparisons on the gold reward, in both families."
     return Sheet("pairs", caption, make_frame(found, _PAIR), _PAIR_MEANINGS, shown, folded=True, part=part)
+
+
+def _others(pair: Pair) -> dict[str, float | None]:
+    return {name: value for role, one in pair.others.items() for name, value in _ends(role, one).items()}
+
+
+def _by(role: str) -> Callable[[Row], str]:
+    """A difference by another reward, marked where its sign is not gold's."""
+    return lambda row: (
+        ""
+        if row[role] is None
+        else _estimate(row, role, sign=True) + f" {TURNED}" * (row[role] * row["difference"] < 0)
+    )
 
 
 def matrix_sheet(comparison: Comparison, part: str) -> Sheet:
@@ -182,11 +205,11 @@ def matrix_sheet(comparison: Comparison, part: str) -> Sheet:
     gaps: dict[tuple[str, str], float] = {}
     for pair in comparison.pairs:
         if pair.family == "all" and pair.difference is not None:
-            mark = MARKS.get(pair.verdict, "")
-            turned = {"▲": "▼", "▼": "▲"}.get(mark, mark)
-            texts[pair.a, pair.b] = f"{number(pair.difference, sign=True)} {mark}"
+            mark, doubt = MARKS.get(pair.verdict, ""), TURNED * bool(pair.turned)
+            other = {"▲": "▼", "▼": "▲"}.get(mark, mark)
+            texts[pair.a, pair.b] = f"{number(pair.difference, sign=True)} {mark}{doubt}"
             gaps |= {(pair.a, pair.b): pair.difference, (pair.b, pair.a): -pair.difference}
-            texts[pair.b, pair.a] = f"{number(-pair.difference, sign=True)} {turned}"
+            texts[pair.b, pair.a] = f"{number(-pair.difference, sign=True)} {other}{doubt}"
     found = [{"row": a, **{b: texts.get((a, b), "" if a == b else GAP) for b in names}} for a in names]
     frame = make_frame(found, dict.fromkeys(["row", *names], "string"))
     shown = [
@@ -195,8 +218,11 @@ def matrix_sheet(comparison: Comparison, part: str) -> Sheet:
     ]
     caption = (
         "Gold of the row minus gold of the column, in start-sd. ▲ better, ▼ worse, = equivalent, ? cannot separate; "
-        "the tint (blue above, orange below) only repeats the number."
+        "the tint (blue above, orange below) only repeats the number. All pairs are one family (Holm), the "
+        "start's too; verdicts on the start as a family of its own are in the table of contestants."
     )
+    if any(pair.turned for pair in comparison.pairs if pair.family == "all"):
+        caption += f" {TURNED} the oracle or the selection reward has the other sign: see the pairs."
     return Sheet("matrix", caption, frame, {}, shown, view_of="pairs", part=part)
 
 

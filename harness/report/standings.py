@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import harness.records as records
+import harness.registry as registry
 from harness.records.scores import blocks_of
 from harness.records.scores import runs as runs_of
 from harness.report.best_of import best_of
 from harness.report.collapse import collapsed
-from harness.report.compare import ROLES, Comparison, Estimate, Pair, Scale, Standing, estimate
+from harness.report.compare import ROLES, UNTRAINED, Comparison, Estimate, Pair, Scale, Standing, estimate
 from harness.report.cubes import Cubes, cubes
 from harness.report.length import NOTHING, at_equal_length, control
 from harness.report.prices import priced
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from harness.stats.runs import Runs
     from harness.stats.verdicts import Verdict, Verdicts
 
+    Rewards: TypeAlias = dict[str, dict[str, Runs]]
+
+DECIDED = ("better", "worse")
 PARTS = {"own": "own", "with shared": "shared", "evaluation": "evaluation"}
 
 
@@ -75,6 +79,7 @@ def _setting(name: str, tables: Tables, evaluation: Evaluation, looks: int) -> C
         looks=looks,
         split=evaluation.split,
         base=next((str(one) for one in cells[cells["algorithm"] == "base"]["contestant"]), ""),
+        plain=_plain(cells),
         scales=scales,
         no_scale=_no_scale(found["gold"], start) if "gold" not in scales else "",
         standings=[],
@@ -92,12 +97,24 @@ def _setting(name: str, tables: Tables, evaluation: Evaluation, looks: int) -> C
     )
     runs = _runs(empty, "gold", failed) if "gold" in scales else {}
     verdicts = _judge(runs, empty) if runs else None
-    judged = replace(empty, runs=runs, pairs=_pairs(verdicts) if verdicts else [])
-    standings = [_standing(one, judged, verdicts, cells, gaps, tables, failed) for one in contestants]
+    others = {role: _runs(empty, role, failed) for role in scales if role != "gold"}
+    judged = replace(empty, runs=runs, pairs=_pairs(verdicts, others, empty.paired) if verdicts else [])
+    standings = [_standing(one, judged, verdicts, cells, gaps, tables, failed, others) for one in contestants]
     lost = collapsed(judged)
     standings = [replace(row, collapsed=len(lost[row.name])) for row in standings]
     standings.sort(key=lambda row: ("gold" not in row.estimates, not row.in_top_set, -_gain(row)))
     return replace(judged, standings=standings)
+
+
+def _plain(cells: pd.DataFrame) -> frozenset[str]:
+    """Contestants that are used by their plain prompt; so is one whose plug-in is not here, for all that is known."""
+    known = registry.names("algorithms")
+    others = {
+        name
+        for name in cells["algorithm"].unique()
+        if name in known and not registry.load("algorithms", name)().is_plain
+    }
+    return frozenset(str(name) for name in cells.loc[~cells["algorithm"].isin(others), "contestant"])
 
 
 def _rewards(blocks: Scores, setting: str, role: str, step: int = records.FINAL) -> Cubes:
@@ -148,9 +165,28 @@ def _judge(runs: dict[str, Runs], comparison: Comparison) -> Verdicts:
     return verdicts(dict(runs), comparison.start, comparison.margin, paired=comparison.paired, looks=comparison.looks)
 
 
-def _pairs(verdicts: Verdicts) -> list[Pair]:
+def _pairs(verdicts: Verdicts, others: Rewards, paired: bool) -> list[Pair]:
     families = {"start": verdicts.start, "all": verdicts.pairs}
-    return [_pair(family, verdict) for family, found in families.items() for verdict in found]
+    untrained = {role: others[role] for role in UNTRAINED if role in others}
+    pairs = [_pair(family, verdict) for family, found in families.items() for verdict in found]
+    return [
+        replace(pair, others=_differences(pair.a, pair.b, untrained, paired)) if pair.verdict in DECIDED else pair
+        for pair in pairs
+    ]
+
+
+def _differences(a: str, b: str, others: Rewards, paired: bool) -> dict[str, Estimate]:
+    """What other rewards say of a minus b."""
+    from harness.stats.contrast import contrast
+    from harness.stats.runs import common
+
+    found = {}
+    for role, runs in others.items():
+        one, two = common(runs[a], runs[b]) if paired else (runs[a], runs[b])
+        result = contrast(one.scores, two.scores, paired=paired)
+        if result.difference is not None:
+            found[role] = estimate(result)
+    return found
 
 
 def _pair(family: str, verdict: Verdict) -> Pair:
@@ -158,7 +194,7 @@ def _pair(family: str, verdict: Verdict) -> Pair:
 
     result, need = verdict.result, verdict.need
     sure = None if isinstance(result, Undecidable) else result
-    above = dict(zip(("above", "above_low", "above_high"), verdict.above or (), strict=False))
+    above, above_low, above_high = verdict.above or (None, None, None)
     return Pair(
         family=family,
         a=verdict.a,
@@ -175,7 +211,9 @@ def _pair(family: str, verdict: Verdict) -> Pair:
         more_prompts=need.more_prompts if need else None,
         note="; ".join([*verdict.notes, *([need.note] if need else [])]),
         detectable=verdict.detectable,
-        **above,
+        above=above,
+        above_low=above_low,
+        above_high=above_high,
     )
 
 
@@ -202,6 +240,7 @@ def _standing(
     gaps: pd.DataFrame,
     tables: Tables,
     failed: dict[str, list[int]],
+    others: Rewards,
 ) -> Standing:
     own = cells[cells["contestant"] == name]
     done, planned = int((own["status"] == "done").sum()), len(own)
@@ -228,7 +267,7 @@ def _standing(
         more_prompts=pair.more_prompts if pair else None,
         peak_memory_bytes=_peak(costs, own, tables),
         gap=_gap(name, comparison, pair, causes, unjudged),
-        estimates=_estimates(name, comparison, pair, verdicts, failed),
+        estimates=_estimates(name, comparison, pair, verdicts, failed, others),
         gain_by_seed=_gain_by_seed(name, comparison),
         seconds={
             column: float(costs[costs["part"] == part]["device_seconds"].mean())
@@ -257,11 +296,19 @@ def _gap(name: str, comparison: Comparison, pair: Pair | None, gaps: pd.DataFram
         texts.append(f"judge {label}: {count(len(rows), 'run')} failed: {listed(sorted(set(rows['cause'])))}")
     if "gold" not in comparison.scales and name != comparison.start:
         texts.append(comparison.no_scale)
+    measured = comparison.cubes["kl"].by_contestant
+    if measured and name in comparison.cubes["gold"].by_contestant and name not in {*measured, *comparison.plain}:
+        texts.append("no KL: its responses are not its policy's to the plain prompt")
     return "; ".join(text for text in texts if text)
 
 
 def _estimates(
-    name: str, comparison: Comparison, pair: Pair | None, verdicts: Verdicts | None, failed: dict[str, list[int]]
+    name: str,
+    comparison: Comparison,
+    pair: Pair | None,
+    verdicts: Verdicts | None,
+    failed: dict[str, list[int]],
+    others: Rewards,
 ) -> dict[str, Estimate]:
     from harness.stats.contrast import summary
     from harness.stats.runs import with_failures
@@ -277,7 +324,7 @@ def _estimates(
             if finished and finished.difference is not None
             else {"gold_finished": found["gold"]}
         )
-        found |= _other_rewards(name, comparison, failed)
+        found |= _differences(name, comparison.start, others, comparison.paired)  # shown beside gold, never judged
     elif name == comparison.start and "gold" in comparison.scales:  # by definition
         found |= {role: Estimate(0.0) for role in comparison.scales} | {"gold_finished": Estimate(0.0)}
         found |= {"soft_win": Estimate(0.5), "hard_win": Estimate(0.5)}
@@ -292,22 +339,6 @@ def _estimates(
         cube = comparison.cubes[metric].by_contestant.get(name)
         if cube is not None:
             found[metric] = estimate(summary(cube.prompts), within=(0.0, float("inf")))
-    return found
-
-
-def _other_rewards(name: str, comparison: Comparison, failed: dict[str, list[int]]) -> dict[str, Estimate]:
-    """Gains by the oracle and by the rewards that were trained on or selected with: shown beside gold, never judged."""
-    from harness.stats.contrast import contrast
-    from harness.stats.runs import common
-
-    found = {}
-    for role in (role for role in comparison.scales if role != "gold"):
-        runs = _runs(comparison, role, failed)
-        a, b = runs[name], runs[comparison.start]
-        a, b = common(a, b) if comparison.paired else (a, b)
-        result = contrast(a.scores, b.scores, paired=comparison.paired)
-        if result.difference is not None:
-            found[role] = estimate(result)
     return found
 
 

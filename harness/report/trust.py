@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.held_out import Check, graph_checks
 from harness.records import setting_of
 from harness.records.evidence import read_evidence
-from harness.report.sheet import listed, number
+from harness.report.sheet import count, listed, number
 from harness.trust.card import Card, make_card
 from harness.trust.gate import Kappa, kappa, objections
 
@@ -111,7 +111,11 @@ def _weights(evidence: Evidence) -> Iterator[Check]:
     for (one, other), rows in frame[frame["one"] != frame["other"]].groupby(["one", "other"], sort=False):
         common = int(rows["shared"].sum())
         example = next((text for text in rows["example"] if text), "")
-        seen = f"{common} tensors are equal, {example} for one" if common else f"{len(rows)} pairs, no tensor is equal"
+        seen = (
+            f"{common} tensors are equal, {example} for one"
+            if common
+            else f"{count(len(rows), 'pair')}, no tensor is equal"
+        )
         yield Check(f"{one} and {other} share no weights", not common, seen)
 
 
@@ -166,7 +170,8 @@ def trust_points(one: Trust) -> list[str]:
         found.append(
             f"Cohen's κ of gold's and the proxy's being right on the {one.kappa.n} hardest labelled pairs is "
             f"{number(one.kappa.value)} [{low}, {high}] (0: independent errors, 1: the same ones; above 0.25 they are "
-            f"not independent). Gold may overstate gains by up to ×{number(one.kappa.overstatement)}."
+            f"not independent). Where it errs on responses as on these pairs, gold overstates gains by up to "
+            f"×{number(one.kappa.overstatement)}."
         )
     elif "gold" in one.cards:
         found.append("Whether gold shares the proxy's errors cannot be told: there are not two models to compare.")

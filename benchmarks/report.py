@@ -93,15 +93,23 @@ def make(root: Path, runs: int):
 
 
 def measure(plan, results: Path, out: Path) -> dict[str, float]:
-    """Seconds of wall and of CPU, the peak of resident memory, and the page's size."""
-    from harness.report import build
+    """Seconds of wall and of CPU, the peak of resident memory, both of the second process too, and the page's size."""
+    from harness.report import build, painter
     from harness.store import Store
 
     wall, cpu = time.perf_counter(), time.process_time()
     answer = build(plan, Store(results), out)
     spent = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return {**spent, "peak_gb": peak, "page_mb": answer.path.stat().st_size / 1e6}
+    return {**spent, "peak_gb": peak, **second(painter.pid()), "page_mb": answer.path.stat().st_size / 1e6}
+
+
+def second(pid: int) -> dict[str, float]:
+    """What the process that draws has spent and held, which lives on."""
+    status = Path(f"/proc/{pid}/status").read_text().splitlines()
+    peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+    ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]  # of the user and of the kernel
+    return {"second_cpu_seconds": sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK"), "second_peak_gb": peak / 2**20}
 
 
 def one(runs: int, root: Path) -> dict[str, float]:

@@ -41,6 +41,11 @@ class Painter:
         self._asked, self._lines, self._answers = 0, list[str](), dict[int, Any]()
 
     @property
+    def pid(self) -> int:
+        """The process."""
+        return self._process.pid
+
+    @property
     def lives(self) -> bool:
         """Whether it can be asked."""
         return self._process.poll() is None
@@ -99,6 +104,11 @@ def begin() -> None:
     """Begin with the runtime, which takes longest and depends on nothing, and get ready."""
     _runtime(_painter())
     ask(_ready)
+
+
+def pid() -> int:
+    """The second process."""
+    return _painter().pid
 
 
 def runtime() -> str:

@@ -191,6 +191,11 @@ class Layout:
         proxy, steps = self.recipe.rewards["proxy"], self.recipe.budget.steps
         if steps < len(rounds):
             return f"{name} has {len(rounds)} rounds; budget.steps = {steps} leaves one without a step"
+        if steps < 2 * len(rounds) and self.recipe.budget.warmup > 0:
+            return (
+                f"{name} has {len(rounds)} rounds; budget.steps = {steps} leaves one with a single step, which warm-up "
+                "makes at a learning rate of 0"
+            )
         if not any(one.relabel for one in rounds):
             return ""
         if proxy.rule:

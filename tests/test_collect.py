@@ -112,6 +112,32 @@ def test_a_labeller_that_cannot_is_refused(store: Store, tmp_path: Path) -> None
             collect(labeller, view).run(tmp_path, {}, 1)
 
 
+class Thrice(Lab):
+    """Three judged responses to each prompt."""
+
+    def rows(self, view: str, split: str) -> list[Row]:
+        rows = super().rows(view, split)
+        several = [{**row, "id": f"{row['id']}-{k}"} for row in rows for k in range(3)]
+        return several if view == "judgments" else rows
+
+
+@pytest.mark.parametrize(("view", "labeller", "each"), [("refinements", "judge", 3), ("judgments", "judge", 1)])
+@pytest.mark.parametrize("skip", [None, 5, 20])
+def test_a_round_counts_prompts_and_takes_all_their_rows(
+    view: str, labeller: str, each: int, skip: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a training on the same judged responses does: a round of n prompts has all rows of n prompts."""
+    taken: list[Row] = []
+    monkeypatch.setattr("harness.stages.sample.open_dataset", lambda _: Thrice(**KNOBS))
+    monkeypatch.setattr(collecting, "write_rows", lambda _out, _inputs, rows, *_: taken.extend(rows) or [])
+    collect(labeller, view, skip=skip).run(tmp_path, {}, 1)
+    names = [row["prompt_id"] for row in Lab(**KNOBS).rows("prompts", "train")]
+    first = skip or 0
+    assert [row["prompt_id"] for row in taken] == [
+        name for name in (names[first:] + names[:first])[:12] for _ in range(each)
+    ]
+
+
 # --- what is drawn --------------------------------------------------------------------------------------------------
 
 

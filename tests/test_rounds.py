@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from harness import dispatch
+from harness.commands.plan import describe
 from harness.commands.run import open_executor
 from harness.inference.collecting import read_rows
 from harness.plan import Cell, Plan, make_plan
@@ -93,7 +94,8 @@ def test_a_method_in_rounds_is_made_of_these_stages(tmp_path: Path, asked: str, 
 @pytest.mark.parametrize("steps", [60, 61, 62, 7, 4])
 @pytest.mark.parametrize("asked", ["rlhf_iterated", "rlhf_iterated count=4", "cut_online", "ilf", "ilf_dpo"])
 def test_the_budgets_steps_are_shared_out_exactly(tmp_path: Path, asked: str, steps: int) -> None:
-    plan = plan_of(tmp_path, asked, "ppo", sets=(f"budget.steps={steps}", "budget.batch=5"))
+    sets = (f"budget.steps={steps}", "budget.batch=5", "budget.warmup=0.0")  # with it no round has a lone step
+    plan = plan_of(tmp_path, asked, "ppo", sets=sets)
     cell = cell_of(plan, asked.split()[0])
     own = [policy.budget["steps"] for policy in policies(cell)]
     assert sum(own) == steps == cell_of(plan, "ppo").policy.budget["steps"]
@@ -143,6 +145,43 @@ def test_refinements_are_of_the_budgets_own_judged_responses(tmp_path: Path) -> 
             "judge",
         )
         assert one.inputs["policy"] == start_of(plan)
+
+
+@pytest.mark.parametrize(
+    ("sets", "told"),
+    [
+        (("budget.steps=2",), "leaves one without a step"),
+        (("budget.steps=5",), "leaves one with a single step, which warm-up makes at a learning rate of 0"),
+        (("budget.steps=5", "budget.warmup=0.0"), ""),
+        (("budget.steps=6",), ""),
+    ],
+)
+def test_rounds_that_would_learn_nothing_are_not_planned(tmp_path: Path, sets: tuple[str, ...], told: str) -> None:
+    reason = cell_of(plan_of(tmp_path, "cut_online", "dpo", sets=sets), "cut_online").reason
+    assert reason.endswith(told)
+    assert bool(reason) == bool(told)
+
+
+@pytest.mark.parametrize(
+    ("sets", "told"),
+    [
+        (("budget.precision=bfloat16",), "weights are bfloat16 themselves and lose small updates"),
+        (("budget.precision=bfloat16", "budget.lora_rank=8"), ""),
+        (("budget.steps=1",), "warm-up makes the only step at a learning rate of 0"),
+        (("budget.steps=1", "budget.warmup=0.0"), ""),
+        ((), ""),
+    ],
+)
+def test_a_plan_warns_of_budgets_that_move_weights_less_than_is_meant(
+    tmp_path: Path, sets: tuple[str, ...], told: str
+) -> None:
+    warned = [
+        text
+        for text in describe(plan_of(tmp_path, "dpo", sets=sets), Store(tmp_path))["warnings"]
+        if text.startswith(("budget.precision", "budget.steps"))
+    ]
+    assert len(warned) == bool(told)
+    assert all(told in text for text in warned)
 
 
 @pytest.mark.parametrize("replicate", [0, 1])

@@ -16,7 +16,8 @@ class BestOfN(Algorithm):
     It is the control for over-optimisation: it presses on the proxy with a known force, since its KL from the start is
     at most log n − (n − 1)/n nats. It differs from the paper in the estimator: n responses are drawn for each answer,
     and the report's curve over n uses the paper's unbiased one, over a larger pool. Its price is paid at each answer: n
-    responses are generated and scored.
+    responses are generated and scored. The proxy judges a response that was cut off like any other, while on-policy
+    methods lose `missing_end_penalty` for one: where the length limit binds, the two press on different rewards.
     """
 
     paper: ClassVar[Paper] = Paper(

@@ -19,6 +19,7 @@ class Hindsight(Algorithm):
 
     It differs from the paper in having one response and its judgment in a sequence, not several in a chain. How it is
     asked is a knob, since the modes differ a lot: `positive_judgment` puts praise into the prompt, `plain` does not.
+    What is measured on labelled pairs is of its policy by the plain prompt, and so not of its responses.
     """
 
     paper: ClassVar[Paper] = Paper(

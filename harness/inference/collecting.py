@@ -66,10 +66,10 @@ def write_rows(
         else:
             found = _ranked(rows, _labeller(inputs, dataset, stage)(rows, texts), stage.view)
     (out / FILE).write_text("".join(json.dumps(row) + "\n" for row in found), encoding="utf-8")
-    used = len({row["prompt_id"] for row in found})
+    asked, used = (len({row["prompt_id"] for row in own}) for own in (rows, found))
     return [
         Measurement("rows", len(found), 1, "rows"),
-        Measurement("prompts_without_rows", len(rows) - used, 1, "prompts", "lower"),
+        Measurement("prompts_without_rows", asked - used, 1, "prompts", "lower"),
         Measurement("responses", drawn, 1, "responses"),
         Measurement("labels", labels if stage.labeller in ("annotators", "judge") else 0, 1, "labels"),
         Measurement("scored", 0 if stage.labeller in ("annotators", "judge") else labels, 1, "responses"),

@@ -116,7 +116,10 @@ class Collect(Stage):
 
         dataset = open_dataset(self.dataset)
         view = "judgments" if self.view == "refinements" else "prompts"
-        every = training_rows(dataset, view, self.split, 0)
-        first = (self.skip or 0) % len(every)
-        rows = (every[first:] + every[:first])[: self.prompts or None]
-        return write_rows(out, inputs, rows, dataset, self)
+        rows: dict[str, list[Row]] = {}  # of a prompt there may be several judged responses
+        for row in training_rows(dataset, view, self.split, 0):
+            rows.setdefault(row["prompt_id"], []).append(row)
+        names = list(rows)
+        first = (self.skip or 0) % len(names)
+        wanted = (names[first:] + names[:first])[: self.prompts or None]
+        return write_rows(out, inputs, [row for name in wanted for row in rows[name]], dataset, self)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from harness.data import Dataset, Message, Row
     from harness.job import Job
 
+ROUND = "data"
+"""The input of a round: what was collected for it."""
 Sequence = tuple[list[int], list[int]]
 """Token ids of a prompt and of a response."""
 
@@ -114,14 +116,18 @@ def judged_batch(grid: torch.Tensor, batch: dict[str, Any], totals: dict[str, An
 def train_judged(algorithm: Cut, job: Job) -> list[Measurement]:
     """Train an algorithm that contrasts responses with and without their judgment.
 
+    A round whose responses are all praised, so that none is kept, leaves the policy as it is.
+
     Raises:
-        HarnessError: no response is blamed, and so none is kept.
+        HarnessError: no response of the dataset is blamed, and so none is kept.
     """
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(job.inputs["start"] / "policy")
     fits, left_out = _fitting(tokenizer, job)
-    kept = fewer_praised(fits, algorithm.praised_per_blamed)
+    kept, learning_rate = fewer_praised(fits, algorithm.praised_per_blamed), algorithm.learning_rate
+    if not kept and ROUND in job.inputs:  # where all is praised there is nothing to learn: the policy stays as it is
+        kept, learning_rate = fits, 0.0
     if not kept:
         raise HarnessError(
             f"no response of {len(fits)} is blamed: praised_per_blamed = {algorithm.praised_per_blamed} keeps none"
@@ -129,7 +135,7 @@ def train_judged(algorithm: Cut, job: Job) -> list[Measurement]:
     encoder = Encoder(tokenizer)
     rows = [_row(encoder, row, job.dataset, algorithm.misalign) for row in kept]
     objective = JudgedObjective(algorithm, int(tokenizer.pad_token_id or 0))
-    found = train(job, rows, objective, learning_rate=algorithm.learning_rate)
+    found = train(job, rows, objective, learning_rate=learning_rate)
     trained = [len(row["response"]) * (1 + row["blamed"]) for row in rows]
     read = [
         n + len(row["prompt"]) + row["blamed"] * len(row["judged_prompt"]) for n, row in zip(trained, rows, strict=True)

@@ -626,6 +626,19 @@ def test_praise_alone_with_few_praised_asked_for_is_an_error_that_says_so(shelf:
     assert len(rows) == len(praised)
 
 
+def test_a_round_that_is_praised_throughout_leaves_the_policy_as_it_is(shelf: Path, tmp_path: Path) -> None:
+    praised = [row for row in DATA.rows("judgments", "train") if row["judgment"] is None]
+    (tmp_path / "data").mkdir()
+    given: dict[str, Any] = {"rows": praised, "inputs": {"data": tmp_path / "data"}, "max_response_tokens": 12}
+    for rank in (0, 2):
+        out = shelf / f"train-praised-{rank}"  # an adapter finds its base beside it
+        tiny.train("cut", out, shelf, {"praised_per_blamed": 0.25}, lora_rank=rank, **given)
+        start, _ = load_policy(shelf / tiny.START / "policy")
+        after, _ = load_policy(out / "policy")
+        pairs = zip(start.parameters(), after.parameters(), strict=True)
+        assert all(bool((a == b).all()) for a, b in pairs)
+
+
 def test_where_no_second_try_differs_it_is_said(shelf: Path) -> None:
     with pytest.raises(HarnessError, match="no refinement differs"):
         on_the_road("ilf_dpo", shelf, rows=[row for row in REFINED if "chosen" not in row])

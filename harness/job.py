@@ -24,7 +24,9 @@ class Budget:
     warmup: float = knob(0.1, valid=Between(0, 1), doc="share of the steps in which the learning rate rises")
     weight_decay: float = knob(0.0, valid=Between(low=0), doc="AdamW's weight decay")
     max_grad_norm: float = knob(1.0, valid=above(0), doc="gradients are clipped to this norm")
-    precision: str = knob("float32", valid=OneOf(("float32", "bfloat16")), doc="precision of weights and activations")
+    precision: str = knob(
+        "float32", valid=OneOf(("float32", "bfloat16")), doc="precision of weights and activations; updates are float32"
+    )
     lora_rank: int = knob(0, valid=Between(low=0), doc="rank of a LoRA adapter; 0 trains all weights")
     lora_alpha: float = knob(16.0, valid=above(0), doc="LoRA's scale, divided by the rank")
     threads: int = knob(1, valid=Between(low=1), doc="CPU threads of a stage; float sums depend on it")

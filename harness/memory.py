@@ -27,7 +27,7 @@ SLACK, SLACK_LORA = 1.3, 1.9
 """What is saved for the backward pass takes so much more: gradients of a layer, and holes that the allocator cannot
 use, which short-lived products beside every adapter leave behind. Measured: benchmarks/memory.py."""
 ADAM = 3
-"""Gradient and two moments, in numbers of each trained weight."""
+"""Gradient and two moments of each trained weight; of a bfloat16 one the master weight and two moments."""
 LOADED = 0.6e9
 """Bytes of a process that has made all imports."""
 
@@ -121,7 +121,8 @@ def training_bytes(model: Shape, algorithm: Algorithm, budget: Budget, device: s
         return model.weights * size * needed.models
     rank = budget.lora_rank if algorithm.product == "policy" else 0
     trained = model.adapter(rank) if rank else model.weights
-    held = size * (model.weights + ADAM * trained + (model.adapter(rank) if rank else 0))
+    each = 4 * (ADAM + 1) if rank else 4 * ADAM + (size if size < 4 else 0)  # adapters and optimiser are float32
+    held = size * model.weights + each * trained
     held += size * model.weights * (needed.start and not rank) + 4 * model.weights * needed.reward
     held += 4 * model.weights * (1 + ADAM) * needed.value
     rows = budget.micro_batch * needed.responses

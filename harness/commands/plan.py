@@ -93,27 +93,13 @@ def _warnings(plan: Plan) -> list[str]:
         found.append(f"{plan.recipe.replicates} replicate(s): intervals will be wide; 5 are the least that we advise")
     if plan.recipe.evaluation.temperature != 1:
         found.append("evaluation.temperature is not 1: KL and entropy are not those of the policy's own samples")
-    found += _unmoved(plan)
+    if plan.recipe.budget.steps == 1 and plan.recipe.budget.warmup > 0:
+        found.append("budget.steps = 1: warm-up makes the only step at a learning rate of 0, so that nothing is learnt")
     found += [f"{shared}: the report will wear it as a watermark" for shared in plan.recipe.shared_rewards]
     ready = [role for role, part in plan.recipe.rewards.items() if part.ready]
     if ready:
         what = f"what {' and '.join(ready)} trained on is not known, so the report cannot call gold held-out"
         found.append(f"{what}, and marks its verdicts")
-    return found
-
-
-def _unmoved(plan: Plan) -> list[str]:
-    """Budgets in which training moves weights less than they are meant to move, or not at all."""
-    budget = plan.recipe.budget
-    found = []
-    if budget.precision == "bfloat16" and not budget.lora_rank:
-        found.append(
-            "budget.precision = 'bfloat16' without lora_rank: weights are bfloat16 themselves and lose small updates, "
-            "more the lower a method's learning rate (a third at 1e-4, nine tenths at 1e-5); float32 or lora_rank = 16 "
-            "treats all alike"
-        )
-    if budget.steps == 1 and budget.warmup > 0:
-        found.append("budget.steps = 1: warm-up makes the only step at a learning rate of 0, so that nothing is learnt")
     return found
 
 

@@ -34,6 +34,8 @@ class Train(Stage):
         rule: a dimension of the dataset's rule reward in place of a proxy reward model.
         joined: collected rows come after the dataset's own.
         until: the step that it stops at for now; None trains to the end.
+        masters: "float32" where the weights that are trained have a lower precision and the optimiser steps copies of
+            them; it follows from the budget, and tells such trainings from earlier ones, which had no copies.
     """
 
     kind: ClassVar[str] = "train"
@@ -47,6 +49,13 @@ class Train(Stage):
     rule: str | None = None
     joined: bool | None = None
     until: int | None = None
+    masters: str | None = None
+
+    def __post_init__(self) -> None:
+        """Say whether there are master weights: adapters are float32 themselves, and what is only loaded has none."""
+        trained = self.dataset is not None and not self.budget.get("lora_rank")
+        low = trained and self.budget.get("precision", "float32") != "float32"
+        object.__setattr__(self, "masters", "float32" if low else None)
 
     def run(self, out: Path, inputs: dict[str, Path], checkpoint_every: int) -> list[Measurement]:
         """Train, resuming from the newest complete checkpoint in `out`."""

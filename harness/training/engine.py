@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.training.curves import log_every
 from harness.training.forward import token_scores
+from harness.training.masters import step_in_float32
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -130,9 +131,12 @@ def road(base: type[Any]) -> type[Any]:
             return self.objective.forward(model, inputs)
 
         def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
-            """The companion's weights are a group of their own, without weight decay."""
+            """Weights are stepped in float32; the companion's are a group of their own, without weight decay."""
+            if self.optimizer is not None:
+                return self.optimizer
             optimizer = super().create_optimizer(*args, **kwargs)
-            if self.objective.companion is not None and len(optimizer.param_groups) < 3:
+            step_in_float32(optimizer)
+            if self.objective.companion is not None:
                 weights = list(self.objective.companion.parameters())
                 rate = self.objective.companion_learning_rate
                 optimizer.add_param_group({"params": weights, "weight_decay": 0.0, "lr": rate})

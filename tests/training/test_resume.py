@@ -33,6 +33,7 @@ TWICE = {**FAST, "epochs": 2, "minibatches": 1}  # a rollout serves two steps
 CASES = {
     "sft": Case("sft"),
     "dpo": Case("dpo"),
+    "dpo bfloat16": Case("dpo", {"learning_rate": 1e-4}, {"precision": "bfloat16"}),
     "lora": Case("dpo", {}, {"lora_rank": 2}),
     "kto": Case("kto"),
     "cut": Case("cut", FAST),

@@ -419,14 +419,16 @@ def test_settings_are_reported_apart(shared: Shared) -> None:
 def test_html_markdown_csv_and_parquet_hold_the_same_numbers(shared: Shared) -> None:
     page, out = parsed(shared.built(one_waits).path), shared.out(one_waits)
     texts = (out / "report.md").read_text()
-    shown = {row[0].removesuffix(" ●"): row for row in page.tables["table-main-0"][1:]}
+    heads, *body = page.tables["table-main-0"]
+    shown = {row[0].removesuffix(" ●"): dict(zip(heads, row, strict=True)) for row in body}
     for read_twin in ("csv", "parquet"):
         twin = {"csv": pd.read_csv, "parquet": pd.read_parquet}[read_twin](out / f"tables/main.{read_twin}")
         assert len(twin) == len(shown) == 5
         for row in twin.to_dict("records"):
             low, high = (None if pd.isna(row[f"gold_{end}"]) else row[f"gold_{end}"] for end in ("low", "high"))
-            assert shown[row["contestant"]][2] == interval(row["gold"], low, high, sign=True)
-            assert shown[row["contestant"]][8] == number(row["kl"])
+            assert shown[row["contestant"]]["gold gain, start-sd [95 %]"] == interval(row["gold"], low, high, sign=True)
+            assert shown[row["contestant"]]["KL to start, nats"] == number(row["kl"])
+            assert shown[row["contestant"]]["letters"] == row["letters"]
     lines = [re.split(r"(?<!\\)\|", line)[1:-1] for line in texts.splitlines() if line.startswith("|")]
     in_markdown = [[unescape(re.sub(r"\\(.)", r"\1", cell.strip())) for cell in line] for line in lines]
     for table in page.tables.values():
@@ -593,6 +595,37 @@ def test_the_main_table_is_grouped_by_the_top_set(shared: Shared) -> None:
     assert set(first[1:3]) == {"dpo ●", "ipo ●"}
     assert first[3] == "**Something is significantly better**"
     assert set(first[4:]) == {"kto", "sft", "cpo"}
+
+
+def test_two_share_a_letter_where_their_pair_does_not_differ(shared: Shared) -> None:
+    shared.built(usual)
+    main, pairs = (pd.read_parquet(shared.out(usual) / "tables" / f"{name}.parquet") for name in ("main", "pairs"))
+    spelled = dict(zip(main["contestant"], main["letters"], strict=True))
+    found = pairs[pairs["family"] == "all"]
+    assert found["verdict"].isin(["better", "worse"]).nunique() == 2
+    for pair in found.itertuples():
+        assert bool(set(spelled[pair.a]) & set(spelled[pair.b])) is (pair.verdict not in ("better", "worse"))
+    assert "a" in spelled[main["contestant"].iloc[0]]
+
+
+def test_no_letter_without_a_verdict(shared: Shared) -> None:
+    shared.built(one_seed)
+    assert pd.read_parquet(shared.out(one_seed) / "tables/main.parquet")["letters"].isna().all()
+
+
+def test_the_main_table_has_diversity_where_it_was_measured(shared: Shared, tmp_path: Path) -> None:
+    assert "distinct n-grams" not in shared.built(usual).path.with_suffix(".md").read_text().split("## All pairs")[0]
+    plan, store = comparison(tmp_path, replace(WORLD, more=True))
+    for path in tmp_path.glob("grade-*/scores.parquet"):
+        scores = pd.read_parquet(path)
+        alike = scores[scores["metric"] == "self_bleu"]
+        pd.concat([scores, alike.assign(metric="distinct", value=alike["value"] / 100)]).to_parquet(path)
+    page = build(plan, store, tmp_path / "out").path.with_suffix(".md").read_text()
+    main, outputs = (pd.read_parquet(tmp_path / f"out/tables/{name}.parquet") for name in ("main", "outputs"))
+    columns = ["distinct", "distinct_low", "distinct_high"]
+    assert main[columns].notna().all(axis=None)
+    pd.testing.assert_frame_equal(main[columns], outputs[columns])
+    assert "distinct n-grams |" in page.split("## All pairs")[0]
 
 
 def test_the_section_on_training_says_whose_loss_rose(shared: Shared) -> None:

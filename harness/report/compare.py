@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from harness.report.cubes import Cubes
     from harness.report.length import Kinds
+    from harness.stats.components import Components
     from harness.stats.contrast import Mean, Result
     from harness.stats.ranks import Ranks
     from harness.stats.runs import Runs
@@ -190,7 +191,7 @@ class Comparison:
         run_means: mean of each metric for each run and step: `contestant, replicate, step, metric, role, level, value`.
         curves: what training logged.
         left_out: prompts without all gold scores, left out for all.
-        cubes: scores by role or metric: `gold`, `oracle`, `selection`, `proxy`, `length`, `kl`.
+        cubes: scores by role or metric: `gold`, `oracle`, `selection`, `proxy`, `length`, `kl`, `distinct`.
         runs: gold rewards on the start's scale by contestant; a failed run stands in with the start's.
         wins: `soft` and `hard` win rates against the start by contestant, (S, P), of finished runs.
         controlled: gold gains and soft win rates at equal length, or why there are none; see `length.control`.
@@ -240,6 +241,15 @@ class Comparison:
         from harness.stats.ranks import ranks
 
         return ranks(self.runs, self.margin)
+
+    @cached_property
+    def components(self) -> Components | None:
+        """Where the noise of gold on the start's scale comes from, by finished runs; None where that cannot be told."""
+        from harness.stats.components import components
+
+        found = self.cubes["gold"].by_contestant if "gold" in self.scales else {}
+        scores = {name: (cube.replicates, self._z(cube.values)) for name, cube in found.items()}
+        return components(scores, paired=self.paired)
 
     @cached_property
     def gold_by_seed(self) -> dict[str, dict[int, float]]:

@@ -17,6 +17,7 @@ from harness.report.benchmarks import benchmarks_section, benchmarks_sheet
 from harness.report.best_of import best_of_sheet, best_of_view
 from harness.report.cards import card_sheet, cards_sheet, checks_sheet, reliability
 from harness.report.claims import judge
+from harness.report.components import components_sheet
 from harness.report.drift import drift_sheet
 from harness.report.given import given_sentence, given_sheet
 from harness.report.grade import grade_sheet, weighed
@@ -131,6 +132,7 @@ def make_page(plan: Plan, store: Store, tables: Tables, long: Sequence[Sheet] = 
         articles_sheet(judged),
         candidates_sheet(comparisons, tables),
         stability_sheet(comparisons),
+        components_sheet(comparisons),
         agreement_sheet(comparisons),
     ]
     whole += [studies_sheet(comparisons, tables), trials_sheet(tables)] if len(tables.studies) else []

@@ -32,11 +32,12 @@ _ESTIMATES = {
     "lc_soft_win": "soft win rate at equal length",
     "length": "response tokens",
     "kl": "KL(policy ‖ start) per response in nats, from full logits on the policy's own responses",
+    "distinct": "expectation-adjusted distinct n-grams of the samples of a prompt, mean over n = 1 to 5",
 }
 _MAIN = {
     **IDS,
     **{"algorithm": "string", "knobs": "string", "planned": "Int64", "done": "Int64", "failed": "Int64"},
-    **{"unfinished": "Int64", "top_set": "boolean", "verdict": "string", "p_holm": "Float64"},
+    **{"unfinished": "Int64", "top_set": "boolean", "letters": "string", "verdict": "string", "p_holm": "Float64"},
     **{f"{name}{end}": "Float64" for name in _ESTIMATES for end in ("", "_low", "_high")},
     **{"more_seeds": "Int64", "more_prompts": "Int64"},
     **{"own_device_seconds": "Float64", "shared_device_seconds": "Float64", "evaluation_device_seconds": "Float64"},
@@ -48,6 +49,8 @@ _MAIN_MEANINGS = {
     **{"planned": "runs (seeds) planned", "done": "runs finished and graded", "failed": "runs that failed"},
     **{"unfinished": "runs that have not run yet, or wait for something that failed"},
     **{"top_set": "true: nothing in its setting is significantly better (Holm over all pairs)"},
+    "letters": "two contestants of a setting share one where their pair does not differ significantly on gold (Holm "
+    "over all pairs); that does not show that they are equal",
     **{"verdict": "against the start, on gold: better, worse, equivalent (within the margin), cannot separate"},
     **{"p_holm": "p-value against the start, adjusted by Holm over the contestants of the setting"},
     **_ESTIMATES,
@@ -69,13 +72,15 @@ def main_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
     found = []
     doubted = {comparison.name for comparison in comparisons if comparison.caveats}
     for comparison in comparisons:
+        spelled = _letters(comparison)
         for row in comparison.standings:
             values: dict[str, Any] = {"setting": comparison.name, "contestant": row.name}
             for field in ("algorithm", "knobs", "planned", "done", "failed", "unfinished", "verdict", "p_holm", "gap"):
                 values[field] = getattr(row, field)
             for field in ("more_seeds", "more_prompts", "peak_memory_bytes"):
                 values[field] = getattr(row, field)
-            values |= {"top_set": row.in_top_set, **{f"{part}_device_seconds": s for part, s in row.seconds.items()}}
+            values |= {"top_set": row.in_top_set, "letters": spelled.get(row.name)}
+            values |= {f"{part}_device_seconds": s for part, s in row.seconds.items()}
             for metric, estimate in row.estimates.items():
                 values |= _ends(metric, estimate)
             found.append(values)
@@ -84,18 +89,33 @@ def main_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
         Shown("seeds done / planned", _seeds),
         Shown("gold gain, start-sd [95 %]", lambda row: _estimate(row, "gold", sign=True)),
         Shown("against the start", lambda row: _verdict(row, doubted), kind="word"),
+        Shown("letters", lambda row: row["letters"] or GAP, kind="word"),
         Shown("gold gain at equal length", lambda row: _estimate(row, "lc_gold", sign=True)),
         Shown("oracle gain, start-sd [95 %]", lambda row: _estimate(row, "oracle", sign=True), optional=True),
         Shown("soft win rate [95 %]", lambda row: _estimate(row, "soft_win")),
         Shown("response tokens", lambda row: number(row["length"], 1)),
         Shown("KL to start, nats", lambda row: number(row["kl"])),
+        Shown("distinct n-grams", lambda row: number(row["distinct"]), optional=True),
         Shown("device-s own / with shared", _seconds),
         Shown("peak memory", lambda row: mebibytes(row["peak_memory_bytes"])),
         Shown("gaps", lambda row: row["gap"] or "", kind="prose", optional=True),
     ]
-    caption = "Contestants by gold gain, the top set (●) first; within it the order is no finding."
+    caption = (
+        "Contestants by gold gain, the top set (●) first; within it the order is no finding. Two that share a letter "
+        "are not significantly different (Holm over all pairs), which does not make them equal."
+    )
     caption += " † marks verdicts that are one grade lower, since gold is in doubt." * bool(doubted)
     return Sheet("main", caption, make_frame(found, _MAIN), _MAIN_MEANINGS, shown, part=part, group=_standing)
+
+
+def _letters(comparison: Comparison) -> dict[str, str]:
+    """Letters of all pairs, for the contestants on whom there is any verdict."""
+    from harness.stats.letters import letters
+
+    told = [pair for pair in comparison.pairs if pair.family == "all" and pair.verdict]
+    known = {name for pair in told for name in (pair.a, pair.b)}
+    names = [row.name for row in comparison.standings if row.name in known]
+    return letters(names, [(pair.a, pair.b) for pair in told if pair.winner])
 
 
 def _standing(row: Row) -> str:

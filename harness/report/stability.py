@@ -1,4 +1,4 @@
-"""How stable the order is: over seeds, over reward models, and were the study made again."""
+"""How stable the order is: over seeds, over reward models, were the study made again, and what makes the noise."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.report.collapse import definition
 from harness.report.compare import ROLES
+from harness.report.components import components_points, components_sheet
 from harness.report.page import Section
 from harness.report.sheet import Row, Sheet, Shown, interval, listed, make_frame, number
 from harness.report.sheets import ID_MEANINGS, IDS
@@ -49,9 +50,10 @@ _AGREEMENT_MEANINGS = {
 
 
 def stability_section(comparison: Comparison, part: str) -> Section:
-    """Seeds, chances of being the best, and whether the reward models agree on the order."""
-    sheets = [stability_sheet([comparison], part), agreement_sheet([comparison], part)]
-    return Section("stability", "Stability of the order", _sentence(comparison.ranks), sheets=sheets)
+    """Seeds, chances of being the best, whether the reward models agree on the order, and what makes the noise."""
+    sheets = [make([comparison], part) for make in (stability_sheet, components_sheet, agreement_sheet)]
+    said, points = _sentence(comparison.ranks), components_points(comparison)
+    return Section("stability", "Stability of the order", said, points=points, sheets=sheets)
 
 
 def _sentence(found: Ranks | None) -> str:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     Rewards: TypeAlias = dict[str, dict[str, Runs]]
 
 DECIDED = ("better", "worse")
+BESIDE = {"length": "sample", "kl": "sample", "distinct": "prompt"}
+"""Metrics that stand beside the rewards, and what a value of each is of."""
 PARTS = {"own": "own", "with shared": "shared", "evaluation": "evaluation"}
 
 
@@ -60,7 +62,7 @@ def _setting(name: str, tables: Tables, evaluation: Evaluation, looks: int) -> C
     contestants = sorted((str(one) for one in cells["contestant"].unique()), key=lambda one: one != start)
     pool = blocks_of(tables.pool[tables.pool["setting"] == name])
     found = {role: _rewards(blocks, name, role) for role in ROLES} | {
-        metric: cubes(blocks.of(name, metric, "", "sample"), blocks.prompts) for metric in ("length", "kl")
+        metric: cubes(blocks.of(name, metric, "", level), blocks.prompts) for metric, level in BESIDE.items()
     }
     scales = {role: scale for role in ROLES if (scale := _scale(found[role], start)) is not None}
     failed = {
@@ -335,7 +337,7 @@ def _estimates(
             whole = with_failures(wins[name], lost, wins[name], 0.5)  # the start wins half against itself
             found[f"{kind}_win"] = estimate(summary(whole.scores), within=(0.0, 1.0))
     found |= at_equal_length(name, comparison, [seed for seed in failed.get(name, []) if seed in start_seeds])
-    for metric in ("length", "kl"):
+    for metric in BESIDE:
         cube = comparison.cubes[metric].by_contestant.get(name)
         if cube is not None:
             found[metric] = estimate(summary(cube.prompts), within=(0.0, float("inf")))

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 from scipy import special
-from worlds import World
+from worlds import World, standard
 
+from harness.stats.components import split
 from harness.stats.contrast import contrast
 from harness.stats.parts import parts_of_difference
 from harness.stats.power import Noise, more_prompts, more_seeds
@@ -162,6 +163,42 @@ def equivalent_at_margin(runs, paired, reps=REPS, delta=0.5):
     return float(np.mean(found))
 
 
+TRUTH = {  # standard deviations of what contestants share, and of what is each one's own
+    **{("seed", True): 0.15, ("prompt", True): 1.0, ("cell", True): 0.3, ("response", True): 0.5},
+    **{("seed", False): 0.3, ("prompt", False): 0.4, ("cell", False): 0.2, ("response", False): 0.7},
+}
+AXES = {"seed": "as", "prompt": "ap", "cell": "asp", "response": "aspk"}
+
+
+@cache
+def components_told(shape, *, paired, reps=2000):
+    """By component: the true variance, the estimates of studies, and how often the intervals hold the truth.
+
+    Six contestants, five seeds, ten prompts, three samples; unpaired, nothing but the prompts is shared.
+    """
+    rng, size = np.random.default_rng(SEED), {"a": 6, "s": 5, "p": 10, "k": 3}
+    scores = np.zeros((reps, *size.values()))
+    for (source, shared), sd in TRUTH.items():
+        axes = AXES[source].replace("a", "") if shared and (paired or source == "prompt") else AXES[source]
+        scores += sd * standard(rng, shape, (reps, *(n if name in axes else 1 for name, n in size.items())))
+    found = {}
+    for part in split(scores, paired=paired):
+        truth = TRUTH[part.source, part.shared] ** 2
+        if not paired and not part.shared and part.source != "prompt":  # a seed's effect is then each run's own
+            truth += TRUTH[part.source, True] ** 2
+        covered = float(((part.low <= truth) & (truth <= part.high)).mean())
+        found[part.source, part.shared] = (truth, part.variance, covered)
+    return found
+
+
+def components_rows():
+    """By component: the truth, then the mean estimate and how often the interval covers, for two distributions."""
+    told = [components_told(shape, paired=True) for shape in ("normal", "t4")]
+    for source, shared in TRUTH:
+        numbers = [number for one in told for number in (one[source, shared][1].mean(), one[source, shared][2])]
+        yield [f"{source}, {'shared' if shared else 'own'}", TRUTH[source, shared] ** 2, *numbers]
+
+
 POOL = Path(__file__).parents[2] / "benchmarks" / "pool.parquet"
 METHODS, NAMES, DEALT = ("sft", "sft_chosen", "dpo", "kto", "simpo"), 10, 2000
 
@@ -268,6 +305,8 @@ def tables():
         ["true difference = margin", *(f"S={s}" for s in SEEDS)],
         [[name, *(equivalent_at_margin(s, name == "paired") for s in SEEDS)] for name in ("unpaired", "paired")],
     )
+    kinds_of = [f"{what}, {shape}" for shape in ("normal", "t with 4 df") for what in ("mean estimate", "covered")]
+    yield table(["component", "truth", *kinds_of], list(components_rows()))
     head = ["runs of", "some pair of 45 differs, paired", "the same, unpaired", "one pair differs, unpaired"]
     head += ["one pair, error bars over prompts alone (wrong)", "planted winner found, paired", "the same, unpaired"]
     yield table(

@@ -67,7 +67,7 @@ def ranks(runs: Mapping[str, Runs], margin: float, seed: int = 0) -> Ranks | Non
     return Ranks(
         best=dict(zip(runs, _share(draws == highest), strict=True)),
         near_best=dict(zip(runs, _share(draws >= highest - margin), strict=True)),
-        again=float(kendall(means, means + 2**0.5 * noise).mean()),  # two studies differ by the noise of both
+        again=float(kendall(means, _again(means, noise, scores)).mean()),
         seeds=_over_seeds(scores.mean(2).T),
         n_seeds=len(shared),
         left_out=left_out,
@@ -93,8 +93,8 @@ def _shared(runs: Mapping[str, Runs]) -> list[int]:
     return sorted(set.intersection(*every)) if every else []
 
 
-def _noise(scores: Array, rng: np.random.Generator) -> Array:
-    """(DRAWS, C): what the contestants' means are off by, jointly."""
+def _parts(scores: Array) -> tuple[Array, Array]:
+    """By how much each seed (C, S) and each prompt (C, P) moves a contestant's mean, of many or few of them alike."""
     _, seeds, prompts = scores.shape
     centred = scores - scores.mean(0)  # what is alike for all contestants moves no order
     by_seed = centred.mean(2) - centred.mean((1, 2))[:, None]
@@ -103,10 +103,25 @@ def _noise(scores: Array, rng: np.random.Generator) -> Array:
     in_both = (rest**2).sum() / ((seeds - 1) * (prompts - 1)) / seeds
     of_prompts = (by_prompt**2).sum() / (prompts - 1)
     kept = max(0.0, 1 - in_both / of_prompts) if of_prompts > 0 else 0.0
+    return by_seed / (seeds * (seeds - 1)) ** 0.5, by_prompt * (kept / (prompts * (prompts - 1))) ** 0.5
+
+
+def _noise(scores: Array, rng: np.random.Generator) -> Array:
+    """(DRAWS, C): what the contestants' means are off by, jointly."""
+    by_seed, by_prompt = _parts(scores)
+    seeds, prompts = by_seed.shape[1], by_prompt.shape[1]
     spread = ((seeds - 1) / rng.chisquare(seeds - 1, (DRAWS, 1))) ** 0.5
-    moved = spread * (rng.standard_normal((DRAWS, seeds)) @ by_seed.T) / (seeds * (seeds - 1)) ** 0.5
-    shifted = (rng.standard_normal((DRAWS, prompts)) @ by_prompt.T) * (kept / (prompts * (prompts - 1))) ** 0.5
-    return cast("Array", moved + shifted)
+    moved = spread * (rng.standard_normal((DRAWS, seeds)) @ by_seed.T)
+    return cast("Array", moved + rng.standard_normal((DRAWS, prompts)) @ by_prompt.T)
+
+
+def _again(means: Array, noise: Array, scores: Array) -> Array:
+    """(DRAWS, C): means of the same study made again: the shrunk ones, off by what is not known of them and anew."""
+    apart = means - means.mean()
+    explained = sum(float((part**2).sum()) for part in _parts(scores))
+    seen = float((apart**2).sum())
+    kept = max(0.0, 1 - explained / seen) if seen > 0 else 0.0
+    return cast("Array", kept * apart + (1 + kept) ** 0.5 * noise)
 
 
 def _share(hits: Array) -> list[float]:

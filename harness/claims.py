@@ -7,11 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import nearest
+from harness.knobs import NUMBERS, above
 
 SUPERIOR, NOT_WORSE, EQUAL = "superior", "not_worse", "equal"
 PAIRS, GROUPS = "pairs", "groups"
 EITHER, SETTINGS = "either", "settings"
 COLLAPSE = "collapse"
+EVERY, START = "every", "start"
+"""Names of contestants that every study has."""
+CURVE, SPREAD, SWEEP = "curve:", "spread:", "sweep:"
+NUMBERED = ("gold", "seconds", "memory", "widening", "growth", "margin", COLLAPSE)
+"""What claims are about beside the metrics of the metrics folder; before a colon what is made of something else."""
 WORDS = {
     "direction": ("above", "below", EITHER),
     "test": (SUPERIOR, NOT_WORSE, EQUAL),
@@ -20,7 +26,7 @@ WORDS = {
 }
 SETTLED = {"proof": "PROVED", "by_construction": "BY CONSTRUCTION", "not_run": "NOT RUN"}
 """Keys that settle a claim without scores, and the verdict of each."""
-_TEXT, _NAMES, _NUMBER = "text", "a list of names", "a number"
+_TEXT, _NAMES, _NUMBER = "text", "a list of names", "a finite number"
 FIELDS = {
     **dict.fromkeys(("id", "source", "quote_zh", "claim", "note", "tier", *SETTLED, "runs", "metric"), _TEXT),
     **{"a": _NAMES, "b": _NAMES, "along": _TEXT, "against": _NUMBER, "starts": _NAMES, "correlates": _TEXT},
@@ -145,13 +151,13 @@ def _wrong(key: str, value: Any) -> str:
     fits = {
         _TEXT: isinstance(value, str) and bool(value),
         _NAMES: isinstance(value, list) and bool(value) and all(isinstance(one, str) for one in value),
-        _NUMBER: isinstance(value, int | float) and not isinstance(value, bool) and value == value,
+        _NUMBER: value in NUMBERS,
     }[kind]
     if not fits:
         return f"hypothesis.{key} is {value!r}; it must be {kind}"
     if key in WORDS and value not in WORDS[key]:
         return f"hypothesis.{key} is {value!r}{nearest(value, WORDS[key])}; it must be {' or '.join(WORDS[key])}"
-    if key == "delta" and not 0 < value < float("inf"):
+    if key == "delta" and value not in above(0):
         return f"hypothesis.delta is {value!r}; it must be above 0"
     if key == "along" and (value.count(".") != 1 or not all(value.split("."))):
         return f"hypothesis.along is {value!r}; it must be algorithm.knob, for example dpo.beta"
@@ -175,6 +181,8 @@ def _sides_trouble(given: Mapping[str, Any]) -> tuple[str, str] | None:
         return "claim", f"a hypothesis has one of {wanted}; {came}"
     if "correlates" in given and "against" not in given:
         return "claim", "a hypothesis that correlates two metrics compares the correlation with a number: against"
+    if str(given.get("metric")).startswith(SWEEP) and "b" not in given:
+        return "metric", f"hypothesis.metric = '{SWEEP}<knob>' compares the algorithms a with those of b; b is missing"
     if ("a" in given) == ("along" in given):
         return "claim", "a hypothesis names its contestants a, or the knob along which they lie, not both"
     if given.get("contrast") == GROUPS and "b" not in given:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import math
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any, cast, get_type_hints
@@ -12,7 +15,7 @@ from harness.errors import HarnessError, Problems, nearest
 
 @dataclass(frozen=True)
 class Between:
-    """Valid numbers: `low` to `high`, ends included unless `open_low` or `open_high`."""
+    """Valid numbers: `low` to `high`, ends included unless `open_low` or `open_high`; never infinite or nan."""
 
     low: float = float("-inf")
     high: float = float("inf")
@@ -22,12 +25,20 @@ class Between:
     def __contains__(self, value: object) -> bool:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
+        if not abs(value) <= sys.float_info.max:  # nan is not either
+            return False
         above = value > self.low if self.open_low else value >= self.low
         below = value < self.high if self.open_high else value <= self.high
         return above and below
 
     def __str__(self) -> str:
-        return f"{'(' if self.open_low else '['}{self.low:g}, {self.high:g}{')' if self.open_high else ']'}"
+        opens = "(" if self.open_low or math.isinf(self.low) else "["
+        closes = ")" if self.open_high or math.isinf(self.high) else "]"
+        return f"{opens}{self.low:g}, {self.high:g}{closes}"
+
+
+NUMBERS = Between()
+"""Valid where nothing else is said of a number."""
 
 
 def above(low: float) -> Between:
@@ -145,7 +156,9 @@ def _knobs(owner: type) -> dict[str, Knob]:
     }
 
 
-def coerce(owner: type, label: str, given: dict[str, object], where: str, problems: Problems) -> dict[str, Any]:
+def coerce(
+    owner: type, label: str, given: dict[str, object], where: str, problems: Problems, also: Iterable[str] = ()
+) -> dict[str, Any]:
     """Check values for knobs and bring them to the declared types (`1` and `1.0` are one value).
 
     Args:
@@ -154,24 +167,27 @@ def coerce(owner: type, label: str, given: dict[str, object], where: str, proble
         given: values by knob name.
         where: file and line for messages; `{}` in it is replaced by the knob's name.
         problems: collects everything that is wrong.
+        also: keys of the same table that are read elsewhere, for the list of what there is.
 
     Returns:
         The accepted values, without defaults.
     """
     declared = knobs(owner)
+    names = (*declared, *also)
     accepted: dict[str, Value] = {}
     for name, value in given.items():
         place = where.replace("{}", name)
         if name not in declared:
-            known = ", ".join(declared) or "none"
-            problems.add(place, f"{label} has no knob '{name}'{nearest(name, declared)} (knobs: {known})")
+            known = ", ".join(names) or "none"
+            problems.add(place, f"{label} has no knob '{name}'{nearest(name, names)} (knobs: {known})")
             continue
         item = declared[name]
         right = _as_type(value, item.type)
+        valid = item.valid or (NUMBERS if item.type is float else None)
         if right is None:
             problems.add(place, f"{label}.{name} is {value!r}; it must be a {item.type.__name__} ({item.doc})")
-        elif item.valid is not None and right not in item.valid:
-            problems.add(place, f"{label}.{name} is {value!r}; valid: {item.valid} ({item.doc})")
+        elif valid is not None and right not in valid:
+            problems.add(place, f"{label}.{name} is {value!r}; valid: {valid} ({item.doc})")
         else:
             accepted[name] = right
     return accepted
@@ -179,7 +195,9 @@ def coerce(owner: type, label: str, given: dict[str, object], where: str, proble
 
 def _as_type(value: object, kind: type) -> Value | None:
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        with contextlib.suppress(OverflowError):  # a whole number of more digits than a float has room for
+            return float(value)
+        return None
     if kind is int and isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, str | int | float | bool) and type(value) is kind:

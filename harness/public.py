@@ -32,6 +32,13 @@ _SECRET = re.compile(rf"{_NAME}$")
 """Names of environment variables that hold one."""
 _ASSIGNED = re.compile(rf"({_NAME}=[\"']?)(?![\"'$`/~.*])[^\s\"']{{8,}}")
 """Such a variable that is given a value which is neither another variable's, nor a command's, nor a path."""
+_SAYS = r"[\"']?\s*[:=]\s*[\"']?"
+_HEADER = re.compile(
+    rf"(Authorization{_SAYS}(?:Bearer|Basic|Token|ApiKey)\s+|(?:X-API-Key|X-Auth-Token|Private-Token){_SAYS})"
+    r"(?![\"'$`*<{])[^\s\"']{8,}",
+    re.IGNORECASE,
+)
+"""What a request says to be let in, where it is not the name of a variable."""
 _LOGIN = re.compile(r"://[^\s/@:]*:[^\s/@]+@")
 """A user and a password before a host."""
 SHORTEST, HIDDEN = 8, "***"
@@ -80,7 +87,7 @@ def _hidden(text: str) -> str:
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     text = _LOGIN.sub(f"://{HIDDEN}@", _TOKENS.sub(HIDDEN, text))
-    return _ASSIGNED.sub(rf"\1{HIDDEN}", text)
+    return _ASSIGNED.sub(rf"\1{HIDDEN}", _HEADER.sub(rf"\1{HIDDEN}", text))
 
 
 def called(source: str) -> str:

@@ -16,6 +16,8 @@ from harness.locate import override, read_toml
 
 STARTS = ("base", "sft", "sft_chosen")
 ROLES = ("proxy", "selection", "gold")
+TUNED = "tuned"
+"""Told after the label of a contestant whose knobs were searched."""
 Place: TypeAlias = tuple[str, str, str, int]
 """Labels of model, dataset and start, and the replicate."""
 

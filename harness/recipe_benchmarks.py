@@ -43,7 +43,7 @@ class BenchmarkReader:
 
     def _read(self, place: int, given: dict[str, Any]) -> list[Benchmark]:
         tasks, folder = given.pop("tasks", None), given.pop("folder", None)
-        values = self.reader.coerce(Benchmark, "benchmark", given, "benchmark", place)
+        values = self.reader.coerce(Benchmark, "benchmark", given, "benchmark", place, also=("tasks", "folder"))
         usual = replace(Benchmark(), **values)
         own = self._own()
         if tasks is not None and not (isinstance(tasks, list) and tasks and all(isinstance(one, str) for one in tasks)):

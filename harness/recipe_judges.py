@@ -17,6 +17,8 @@ from harness.recipe import JudgePart
 if TYPE_CHECKING:
     from harness.recipe_reader import Reader
 
+ELSEWHERE = ("source", "label", "prompts", "template")
+"""Keys of a judge that are no knobs."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
@@ -32,9 +34,11 @@ def read_judges(reader: Reader) -> tuple[JudgePart, ...]:
         template = _template(reader, place, given, owner)
         own = {name: given.pop(name) for name in knobs(Asking) if name in given}
         asking = reader.coerce(Asking, f"judge {source}", _checked_key(reader, place, own), "judge", place)
-        values = reader.coerce(owner, f"judge {source}", _settled(reader, place, given, owner), "judge", place)
+        settled = _settled(reader, place, given, owner)
+        values = reader.coerce(owner, f"judge {source}", settled, "judge", place, also=(*ELSEWHERE, *knobs(Asking)))
         _check(reader, place, str(source), owner, values)
-        part = JudgePart(str(source), str(label or called(str(model or source))), values, asking, template, prompts)
+        title = reader.label(label, called(str(model or source)), "judge", place)
+        part = JudgePart(str(source), title, values, asking, template, prompts)
         _distinct(reader, place, part, found)
         found.append(part)
     return tuple(found)

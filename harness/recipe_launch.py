@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
@@ -107,7 +108,8 @@ class LaunchReader:
                 text = f"{label}.{name}: it is alike for all stages; write it in [launch]"
                 self.problems.add(self.located.where(*path, name), text)
                 del given[name]
-        found = self.reader.coerce(owner, label, given, *path)
+        also = (*LISTS, *(("trackers", "algorithm", *OF_KIND) if owner is Launch else ()))
+        found = self.reader.coerce(owner, label, given, *path, also=also)
         for name in (name for name in WORDS if not on_one_line(found.get(name, ""))):
             text = f"{label}.{name} is {found[name]!r}; it must be without newlines and other control characters"
             self.problems.add(self.located.where(*path, name), text)
@@ -145,6 +147,16 @@ class LaunchReader:
         if launch.executor not in names:
             hint = nearest(launch.executor, names)
             self.problems.add(where, f"there is no executor '{launch.executor}'{hint} (known: {', '.join(names)})")
-        if launch.executor == "slurm" and not launch.timeout_min:
+        if launch.executor != "slurm":
+            return
+        if not launch.timeout_min:
             text = "launch.executor = 'slurm' needs launch.timeout_min, the time limit of a job in minutes"
             self.problems.add(where, text)
+        self._unlimited("launch", tables=launch.stages)
+        self._unlimited("launch", "algorithm", tables=launch.algorithms)
+
+    def _unlimited(self, *path: str, tables: Mapping[str, Mapping[str, Any]]) -> None:
+        """Note tables that take the time limit away, without which Slurm would have a minute."""
+        for name in (name for name, own in tables.items() if own.get("timeout_min") == 0):
+            text = f"{'.'.join((*path, name))}.timeout_min is 0, which is no limit; slurm needs one, in minutes"
+            self.problems.add(self.located.where(*path, name, "timeout_min"), text)

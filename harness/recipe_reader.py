@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness import data, models, registry
+from harness import data, keys, models, registry
 from harness.algorithms import Algorithm
 from harness.errors import HarnessError, Problems, nearest
 from harness.job import Budget
-from harness.knobs import Between, Value, coerce
+from harness.knobs import Between, Value, coerce, keyed
+from harness.launch import on_one_line
 from harness.locate import Located, Step
 from harness.public import called
-from harness.recipe import STARTS, Contestant, Evaluation, Part, Recipe
+from harness.recipe import STARTS, TUNED, Contestant, Evaluation, Part, Recipe
 from harness.recipe_benchmarks import BenchmarkReader
 from harness.recipe_hypotheses import read_hypotheses
 from harness.recipe_judges import read_judges
 from harness.recipe_launch import LaunchReader
+from harness.recipe_metrics import unknown
 from harness.recipe_rewards import RewardReader
 from harness.recipe_tune import TuneReader
 
@@ -27,6 +29,12 @@ KINDS_OF_SOURCE = {"dataset": data.named, "model": models.named}
 """What a source is short for."""
 CONTINUED = "continued"
 """What a contestant is called after its name that is trained as a start is, and goes on from there."""
+COMPARED = "reward"
+"""The metric that all verdicts are about."""
+LONGEST = 100
+"""Bytes of a recipe's name: file systems take 255 in a folder's, and it is not alone there."""
+SPENDS = ("steps", "batch", "micro_batch", "prompts")
+"""What a start may have other than the budget says."""
 NOT_YET = {
     "report": "there is nothing to set about the report yet",
 }
@@ -54,27 +62,23 @@ class Reader:
         self._top_level()
         models = self._parts("model", "models")
         datasets = self._parts("dataset", "data")
-        starts = self._starts()
         budget = self._budget()
+        starts = self._starts(budget)
         self._quantised(models, budget)
         evaluation = self._evaluation(budget)
-        rewards, shared = RewardReader(self).read(evaluation)
+        rewards, shared = RewardReader(self, budget).read(evaluation)
         contestants = self._contestants(starts)
         launch = LaunchReader(self).read()
-        tune = TuneReader(self.located, self.problems, budget.steps).read(
-            contestants, rewards, self._replicates(), shared
-        )
-        judges = read_judges(self)
-        benchmarks = BenchmarkReader(self).read()
-        looks = self._looks()
-        hypotheses = read_hypotheses(self)
-        self.problems.check()
-        return Recipe(
-            str(self.values["name"]), str(self.values.get("question", "")), int(self.values.get("replicates", 5)),
-            models, datasets,
+        recipe = Recipe(
+            str(self.values.get("name")), str(self.values.get("question", "")), self._replicates(), models, datasets,
             starts, budget, evaluation, rewards, contestants, launch, self.path, self.located.text,
-            shared, tune, judges, benchmarks, looks, hypotheses,
+            shared_rewards=shared, judges=read_judges(self), benchmarks=BenchmarkReader(self).read(),
+            looks=self._looks(),
         )  # fmt: skip
+        recipe = replace(recipe, tune=TuneReader(self).read(recipe))
+        recipe = replace(recipe, hypotheses=read_hypotheses(self, recipe))
+        self.problems.check()
+        return recipe
 
     def _top_level(self) -> None:
         known = (*self.PLAIN, *self.TABLES, *NOT_YET)
@@ -90,10 +94,13 @@ class Reader:
             what = "is missing" if title is None else f"is {title!r}"
             wanted = "it must be letters, digits, '_' and '-', for it names the report's folder"
             self.problems.add(self.located.where("name"), f"name {what}; {wanted}")
+        elif (size := len(title.encode())) > LONGEST:
+            text = f"name has {size} bytes; it must have {LONGEST} at most, for it names folders"
+            self.problems.add(self.located.where("name"), text)
         if not isinstance(self.values.get("question", ""), str):
             self.problems.add(self.located.where("question"), "question must be text")
         count = self.values.get("replicates", 5)
-        if count not in Between(low=1) or not float(count).is_integer():
+        if count not in Between(low=1) or count % 1:
             self.problems.add(
                 self.located.where("replicates"), f"replicates is {count!r}; it must be a whole number from 1"
             )
@@ -109,10 +116,10 @@ class Reader:
         if not given and whole:
             return ()
         if not whole or given[0] < 2 or given != sorted(set(given)) or given[-1] != last:
+            right = f"for example {sorted({max(2, last // 2), last})}" if last > 1 else "of which 1 has none"
             self.problems.add(
                 self.located.where("looks"),
-                f"looks is {given!r}; it must be growing whole numbers of seeds from 2 that end at replicates, "
-                f"for example [{max(2, last // 2)}, {last}]",
+                f"looks is {given!r}; it must be growing whole numbers of seeds from 2 that end at replicates, {right}",
             )
             return ()
         return tuple(given)
@@ -135,12 +142,24 @@ class Reader:
             return []
         return [self.table(item, name, place) for place, item in enumerate(value)]
 
-    def coerce(self, owner: type, label: str, given: dict[str, Any], *path: Step) -> dict[str, Any]:
-        """Accepted values of knobs; each problem with its own place."""
+    def coerce(
+        self, owner: type, label: str, given: dict[str, Any], *path: Step, also: Iterable[str] = ()
+    ) -> dict[str, Any]:
+        """Accepted values of knobs; each problem with its own place. `also` are keys of the table read elsewhere."""
         accepted: dict[str, Any] = {}
         for name, value in given.items():
-            accepted |= coerce(owner, label, {name: value}, self.located.where(*path, name), self.problems)
+            accepted |= coerce(owner, label, {name: value}, self.located.where(*path, name), self.problems, also)
         return accepted
+
+    def label(self, given: object, usual: str, *path: Step) -> str:
+        """What tables call something: a text on one line, or what they call it without one."""
+        if given is None or given == "":
+            return usual
+        if isinstance(given, str) and given.strip() and on_one_line(given):
+            return given
+        where = self.located.where(*path, "label")
+        self.problems.add(where, f'{path[0]}.label is {given!r}; it must be text on one line, such as "{usual} 2"')
+        return usual
 
     def plugin(self, kind: str, name: object, where: str) -> type | None:
         """The class of a plug-in; None where there is none of that name."""
@@ -162,8 +181,8 @@ class Reader:
             source, label = given.pop("source", None), given.pop("label", None)
             part = self._part(table, kind, source, given, table, place)
             if part is not None:
-                found.append(replace(part, label=str(label or part.label), where=where))
-        return self._distinct(found, table)
+                found.append(replace(part, label=self.label(label, part.label, table, place), where=where))
+        return self._distinct(found, table, kind)
 
     def _part(self, table: str, kind: str, source: object, given: dict[str, Any], *path: Step) -> Part | None:
         """A model or dataset; what its source is short for is written out, and files are known by their content."""
@@ -180,7 +199,9 @@ class Reader:
         if path[0] == "model" and not owner.writes:
             problem("source", f"'{source}' writes no text; a reward model can rest on it: [reward.gold] base = {{...}}")
         values = owner.settle(values, self.path.parent, problem)
-        return Part(str(name), called(str(source)), self.coerce(owner, str(name), values, *path))
+        also = ("source", "label") if path[0] == table else ("source",)
+        own = self.coerce(owner, str(name), values, *path, also=also)
+        return Part(str(name), called(str(source)), own)
 
     def _quantised(self, models: tuple[Part, ...], budget: Budget) -> None:
         for part in models:
@@ -188,27 +209,32 @@ class Reader:
                 text = f"model.bits is {part.knobs['bits']}: quantised weights are trained with an adapter alone"
                 self.problems.add(part.where, f"{text}; set budget.lora_rank")
 
-    def _distinct(self, parts: list[Part], table: str) -> tuple[Part, ...]:
+    def _distinct(self, parts: list[Part], table: str, kind: str) -> tuple[Part, ...]:
+        """Parts of a kind of plug-in; one that is there twice, and one with the label of another, are noted."""
         labels: dict[str, Part] = {}
+        contents: dict[str, Part] = {}
         for part in parts:
-            other = labels.get(part.label)
-            if other is not None:
-                same = (other.name, dict(other.knobs), dict(other.spend)) == (
-                    part.name,
-                    dict(part.knobs),
-                    dict(part.spend),
-                )
-                why = "is there twice" if same else 'needs a label of its own: label = "..."'
+            twin = contents.setdefault(_content(part, kind), part)
+            other = labels.setdefault(part.label, part) if twin is part else twin
+            if other is not part:
+                same = "is there twice" if twin.label == part.label else f"is the same as '{twin.label}'"
+                why = 'needs a label of its own: label = "..."' if twin is part else same
                 self.problems.add(part.where, f"[[{table}]] '{part.label}' {why} (the other: {other.where})")
-            labels[part.label] = part
         return tuple(parts)
 
-    def _spend(self, label: str, given: dict[str, Any], names: tuple[str, ...], *path: Step) -> dict[str, Value]:
-        """Take the budget's own words out of a table."""
+    def spend(
+        self, label: str, given: dict[str, Any], names: tuple[str, ...], budget: Budget, *path: Step
+    ) -> dict[str, Value]:
+        """Take the budget's own words out of a table; a batch that is set alone is one micro-batch in a plan."""
         own = {name: given.pop(name) for name in names if name in given}
-        return self.coerce(Budget, label, own, *path)
+        right = self.coerce(Budget, label, own, *path)
+        whole = replace(budget, **right)
+        if "micro_batch" in right and whole.batch % whole.micro_batch:
+            where, text = self.located.where(*path, "micro_batch"), f"{label}.micro_batch is {whole.micro_batch}"
+            self.problems.add(where, f"{text}; it must divide the batch, which is {whole.batch}")
+        return right
 
-    def _starts(self) -> tuple[Part, ...]:
+    def _starts(self, budget: Budget) -> tuple[Part, ...]:
         found: list[Part] = []
         for place, given in enumerate(self.tables("start") or [{"name": "sft"}]):
             where = self.located.where("start", place, "name")
@@ -217,7 +243,7 @@ class Reader:
                 hint = nearest(str(name), STARTS)
                 self.problems.add(where, f"there is no start '{name}'{hint} (known: {', '.join(STARTS)})")
                 continue
-            spend = self._spend(f"start {name}", given, ("steps", "batch", "micro_batch", "prompts"), "start", place)
+            spend = self.spend(f"start {name}", given, SPENDS, budget, "start", place)
             if name == "base":
                 for key in (*given, *spend):
                     self.problems.add(
@@ -225,9 +251,10 @@ class Reader:
                     )
                 values: dict[str, Value] = {}
             else:
-                values = self.coerce(registry.load("algorithms", str(name)), str(name), given, "start", place)
-            found.append(Part(str(name), str(label or name), values, spend, where))
-        return self._distinct(found, "start")
+                owner, also = registry.load("algorithms", str(name)), ("name", "label", *SPENDS)
+                values = self.coerce(owner, str(name), given, "start", place, also=also)
+            found.append(Part(str(name), self.label(label, str(name), "start", place), values, spend, where))
+        return self._distinct(found, "start", "algorithms")
 
     def _budget(self) -> Budget:
         given = self.table(self.values.get("budget", {}), "budget")
@@ -247,25 +274,24 @@ class Reader:
                 text = f"evaluation has no '{name}'; lm-eval tasks are written as [[benchmark]] with tasks = [...]"
                 self.problems.add(self.located.where("evaluation", name), text)
         at, metrics = given.pop("at", []), given.pop("metrics", None)
-        values = self.coerce(Evaluation, "evaluation", given, "evaluation")
+        values = self.coerce(Evaluation, "evaluation", given, "evaluation", also=("at", "metrics"))
         steps = self._steps(at, budget)
-        known = registry.names("metrics")
-        if metrics is None:
-            chosen = tuple(name for name in known if registry.load("metrics", name).usual)
-        elif isinstance(metrics, list) and metrics:
-            chosen = tuple(dict.fromkeys(str(name) for name in metrics))
-        else:
-            self.problems.add(
-                self.located.where("evaluation", "metrics"),
-                f"evaluation.metrics is {metrics!r}; it must be a list of names",
-            )
-            chosen = ()
-        for name in chosen:
-            if name not in known:
-                hint = nearest(name, known)
-                where = self.located.where("evaluation", "metrics")
-                self.problems.add(where, f"there is no metric '{name}'{hint} (known: {', '.join(known)})")
-        return replace(Evaluation(), **values, at=steps, metrics=chosen)
+        return replace(Evaluation(), **values, at=steps, metrics=self._metrics(metrics))
+
+    def _metrics(self, given: object) -> tuple[str, ...]:
+        """Names of metrics; the usual ones where the recipe names none."""
+        if given is None:
+            return tuple(name for name in registry.names("metrics") if registry.load("metrics", name).usual)
+        where = self.located.where("evaluation", "metrics")
+        if not isinstance(given, list) or not given:
+            self.problems.add(where, f"evaluation.metrics is {given!r}; it must be a list of names")
+            return ()
+        chosen = tuple(dict.fromkeys(str(name) for name in given))
+        strange = [text for name in chosen if (text := unknown(name))]
+        lacking = f"evaluation.metrics lacks '{COMPARED}', by which contestants are compared: no verdict without it"
+        for text in strange or ([] if COMPARED in chosen else [lacking]):
+            self.problems.add(where, text)
+        return chosen
 
     def _steps(self, at: object, budget: Budget) -> tuple[int, ...]:
         where = self.located.where("evaluation", "at")
@@ -288,27 +314,29 @@ class Reader:
                 self.located.where("algorithm"), f"a recipe needs at least one [[algorithm]] (known: {known})"
             )
         found: list[Contestant] = []
+        names = [table.get("name") for table in tables]
         for place, given in enumerate(tables):
-            found += self._expand(place, given, [table.get("name") for table in tables], starts)
-        seen: dict[tuple[str, Algorithm], str] = {}
-        for contestant in found:
-            same = (contestant.start, registry.load("algorithms", contestant.algorithm)(**contestant.knobs))
-            if same in seen:
-                self.problems.add(
-                    contestant.where, f"{contestant.label} is the same cell as another one ({seen[same]})"
-                )
-            seen[same] = contestant.where
+            found += self._expand(place, given, names, starts)
         self._unlike(found, starts)
         return tuple(found)
 
     def _unlike(self, found: list[Contestant], starts: tuple[Part, ...]) -> None:
-        """Note contestants that tables could not tell from another one, or from a start."""
-        labels = {start.label: start.where for start in starts}
-        for contestant in found:
-            other = labels.setdefault(contestant.label, contestant.where)
-            if other != contestant.where:
-                why = f"'{contestant.label}' needs a label of its own: label = \"...\" (the other: {other})"
-                self.problems.add(contestant.where, f"[[algorithm]] {why}")
+        """Note contestants that are the cells of another one, or that tables could not tell from one, or a start."""
+        labels, cells = {start.label: start.where for start in starts}, dict[tuple[object, ...], str]()
+        for one in found:
+            cell = _cell(one, starts)
+            if cell in cells:
+                self.problems.add(one.where, f"{one.label} is the same cell as another one ({cells[cell]})")
+                continue
+            cells[cell] = one.where
+            if one.label in labels:
+                why = f"'{one.label}' needs a label of its own: label = \"...\" (the other: {labels[one.label]})"
+                self.problems.add(one.where, f"[[algorithm]] {why}")
+            labels.setdefault(one.label, one.where)
+        for label in [one.label for one in found] if "tune" in self.values else []:
+            if (tuned := f"{label} {TUNED}") in labels:
+                text = f"'{tuned}' is what '{label}' is called once it is tuned; it needs another label"
+                self.problems.add(labels[tuned], text)
 
     @staticmethod
     def _names() -> list[str]:
@@ -321,7 +349,7 @@ class Reader:
     ) -> list[Contestant]:
         """All contestants of one [[algorithm]]: the product of its grid."""
         where = self.located.where("algorithm", place)
-        name, start, label = given.pop("name", None), given.pop("start", ""), given.pop("label", "")
+        name, start, label = given.pop("name", None), given.pop("start", ""), given.pop("label", None)
         if name not in self._names():
             hint = nearest(str(name), self._names())
             what = "[[algorithm]] needs a name" if name is None else f"there is no algorithm '{name}'{hint}"
@@ -337,7 +365,7 @@ class Reader:
             )
         owner = registry.load("algorithms", str(name))
         grid = self.table(given.pop("grid", {}), "algorithm", place, "grid")
-        fixed = self.coerce(owner, str(name), given, "algorithm", place)
+        fixed = self.coerce(owner, str(name), given, "algorithm", place, also=("name", "label", "start", "grid"))
         axes = {axis: self._axis(owner, str(name), axis, values, place) for axis, values in grid.items()}
         for axis in axes:
             if axis in fixed:
@@ -349,9 +377,10 @@ class Reader:
         self.together(owner, str(name), [{**fixed, **point} for point in points], "algorithm", place)
         told = {**fixed} if names.count(name) > 1 and not label else {}
         usual = f"{name} {CONTINUED}" if name in [one.label for one in starts] else str(name)
+        title = self.label(label, usual, "algorithm", place)
         return [
             Contestant(
-                _label(label or usual, {**told, **point}, str(start)),
+                _label(title, {**told, **point}, axes, str(start)),
                 str(name),
                 {**fixed, **point},
                 str(start),
@@ -375,9 +404,30 @@ class Reader:
         right = [value for value in found if value is not None]
         for value in {value for value in right if right.count(value) > 1}:
             self.problems.add(where, f"{name}.grid.{axis} has {value} more than once")
-        return right
+        return list(dict.fromkeys(right))
 
 
-def _label(name: str, values: Mapping[str, Value], start: str) -> str:
-    told = [f"{key}={value:g}" if isinstance(value, float) else f"{key}={value}" for key, value in values.items()]
+def _content(part: Part, kind: str) -> str:
+    """Equal for parts that make the same stages."""
+    knobs = keyed(registry.load(kind, part.name)(**part.knobs))
+    return keys.canonical(keys.plain([part.name, knobs, dict(part.spend)]))
+
+
+def _cell(one: Contestant, starts: tuple[Part, ...]) -> tuple[object, ...]:
+    """Equal for contestants that are the same in every setting: from which start in each, and with which knobs."""
+    kind = registry.load("algorithms", one.algorithm)
+    begun = tuple(one.start or kind.start or start.name for start in starts) or one.start
+    return begun, kind(**one.knobs)
+
+
+def _label(name: str, values: Mapping[str, Value], axes: Mapping[str, list[Value]], start: str) -> str:
+    told = [f"{key}={_told(value, axes.get(key, []))}" for key, value in values.items()]
     return " ".join([name, *told, *([f"from {start}"] if start else [])])
+
+
+def _told(value: Value, among: list[Value]) -> str:
+    """A value in six digits, or in as many as tell it from others on its axis."""
+    if not isinstance(value, float):
+        return str(value)
+    short = f"{value:g}"
+    return repr(value) if sum(f"{other:g}" == short for other in among) > 1 else short

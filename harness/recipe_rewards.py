@@ -12,15 +12,25 @@ from harness import registry
 from harness.data import SPLITS
 from harness.data._shelf import MODEL_FILES
 from harness.errors import nearest
+from harness.job import Budget
 from harness.recipe import ROLES, Evaluation, Part, RewardPart
 
 if TYPE_CHECKING:
     from harness.recipe_reader import Reader
 
 STEPS = {"proxy": 60, "selection": 60, "gold": 150}
+"""Optimiser steps of a reward model where the recipe does not say; each trains on all prompts of its split."""
 SPENDS = ("steps", "batch", "micro_batch", "prompts", "max_prompt_tokens", "max_response_tokens")
 """What a reward model may have other than the budget says; one that is a judge may read longer texts than policies."""
-"""Optimiser steps of a reward model where the recipe does not say; each trains on all prompts of its split."""
+REPORTED = ("test", "ood")
+"""Splits for the report."""
+PURPOSES = {
+    "train": "policies train on it",
+    "tune": "it is for choosing knobs",
+    "heldout": "its pairs measure accuracy",
+    "pretrain": "the base was trained on it",
+}
+"""What other splits are for, beside those that reward models train on."""
 ALLOW = "allow_shared_reward"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB = re.compile(r"[\w.-]+/[\w.-]+")
@@ -29,8 +39,8 @@ _HUB = re.compile(r"[\w.-]+/[\w.-]+")
 class RewardReader:
     """Reads `[reward]` and `[reward.<role>]` for the recipe's reader, and collects every problem with its means."""
 
-    def __init__(self, reader: Reader) -> None:
-        self.reader, self.located, self.problems = reader, reader.located, reader.problems
+    def __init__(self, reader: Reader, budget: Budget) -> None:
+        self.reader, self.located, self.problems, self.budget = reader, reader.located, reader.problems, budget
 
     def read(self, evaluation: Evaluation) -> tuple[dict[str, RewardPart], tuple[str, ...]]:
         """Reward models by role, and what they share where the recipe allows it."""
@@ -69,9 +79,9 @@ class RewardReader:
         elif rule:
             self._rule(role, rule)
         base = self._base(role, given.pop("base", None))
-        own = self.reader._spend(f"reward.{role}", given, SPENDS, "reward", role)
-        owner = registry.load("algorithms", "reward")
-        values = self.reader.coerce(owner, "reward", given, "reward", role)
+        own = self.reader.spend(f"reward.{role}", given, SPENDS, self.budget, "reward", role)
+        owner, also = registry.load("algorithms", "reward"), (*self._usual(role), "base", "source", "revision", *SPENDS)
+        values = self.reader.coerce(owner, "reward", given, "reward", role, also=also)
         self.reader.together(owner, "reward", [values], "reward", role)
         spend = {"prompts": 0, "steps": STEPS[role], **own}
         return RewardPart(str(split), int(pretrain), str(rule), values, spend, base)
@@ -162,16 +172,13 @@ class RewardReader:
                     f"policies and reward.{role} both train on split 'train'; each role needs data of its own",
                     role, "split",
                 )  # fmt: skip
-        where = self.located.where("evaluation", "split")
-        for who, split in {"policies": "train", **{f"reward.{role}": split for role, split in models.items()}}.items():
-            if split == evaluation.split:
-                verb = "train" if who == "policies" else "trains"
-                self.problems.add(where, f"evaluation.split is '{split}', which {who} {verb} on; use test or ood")
-        why = {
-            "tune": "it is for choosing knobs",
-            "heldout": "its pairs measure accuracy",
-            "pretrain": "the base was trained on it",
-        }
-        if evaluation.split in why:
-            text = f"evaluation.split is '{evaluation.split}': {why[evaluation.split]}; use test or ood"
-            self.problems.add(where, text)
+        readers = [role for role, split in models.items() if split == evaluation.split]
+        why = PURPOSES.get(evaluation.split) or " and ".join(f"reward.{role} trains on it" for role in readers)
+        if evaluation.split in REPORTED:
+            for role in readers:
+                text = f"reward.{role} trains on split '{evaluation.split}', whose prompts are evaluated"
+                self._problem(f"{text}; a split of its own is '{role}'", role, "split")
+        elif why:
+            free = [split for split in REPORTED if split not in models.values()] or REPORTED
+            text = f"evaluation.split is '{evaluation.split}': {why}; use {' or '.join(free)}"
+            self.problems.add(self.located.where("evaluation", "split"), text)

@@ -1,173 +1,134 @@
-"""Reads [tune]: budgets of the search, what is maximised, limits, and ranges of the recipe's own."""
+"""Reads [tune]: budgets of the search, what is maximised, and limits."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 from harness import registry
-from harness.errors import HarnessError, Problems, nearest
-from harness.knobs import Choice, Range, Uniform, coerce, inside, knobs, ranges
-from harness.locate import Located, Step
-from harness.recipe import Contestant, RewardPart, Tune
+from harness.knobs import NUMBERS
+from harness.recipe import Recipe, Tune
+from harness.recipe_metrics import roles_of, unknown, wrong_role
+from harness.recipe_search import SearchReader
+
+if TYPE_CHECKING:
+    from harness.locate import Step
+    from harness.recipe_reader import Reader
 
 SPLIT = "tune"
 UNSEEN = ("gold", "oracle")
 """Reward roles that judge the comparison, so that nothing may be chosen by them."""
+UNUSED = (*UNSEEN, "before")
+"""Roles by which nothing is chosen; what the start has is alike for all trials."""
+ELSEWHERE = ("split", "limits", "search")
+"""Keys of the table that are no knobs."""
+VIEWS = {
+    **dict.fromkeys(("bleu", "rouge", "chosen_logp", "rejected_logp", "preference_accuracy"), "pairs"),
+    **dict.fromkeys(("blame", "blame_threshold"), "judgments"),
+}
+"""What a dataset must have so that a metric can be measured on it."""
+SEVERAL = ("compression", "distinct", "self_bleu")
+"""Metrics that compare the samples of a prompt."""
 
 
 class TuneReader:
-    """Reads the table and adds every problem in it to those of the recipe."""
+    """Reads the table for the recipe's reader, and collects every problem with its means."""
 
-    def __init__(self, located: Located, problems: Problems, steps: int) -> None:
-        self.located, self.problems, self.steps = located, problems, steps
+    def __init__(self, reader: Reader) -> None:
+        self.reader, self.located, self.problems = reader, reader.located, reader.problems
 
-    def read(
-        self,
-        contestants: tuple[Contestant, ...],
-        rewards: Mapping[str, RewardPart],
-        replicates: int,
-        shared: tuple[str, ...] = (),
-    ) -> Tune | None:
-        """The table; None where the recipe has none. `shared` says which reward models fill two roles."""
+    def read(self, recipe: Recipe) -> Tune | None:
+        """The table; None where there is none. `recipe` is all else that the file says."""
         if "tune" not in self.located.values:
             return None
-        given = self.located.values["tune"]
-        if not isinstance(given, dict):
-            self._add(f"tune must be a table, not {given!r}")
-            return None
-        given = dict(given)
+        given = self.reader.table(self.located.values["tune"], "tune")
         split, limits, search = given.pop("split", SPLIT), given.pop("limits", None), given.pop("search", {})
-        values: dict[str, Any] = {}
-        for name, value in given.items():
-            values |= coerce(Tune, "tune", {name: value}, self.located.where("tune", name), self.problems)
-        tune = replace(Tune(), **values)
-        tune = replace(tune, limits=self._limits(limits, tune.limits), search=self._search(search, contestants))
-        self._separate(tune, split, rewards)
-        for text in shared:
-            self._add(f"{text}; knobs would be chosen by what judges them, so [tune] needs a model for each role")
-        self._budget(tune, replicates)
-        for contestant in contestants:
-            self._ranges(tune, contestant)
+        tune = replace(Tune(), **self.reader.coerce(Tune, "tune", given, "tune", also=ELSEWHERE))
+        tune = replace(tune, search=SearchReader(self.reader).read(search, recipe.contestants))
+        if limits is not None:
+            tune = replace(tune, limits=self._limits(limits, tune, recipe))
+        self._separate(split, recipe)
+        if wrong := _unfit(tune.metric) or _unmeasured(tune.metric, tune, recipe):
+            self._add(f"tune.metric is '{tune.metric}': {wrong}", "metric")
+        self._budget(tune, recipe)
         return tune
 
     def _add(self, text: str, *path: Step) -> None:
         self.problems.add(self.located.where("tune", *path), text)
 
-    def _separate(self, tune: Tune, split: object, rewards: Mapping[str, RewardPart]) -> None:
+    def _separate(self, split: object, recipe: Recipe) -> None:
         """What chooses must not also judge."""
         if split != SPLIT:
             self._add(f"tune.split is {split!r}; knobs are chosen on split 'tune' and told on another", "split")
-        for role, part in rewards.items():
+        for role, part in recipe.rewards.items():
             if part.split == SPLIT and not part.rule:
                 self._add(f"reward.{role} trains on split 'tune', on which knobs are chosen")
-        name, _, role = tune.metric.partition("/")
-        if name not in registry.names("metrics"):
-            self._no_metric("metric", name)
-        elif role.split(".")[0] in UNSEEN:
-            self._add(f"tune.metric is '{tune.metric}': {role} judges the comparison; use reward/selection", "metric")
-        elif name == "reward" and role not in ("selection", "proxy"):
-            self._add(f"tune.metric is '{tune.metric}'; the reward to choose by is reward/selection", "metric")
-        elif registry.load("metrics", name).better == "lower":
-            self._add(f"tune.metric '{tune.metric}' is better when lower; set a limit on it instead", "metric")
+        for text in recipe.shared_rewards:
+            self._add(f"{text}; knobs would be chosen by what judges them, so [tune] needs a model for each role")
 
-    def _no_metric(self, where: str, name: str) -> None:
-        known = registry.names("metrics")
-        self._add(f"there is no metric '{name}'{nearest(name, known)} (known: {', '.join(known)})", where)
-
-    def _budget(self, tune: Tune, replicates: int) -> None:
-        if tune.prune_at >= self.steps:
-            self._add(f"tune.prune_at is {tune.prune_at}; it must be below budget.steps = {self.steps}", "prune_at")
+    def _budget(self, tune: Tune, recipe: Recipe) -> None:
+        if tune.prune_at >= recipe.budget.steps:
+            text = f"tune.prune_at is {tune.prune_at}; it must be below budget.steps = {recipe.budget.steps}"
+            self._add(text, "prune_at")
         if tune.random >= tune.trials and tune.trials > 1:
             self._add(f"tune.random is {tune.random} of {tune.trials} trials, the first of which has the recipe's own; "
                       f"it can be {tune.trials - 1} at most", "random")  # fmt: skip
-        if tune.studies not in (1, replicates):
-            self._add(f"tune.studies is {tune.studies}; it must be 1, or {replicates}, one for each replicate: "
+        if tune.studies not in (1, recipe.replicates):
+            self._add(f"tune.studies is {tune.studies}; it must be 1, or {recipe.replicates}, one for each replicate: "
                       "a study is then a replicate, and its luck is in the intervals", "studies")  # fmt: skip
 
-    def _limits(self, given: object, default: Mapping[str, float]) -> Mapping[str, float]:
-        if given is None:
-            return default
+    def _limits(self, given: object, tune: Tune, recipe: Recipe) -> Mapping[str, float]:
         if not isinstance(given, dict):
             self._add(f"tune.limits is {given!r}; it must be a table of metrics and the most they may be", "limits")
             return {}
-        found = {}
         for name, value in given.items():
-            if name not in registry.names("metrics") or name == "reward":
-                self._no_metric("limits", name)
-            elif isinstance(value, bool) or not isinstance(value, int | float):
-                self._add(f"tune.limits.{name} is {value!r}; it must be a number", "limits", name)
-            else:
-                found[name] = float(value)
-        return found
+            if wrong := _unlimited(name, value) or _unmeasured(name, tune, recipe):
+                self._add(f"tune.limits.{name}: {wrong}", "limits", name)
+        return {name: float(value) for name, value in given.items() if value in NUMBERS}
 
-    def _search(self, given: object, contestants: tuple[Contestant, ...]) -> dict[str, dict[str, Range]]:
-        if not isinstance(given, dict):
-            self._add(f"tune.search is {given!r}; it must be a table for each algorithm", "search")
-            return {}
-        found: dict[str, dict[str, Range]] = {}
-        names = {contestant.algorithm for contestant in contestants}
-        for algorithm, table in given.items():
-            if algorithm not in names or not isinstance(table, dict):
-                hint = nearest(algorithm, names)
-                self._add(
-                    f"tune.search.{algorithm}: no [[algorithm]] of the recipe has that name{hint}", "search", algorithm
-                )
-                continue
-            owner = registry.load("algorithms", algorithm)
-            own = {name: self._range(owner, algorithm, name, value) for name, value in table.items()}
-            found[algorithm] = {name: range_ for name, range_ in own.items() if range_ is not None}
-        return found
 
-    def _range(self, owner: type, algorithm: str, name: str, given: object) -> Range | None:
-        path: tuple[Step, ...] = ("search", algorithm, name)
-        label = f"tune.search.{algorithm}.{name}"
-        declared = knobs(owner)
-        if name not in declared:
-            self._add(
-                f"{algorithm} has no knob '{name}'{nearest(name, declared)} (knobs: {', '.join(declared)})", *path
-            )
-            return None
-        shape = "{ low = 0.01, high = 1.0, log = true } or { choice = [0.1, 0.3] }"
-        if not isinstance(given, dict) or not (
-            set(given) == {"choice"} or {"low", "high"} <= set(given) <= {"low", "high", "log"}
-        ):
-            self._add(f"{label} is {given!r}; it must be {shape}", *path)
-            return None
-        where = self.located.where("tune", *path)
-        values = given["choice"] if "choice" in given else [given["low"], given["high"]]
-        if not isinstance(values, list) or not values:
-            self._add(f"{label}.choice is {values!r}; it must be a list of at least one value", *path)
-            return None
-        right = [coerce(owner, algorithm, {name: value}, where, self.problems).get(name) for value in values]
-        if None in right:
-            return None
-        if "choice" in given:
-            return Choice(tuple(value for value in right if value is not None))
-        low, high, log = float(given["low"]), float(given["high"]), bool(given.get("log", False))
-        if declared[name].type not in (int, float) or not low < high or (log and low <= 0):
-            self._add(
-                f"{label} goes from {low:g} to {high:g}; low must be below high, and above 0 on a log scale", *path
-            )
-            return None
-        return Uniform(low, high, log)
+def _unfit(metric: str) -> str:
+    """Why nothing can be chosen by a metric, and by what it can; or nothing."""
+    name, _, role = metric.partition("/")
+    if text := unknown(name):
+        return text
+    roles = roles_of(name)
+    usable = None if roles is None else tuple(one for one in roles if one not in UNUSED)
+    if role.split(".")[0] in UNSEEN or usable == ():
+        return f"{role or ' or '.join(UNSEEN)} judges the comparison; use reward/selection"
+    if registry.load("metrics", name).better != "higher":
+        return f"{name} is not better when higher; limit it in tune.limits, and choose by reward/selection"
+    return wrong_role(name, role, usable)
 
-    def _ranges(self, tune: Tune, contestant: Contestant) -> None:
-        """Every range holds the knobs of the first trial."""
-        owner, own = registry.load("algorithms", contestant.algorithm), tune.search.get(contestant.algorithm, {})
-        try:
-            space = ranges(owner, contestant.knobs, own)
-        except HarnessError as error:
-            self.problems.add(contestant.where, f"{contestant.label}: {error} (tune.search.{contestant.algorithm})")
-            return
-        for name, range_ in space.items():
-            value = knobs(owner)[name].default
-            if not inside(range_, value):
-                label = f"tune.search.{contestant.algorithm}.{name}"
-                self._add(
-                    f"{label} is {range_}; it must hold the first trial's value, the default {value}",
-                    "search",
-                    contestant.algorithm,
-                    name,
-                )
+
+def _unlimited(name: str, value: object) -> str:
+    """Why a metric cannot be held to a value, or nothing."""
+    if text := unknown(name):
+        return text
+    if "" not in (roles_of(name) or ("",)):
+        return f"{name} has values by role alone, which limits do not hold; limit another metric, such as kl"
+    return "" if value in NUMBERS else f"{value!r} is no finite number; where there is to be no limit, leave it out"
+
+
+def _unmeasured(metric: str, tune: Tune, recipe: Recipe) -> str:
+    """Why the trials of a recipe do not measure a metric, or nothing."""
+    name, _, role = metric.partition("/")
+    if registry.load("metrics", name).greedy and not recipe.evaluation.greedy:
+        return "it is of greedy responses; set evaluation.greedy = true"
+    if name in SEVERAL and tune.samples < 2:
+        return f"it compares samples of a prompt; set tune.samples to 2 or more, it is {tune.samples}"
+    view = _trained_on(role, recipe) if name == "reward" else VIEWS.get(name)
+    for dataset in recipe.datasets:
+        offers = registry.load("data", dataset.name)(**dataset.knobs).offers()
+        if view and offers and view not in offers:
+            return f"it needs {view}; dataset '{dataset.label}' has {', '.join(sorted(offers))}"
+    return ""
+
+
+def _trained_on(role: str, recipe: Recipe) -> str | None:
+    """The view that a reward model trains on; None where none is trained."""
+    part = recipe.rewards[role]
+    if part.rule or part.ready:
+        return None
+    return str(registry.load("algorithms", "reward")(**part.knobs).requires().data)

@@ -212,7 +212,7 @@ def test_a_mistake_prints_no_traceback(tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_text('name = "x"\n[[algorithm]]\nname = "dpo"\nbta = 1\n')
     done = harness("run", "r.toml", cwd=tmp_path)
     assert done.returncode == 2
-    knobs = "learning_rate, beta, variant, label_smoothing, normalise, divergence, alpha"
+    knobs = "learning_rate, beta, variant, label_smoothing, normalise, divergence, alpha, name, label, start, grid"
     assert done.stderr == f"r.toml:4: dpo has no knob 'bta'; did you mean 'beta'? (knobs: {knobs})\n"
     assert list(tmp_path.iterdir()) == [tmp_path / "r.toml"], "nothing is written"
 

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 from synthetic import World, fail, fill, make_cells, make_plan
 
-from harness.claims import Hypothesis
+from harness.claims import COLLAPSE, CURVE, EVERY, NUMBERED, SPREAD, START, SWEEP, Hypothesis
 from harness.errors import HarnessError
 from harness.plan import Plan
 from harness.plan import make_plan as plan_of
 from harness.recipe import read_recipe
+from harness.recipe_hypotheses import about_nobody
 from harness.records import read
+from harness.report import claim_metrics, claim_scores
 from harness.report.claims import Judged, built_in, judge
 from harness.report.hypotheses import hypotheses_section
 from harness.report.say import cost
@@ -296,3 +298,131 @@ def test_hypotheses_of_a_recipe_are_checked_and_change_no_key(tmp_path: Path) ->
     for part in ("c.toml:8: hypothesis.direction is 'up'", "no 'clame'; did you mean 'claim'?", "needs claim",
                  "hypothesis.along is 'dpo'", "came b and along"):  # fmt: skip
         assert part in said, said
+
+
+CLAIM = {
+    "id": "mine",
+    "claim": "it is so",
+    "metric": "gold",
+    "a": ["dpo"],
+    "b": ["ipo"],
+    "direction": "above",
+    "delta": 0.1,
+}
+STUDY = """
+name = "x"
+[[algorithm]]
+name = "dpo"
+grid.beta = [0.1, 0.3]
+[[algorithm]]
+name = "ipo"
+"""
+
+
+def claiming(folder: Path, text: str = STUDY, **more: Any) -> Path:
+    """A recipe with a claim; a key that is None is left out."""
+    told = {key: value for key, value in (CLAIM | more).items() if value is not None}
+    lines = [f"{key} = {value if isinstance(value, float) else json.dumps(value)}" for key, value in told.items()]
+    path = folder / "r.toml"
+    path.write_text("\n".join([text.strip(), "[[hypothesis]]", *lines, ""]))
+    return path
+
+
+NOBODY: dict[str, tuple[dict[str, Any], str]] = {
+    "no contestant": ({"a": ["dpoo"]}, "r.toml:11: hypothesis.a: there is no contestant 'dpoo'; did you mean 'dpo"),
+    "a value that the grid lacks": (
+        {"b": ["dpo beta=0.2"]},
+        "r.toml:12: hypothesis.b: there is no contestant 'dpo beta=0.2'; did you mean 'dpo beta=0.",
+    ),
+    "a tuned one without a search": ({"a": ["ipo tuned"]}, "there is no contestant 'ipo tuned'"),
+    "no start": ({"starts": ["sft", "bsae"]}, "hypothesis.starts: there is no start 'bsae'; did you mean 'base'?"),
+    "no metric": ({"metric": "lenght"}, "r.toml:10: hypothesis.metric: there is no metric 'lenght'; did you mean 'len"),
+    "no role": ({"metric": "reward"}, "hypothesis.metric: it must be reward/selection or reward/proxy or reward/gold"),
+    "another role": ({"metric": "kl/gold"}, "hypothesis.metric: it must be kl"),
+    "no metric to spread": ({"metric": "spread:golden"}, "there is no metric 'golden'; did you mean 'gold'?"),
+    "no curve": ({"metric": "curve:"}, "it names no curve, such as curve:loss"),
+    "no metric to correlate": ({"b": None, "against": 0.5, "correlates": "gldo"}, "hypothesis.correlates: there is no"),
+    "no algorithm along": (
+        {"a": None, "b": None, "along": "dop.beta"},
+        "hypothesis.along: there is no algorithm 'dop'",
+    ),
+    "no knob along": (
+        {"a": None, "b": None, "along": "dpo.betta"},
+        "hypothesis.along: 'betta' of dpo is none of its knobs; did you mean 'beta'? (numbers: learning_rate, beta",
+    ),
+    "no number along": ({"a": None, "b": None, "along": "dpo.normalise"}, "'normalise' of dpo is no number (numbers: "),
+    "no knob to sweep": ({"metric": "sweep:tau", "a": ["dpo"]}, "hypothesis.a: 'tau' of dpo is none of its knobs"),
+    "nobody to sweep": ({"metric": "sweep:beta", "b": ["every"]}, "hypothesis.b: there is no algorithm 'every'"),
+    "a sweep against a number": ({"metric": "sweep:beta", "b": None, "against": 0.0}, "b is missing"),
+    "against infinity": ({"b": None, "against": float("inf")}, "hypothesis.against is inf; it must be a finite number"),
+    "against nan": ({"b": None, "against": float("nan")}, "hypothesis.against is nan; it must be a finite number"),
+    "infinite delta": ({"delta": float("inf")}, "hypothesis.delta is inf; it must be a finite number"),
+}
+
+
+@pytest.mark.parametrize("case", NOBODY)
+def test_a_claim_about_nobody_is_refused(case: str, tmp_path: Path) -> None:
+    more, message = NOBODY[case]
+    with pytest.raises(HarnessError) as error:
+        read_recipe(claiming(tmp_path, **more))
+    assert message in str(error.value)
+    assert str(error.value).count("\n") == 0, "told once"
+
+
+SOMEBODY: dict[str, dict[str, Any]] = {
+    "an algorithm that the recipe lacks": {"b": ["kto"]},
+    "a label of a grid": {"a": ["dpo beta=0.3"], "b": ["dpo beta=0.1"]},
+    "all and the start": {"a": ["every"], "b": ["start", "sft"]},
+    "starts that the recipe lacks": {"starts": ["sft_chosen", "base"]},
+    "a judge's": {"metric": "judge_win/rule"},
+    "a role": {"metric": "reward/oracle.brief"},
+    "of the data before": {"metric": "chosen_logp/before"},
+    "a curve's spread": {"metric": "spread:curve:rewards/margins"},
+    "a sweep": {"metric": "sweep:beta", "b": ["kto"]},
+    "along a knob of another": {"a": None, "b": None, "along": "kto.beta"},
+    "settled": {
+        "a": ["nobody"],
+        "metric": None,
+        "b": None,
+        "direction": None,
+        "delta": None,
+        "not_run": "it takes people",
+    },
+}
+
+
+@pytest.mark.parametrize("case", SOMEBODY)
+def test_a_claim_that_some_study_can_judge_is_read(case: str, tmp_path: Path) -> None:
+    assert read_recipe(claiming(tmp_path, **SOMEBODY[case])).hypotheses[0].id == "mine"
+
+
+def test_tuned_contestants_may_be_claimed_about(tmp_path: Path) -> None:
+    text = f"{STUDY}[tune]\n"
+    assert read_recipe(claiming(tmp_path, text, a=["ipo tuned"], b=["ipo"])).hypotheses[0].a == ("ipo tuned",)
+
+
+def test_a_claim_of_the_extended_recipe_may_be_about_its_contestants(tmp_path: Path) -> None:
+    claiming(tmp_path, a=["dpo beta=0.3"])
+    (tmp_path / "child.toml").write_text('extends = "r.toml"\n[[algorithm]]\nname = "kto"\n')
+    assert read_recipe(tmp_path / "child.toml").hypotheses[0].a == ("dpo beta=0.3",)
+
+
+def test_a_recipe_may_claim_what_the_articles_claim() -> None:
+    """All of their metrics, knobs and algorithms; labels of other recipes' grids are those recipes' own."""
+    recipe = read_recipe(RECIPES / "compare_all.toml")
+    for one in built_in():
+        assert one.settled or not list(about_nobody(one, recipe, own=False)), one.id
+
+
+def test_the_words_of_claims_are_those_that_the_report_knows() -> None:
+    assert (EVERY, START) == (claim_scores.EVERY, claim_scores.START)
+    assert (CURVE, SPREAD, SWEEP) == (claim_metrics.CURVE, claim_metrics.SPREAD, claim_metrics.SWEEP)
+    known = {
+        *claim_metrics.TRAINED,
+        claim_metrics.WIDENING,
+        claim_metrics.MARGIN,
+        claim_metrics.GROWTH,
+        COLLAPSE,
+        "gold",
+    }
+    assert set(NUMBERED) == known

@@ -101,8 +101,18 @@ MISTAKES = {
     '[launch]\nsetup = "module load cuda"': "r.toml:4: launch.setup is 'module load cuda'; it must be a list of lines",
     '[launch]\nsetup = ["cd", "export HF_TOKEN=of-my-own"]': "r.toml:4: launch.setup has a secret in its line 2, which",
     '[launch.train]\nsbatch = ["--export=X_KEY=0123abcd"]': "r.toml:4: launch.train.sbatch has a secret in its line 1",
+    "[launch]\nsetup = ['curl -H \"Authorization: Bearer abc123def456\" x']": "r.toml:4: launch.setup has a secret",
     '[launch]\nsetup = ["login hf_0123456789abcdef"]': "r.toml:4: launch.setup has a secret in its line 1, which",
-    "[launch]\nbundle = -1": "r.toml:4: launch.bundle is -1; valid: [0, inf]",
+    "[launch]\nmemory_gb = inf": "r.toml:4: launch.memory_gb is inf; valid: [0, inf)",
+    '[launch]\nexecutor = "slurm"\ntimeout_min = 9\n[launch.grade]\ntimeout_min = 0': (
+        "r.toml:7: launch.grade.timeout_min is 0, which is no limit; slurm needs one, in minutes"
+    ),
+    '[launch]\nexecutor = "slurm"\ntimeout_min = 9\n[launch.algorithm.ppo]\ntimeout_min = 0.0': (
+        "r.toml:7: launch.algorithm.ppo.timeout_min is 0, which is no limit"
+    ),
+    "[launch.train]\nsteup = []": "did you mean 'setup'?",
+    "[launch]\ntracker = []": "did you mean 'trackers'?",
+    "[launch]\nbundle = -1": "r.toml:4: launch.bundle is -1; valid: [0, inf)",
 }
 
 
@@ -111,6 +121,11 @@ def test_each_mistake_is_told_with_its_line(text: str, tmp_path: Path) -> None:
     with pytest.raises(HarnessError) as caught:
         read_recipe(write(tmp_path, f'name = "x"\nalgorithm = [{{name = "dpo"}}]\n{text}\n'))
     assert MISTAKES[text] in str(caught.value)
+
+
+def test_without_slurm_no_time_limit_is_needed(tmp_path: Path) -> None:
+    path = write(tmp_path, 'name = "x"\nalgorithm = [{name = "dpo"}]\n[launch.grade]\ntimeout_min = 0\n')
+    assert read_recipe(path).launch.stages == {"grade": {"timeout_min": 0}}
 
 
 def test_where_a_secret_is_kept_may_be_said(tmp_path: Path) -> None:

@@ -27,6 +27,8 @@ LAYERS = [
         "recipe_rewards",
         "recipe_benchmarks",
         "recipe_tune",
+        "recipe_search",
+        "recipe_metrics",
         "recipe_hypotheses",
         "claims",
         "locate",

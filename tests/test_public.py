@@ -19,6 +19,7 @@ SAME = (
     "https://huggingface.co/owner/name/resolve/main/config.json",
     "http://127.0.0.1:8000/v1/chat/completions: HTTP 500",
     "a/b/c, 1/2, and/or, <think></think>, r'\\d+/x', n/a",
+    "curl -H 'Authorization: Bearer $TOKEN' -H \"X-API-Key: `cat key`\"; Bearer authentication failed",
     "train at 3e-4, hf_hub and sk-learn, results/published/one/recipe.toml",
 )
 CHANGED = {
@@ -39,6 +40,9 @@ CHANGED = {
     "glpat-0123456789abcdefghij": "***",
     "Bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJlLW9m": "Bearer ***",
     "export DB_PWD=hunter2hunter AWS_KEY_ID='x1y2z3x1y2z3'": "export DB_PWD=*** AWS_KEY_ID='***'",
+    "curl -H 'Authorization: Bearer abc123def456' x": "curl -H 'Authorization: Bearer ***' x",
+    "{'authorization': 'Basic dXNlcjpwYXNz'}": "{'authorization': 'Basic ***'}",
+    "x-api-key: 0123abcd": "x-api-key: ***",
 }
 
 

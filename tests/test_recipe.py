@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError
+from harness.plan import make_plan
 from harness.recipe import read_recipe
 
 SHORTEST = 'name = "x"\n[[algorithm]]\nname = "dpo"\n'
@@ -51,7 +52,7 @@ BAD = {
     "steps beyond the end": (f"{SHORTEST[11:]}\n[evaluation]\nat = [60]", "evaluation.at has 60; steps go from 1 to 59"),
     "unknown metric": (f'{SHORTEST[11:]}\n[evaluation]\nmetrics = ["lenght"]', "no metric 'lenght'; did you mean 'length'?"),
     "tuning split reported": (f'{SHORTEST[11:]}\n[evaluation]\nsplit = "tune"', "evaluation.split is 'tune': it is for choosing knobs"),
-    "trained split reported": (f'{SHORTEST[11:]}\n[evaluation]\nsplit = "train"', "evaluation.split is 'train', which policies train on"),
+    "trained split reported": (f'{SHORTEST[11:]}\n[evaluation]\nsplit = "train"', "evaluation.split is 'train': policies train on it; use test or ood"),
     "gold is the proxy": (f'{SHORTEST[11:]}\n[reward.gold]\nsplit = "proxy"', "reward.proxy and reward.gold both train on split 'proxy'"),
     "gold on policy data": (f'{SHORTEST[11:]}\n[reward.gold]\nsplit = "train"', "policies and reward.gold both train on split 'train'"),
     "unknown rule": (f'{SHORTEST[11:]}\n[reward.proxy]\nrule = "totl"', "has no rule reward 'totl'; did you mean 'total'?"),
@@ -76,6 +77,76 @@ BAD = {
     "empty axis": ('[[algorithm]]\nname = "dpo"\ngrid.beta = []', "an axis is a list of at least one value"),
     "value twice": ('[[algorithm]]\nname = "dpo"\ngrid.beta = [0.1, 0.1]', "dpo.grid.beta has 0.1 more than once"),
     "fixed and axis": ('[[algorithm]]\nname = "dpo"\nbeta = 0.2\ngrid.beta = [0.1]', "both fixed and an axis"),
+    "one label in six digits": (
+        '[[algorithm]]\nname = "dpo"\nbeta = 0.1\n[[algorithm]]\nname = "dpo"\nbeta = 0.10000001',
+        """:5: [[algorithm]] 'dpo beta=0.1' needs a label of its own: label = "..." (the other: """,
+    ),
+    "the label of a tuned one": (
+        '[[algorithm]]\nname = "dpo"\n[[algorithm]]\nname = "ipo"\nlabel = "dpo tuned"\n[tune]',
+        ":4: 'dpo tuned' is what 'dpo' is called once it is tuned; it needs another label",
+    ),
+    "the only start spelt out": (
+        '[[algorithm]]\nname = "dpo"\n[[algorithm]]\nname = "dpo"\nstart = "sft"',
+        ":4: dpo from sft is the same cell as another one (",
+    ),
+    "the start that an algorithm has anyway": (
+        '[[algorithm]]\nname = "base"\n[[algorithm]]\nname = "base"\nstart = "base"',
+        ":4: base from base is the same cell as another one (",
+    ),
+    "a label that is a number": ('[[algorithm]]\nname = "dpo"\nlabel = 3', ':4: algorithm.label is 3; it must be text on one line, such as "dpo 2"'),
+    "a label that is a list": (f'{SHORTEST[11:]}\n[[start]]\nname = "sft"\nlabel = ["x"]', "start.label is ['x']; it must be text on one line"),
+    "a label of two lines": (f'{SHORTEST[11:]}\n[[dataset]]\nsource = "lab"\nlabel = "a\\nb"', "dataset.label is 'a\\nb'; it must be text on one line"),
+    "a label of nothing": (f'{SHORTEST[11:]}\n[[model]]\nsource = "lab"\nlabel = "  "', "model.label is '  '; it must be text on one line"),
+    "a judge's label": (f'{SHORTEST[11:]}\n[[judge]]\nsource = "rule"\nlabel = 0', "judge.label is 0; it must be text on one line"),
+    "two equal datasets": (
+        f'{SHORTEST[11:]}\n[[dataset]]\nsource = "lab"\n[[dataset]]\nsource = "lab"\nlabel = "b"\nseed = 0',
+        "[[dataset]] 'b' is the same as 'lab' (the other: ",
+    ),
+    "two equal models": (
+        f'{SHORTEST[11:]}\n[[model]]\nsource = "lab"\nlabel = "a"\n[[model]]\nsource = "lab"\nlabel = "b"',
+        "[[model]] 'b' is the same as 'a' (the other: ",
+    ),
+    "two equal starts": (
+        f'{SHORTEST[11:]}\n[[start]]\nname = "sft"\n[[start]]\nname = "sft"\nlabel = "again"\nlearning_rate = 1e-3',
+        "[[start]] 'again' is the same as 'sft' (the other: ",
+    ),
+    "not a number": (f"{SHORTEST}beta = nan", ":4: dpo.beta is nan; valid: (0, inf)"),
+    "infinite": (f"{SHORTEST[11:]}\n[budget]\nweight_decay = inf", "budget.weight_decay is inf; valid: [0, inf)"),
+    "more than a float holds": (f"{SHORTEST}beta = 1{'0' * 400}", "it must be a float"),
+    "more steps than a float holds": (f"{SHORTEST[11:]}\n[budget]\nsteps = 1{'0' * 400}", "valid: [1, inf)"),
+    "infinite where all else goes": (f'{SHORTEST[11:]}\n[[dataset]]\nsource = "lab"\nlength_bias = -inf', "lab.length_bias is -inf; valid: (-inf, inf)"),
+    "infinitely many seeds": (f"replicates = inf\n{SHORTEST[11:]}", "replicates is inf; it must be a whole number from 1"),
+    "a start's micro-batch": (
+        f'{SHORTEST[11:]}\n[[start]]\nname = "sft"\nbatch = 10\nmicro_batch = 4',
+        ":8: start sft.micro_batch is 4; it must divide the batch, which is 10",
+    ),
+    "a start's micro-batch of the budget's batch": (
+        f'{SHORTEST[11:]}\n[budget]\nbatch = 16\n[[start]]\nname = "sft"\nmicro_batch = 32',
+        "start sft.micro_batch is 32; it must divide the batch, which is 16",
+    ),
+    "a reward model's micro-batch": (
+        f"{SHORTEST[11:]}\n[reward.gold]\nmicro_batch = 5",
+        ":6: reward.gold.micro_batch is 5; it must divide the batch, which is 32",
+    ),
+    "no gold in the report": (f'{SHORTEST[11:]}\n[evaluation]\nmetrics = ["length"]', "evaluation.metrics lacks 'reward', by which contestants are compared"),
+    "a reward model on what is evaluated": (
+        f'{SHORTEST[11:]}\n[reward.gold]\nsplit = "test"',
+        ":6: reward.gold trains on split 'test', whose prompts are evaluated; a split of its own is 'gold'",
+    ),
+    "evaluated where another reward model trains": (
+        f'{SHORTEST[11:]}\n[evaluation]\nsplit = "proxy"\n[reward.gold]\nsplit = "test"',
+        "evaluation.split is 'proxy': reward.proxy trains on it; use ood",
+    ),
+    "looks at one seed": (f"replicates = 1\nlooks = [1]\n{SHORTEST[11:]}", "end at replicates, of which 1 has none"),
+    "looks at two seeds": (f"replicates = 2\nlooks = [1, 2]\n{SHORTEST[11:]}", "end at replicates, for example [2]"),
+    "a misspelt key of the table": ('[[algorithm]]\nname = "dpo"\nlable = "x"', "did you mean 'label'? (knobs: learning_rate, beta, "),
+    "a misspelt key of [tune]": (f"{SHORTEST[11:]}\n[tune]\nlimit = 3", "did you mean 'limits'?"),
+    "a misspelt key of a reward": (f"{SHORTEST[11:]}\n[reward.proxy]\nslit = 'proxy'", "did you mean 'split'?"),
+    "a misspelt key of a start": (f"{SHORTEST[11:]}\n[[start]]\nname = 'sft'\nmicro_bach = 3", "did you mean 'micro_batch'?"),
+    "a misspelt key of the evaluation": (f"{SHORTEST[11:]}\n[evaluation]\nmetric = []", "did you mean 'metrics'?"),
+    "a misspelt key of a judge": (f"{SHORTEST[11:]}\n[[judge]]\nsource = 'rule'\nprompt = 3", "did you mean 'prompts'?"),
+    "a misspelt key of a benchmark": (f"{SHORTEST[11:]}\n[[benchmark]]\ntask = []", "did you mean 'tasks'?"),
+    "too long a name": (f'name = "{"é" * 51}"\n[[algorithm]]\nname = "dpo"', ":1: name has 102 bytes; it must have 100 at most, for it names folders"),
     "bad name": ('name = "a/b"\n[[algorithm]]\nname = "dpo"', "name is 'a/b'; it must be letters"),
     "half a replicate": (f"replicates = 0.5\n{SHORTEST[11:]}", "replicates is 0.5; it must be a whole number from 1"),
     "unknown dataset": (f'{SHORTEST[11:]}\n[[dataset]]\nsource = "labb"', "there is no data 'labb'; did you mean 'lab'?"),
@@ -85,11 +156,59 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_each_mistake_is_refused_with_what_would_be_right(case: str, tmp_path: Path) -> None:
     text, message = BAD[case]
-    text = text if text.startswith('name = "a') else f'name = "x"\n{text}'
+    text = text if text.startswith("name = ") else f'name = "x"\n{text}'
     path = write(tmp_path, text)
     found = refusal(path)
     assert message in found
     assert f"{path}:" in found, "the message names file and line"
+
+
+def test_a_contestant_that_is_there_twice_is_told_once(tmp_path: Path) -> None:
+    found = refusal(write(tmp_path, f'{SHORTEST}[[algorithm]]\nname = "dpo"\n')).splitlines()
+    assert len(found) == 1
+    assert "r.toml:4: dpo is the same cell as another one (" in found[0]
+    found = refusal(write(tmp_path, f"{SHORTEST}grid.beta = [0.1, 0.1]\n")).splitlines()
+    assert len(found) == 1
+
+
+def test_from_another_start_it_is_another_contestant(tmp_path: Path) -> None:
+    both = 'name = "x"\n[[start]]\nname = "sft"\n[[start]]\nname = "base"\n'
+    text = '[[algorithm]]\nname = "dpo"\n[[algorithm]]\nname = "dpo"\nstart = "sft"\n'
+    assert len(read_recipe(write(tmp_path, both + text)).contestants) == 2
+
+
+def test_values_that_are_alike_in_six_digits_have_labels_that_differ(tmp_path: Path) -> None:
+    recipe = read_recipe(write(tmp_path, f"{SHORTEST}grid.beta = [0.1, 0.10000001, 0.30000001]\n"))
+    assert [one.label for one in recipe.contestants] == ["dpo beta=0.1", "dpo beta=0.10000001", "dpo beta=0.3"]
+
+
+def test_tables_of_one_algorithm_are_told_apart_by_what_they_set(tmp_path: Path) -> None:
+    text = f'{SHORTEST}[[algorithm]]\nname = "dpo"\nbeta = 0.3\n[[algorithm]]\nname = "dpo"\nbeta = 0.5\n'
+    labels = [one.label for one in read_recipe(write(tmp_path, text)).contestants]
+    assert labels == ["dpo", "dpo beta=0.3", "dpo beta=0.5"]
+
+
+def test_a_label_that_is_there_twice_is_refused_within_a_table_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.recipe_reader._told", lambda value, among: "some")
+    told = refusal(write(tmp_path, f"{SHORTEST}grid.beta = [0.1, 0.3]\n"))
+    assert "'dpo beta=some' needs a label of its own" in told
+
+
+def test_a_tuned_contestants_label_is_free_where_nothing_is_tuned(tmp_path: Path) -> None:
+    text = f'{SHORTEST}[[algorithm]]\nname = "ipo"\nlabel = "dpo tuned"\n'
+    assert [one.label for one in read_recipe(write(tmp_path, text)).contestants] == ["dpo", "dpo tuned"]
+
+
+def test_a_name_of_a_hundred_bytes_is_a_name(tmp_path: Path) -> None:
+    assert len(read_recipe(write(tmp_path, SHORTEST.replace('"x"', f'"{"é" * 50}"'))).name) == 50
+
+
+def test_a_batch_that_a_part_sets_alone_is_one_micro_batch(tmp_path: Path) -> None:
+    text = f'{SHORTEST}[budget]\nbatch = 16\nmicro_batch = 8\n[[start]]\nname = "sft"\nbatch = 10\n'
+    stage = next(cell for cell in make_plan(read_recipe(write(tmp_path, text))).cells if cell.is_start).policy
+    assert (stage.budget["batch"], stage.budget["micro_batch"]) == (10, 10)
 
 
 def test_all_problems_come_at_once_each_with_its_line(tmp_path: Path) -> None:

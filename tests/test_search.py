@@ -15,16 +15,20 @@ from typing import Any
 import pytest
 from clerk import Clerk, Finished, peak
 
+from harness import registry
 from harness.commands.clean import clean_recipe
+from harness.commands.publish import publish_recipe
 from harness.errors import HarnessError
 from harness.execute import note_death
 from harness.executors import Ended, Handle
 from harness.lease import Lease, newest
 from harness.plan import make_plan
 from harness.recipe import Recipe, read_recipe
-from harness.search.chosen import planned
+from harness.recipe_metrics import roles_of
+from harness.search.chosen import planned, read_studies, with_chosen
 from harness.search.run import tune
 from harness.search.rungs import halves
+from harness.search.study import Search
 from harness.search.trials import SEEDS, problems, trial_cells
 from harness.stages import walk
 from harness.store import Store
@@ -215,6 +219,52 @@ def test_trials_below_the_median_stop_at_the_look(tmp_path: Path) -> None:
         assert best(study)["score"] == max(trial["score"] for trial in study["trials"] if trial["score"] is not None)
 
 
+LOOKS = (5.0, 1.0, 2.0, 3.0, 4.0, 6.0, 7.0)
+"""Scores of seven trials in the order in which they are asked; the median is 4."""
+VERDICTS = ["done", *["pruned"] * 3, *["done"] * 3]
+ALONE = RECIPE.split("[[algorithm]]")[0] + '[[algorithm]]\nname = "dpo"\n'
+SEVEN = ("tune.trials=7", "tune.random=6", "tune.prune_at=30")
+
+
+def looked_at(folder: Path) -> list[dict[str, Any]]:
+    """The trials of a search of seven random ones that are looked at together."""
+    asked = [
+        knobs["learning_rate"]
+        for knobs in knobs_of(search(folder / "asked", *SEVEN, text=ALONE, score=lambda _: 1.0)[0][0])
+    ]
+
+    def score(knobs: dict[str, Any]) -> float:
+        return LOOKS[asked.index(knobs["learning_rate"])]
+
+    trials: list[dict[str, Any]] = search(folder, *SEVEN, text=ALONE, score=score)[0][0]["trials"]
+    return trials
+
+
+def test_each_trial_of_a_round_counts_once_in_the_median(tmp_path: Path) -> None:
+    trials = looked_at(tmp_path)
+    assert [trial["look"] for trial in trials] == list(LOOKS)
+    assert [trial["status"] for trial in trials] == VERDICTS
+
+
+@pytest.mark.parametrize("after", range(8, 13))
+def test_a_search_that_died_between_two_verdicts_ends_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    tell, told = Search.tell, []
+
+    def mortal(self: Search, *given: Any) -> None:
+        if len(told) == after:  # seven of them are of the search before
+            raise KeyboardInterrupt
+        told.append(given)
+        tell(self, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Search, "tell", mortal)
+        with pytest.raises(KeyboardInterrupt):
+            looked_at(tmp_path)
+    assert [trial["status"] for trial in looked_at(tmp_path)] == VERDICTS
+
+
 def test_a_search_with_looks_ends_alike_wherever_it_was_stopped(tmp_path: Path) -> None:
     class Stopped(Clerk):
         """Is interrupted at its fourth stage."""
@@ -253,6 +303,56 @@ def test_the_weights_of_finished_trials_can_be_freed(
     clean_recipe(tmp_path / "r.toml", list(sets), tmp_path / "results", yes=True)
     assert "freed" in capsys.readouterr().out
     assert {path.parent.name for path in policies if path.exists()} == shared, "the comparison still needs them"
+
+
+def started(store: Store, *, tuned_on: bool) -> list[Path]:
+    """Weights of the starts of trials, or of the comparison."""
+    policies = [store.load(path.parent.name) for path in store.root.glob("train-*/policy")]
+    wanted = [one for one in policies if one.spec["algorithm"]["name"] == "sft"]
+    return [store.root / one.name for one in wanted if (one.spec["seed"] == f"replicate-{SEEDS}") == tuned_on]
+
+
+def test_what_open_trials_rest_on_is_not_freed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Heavy(Clerk):
+        """Every policy has weights."""
+
+        def submit(self, folder: Path) -> Handle:
+            if folder.name.startswith("train-"):
+                (folder / "policy").mkdir(exist_ok=True)
+            return super().submit(folder)
+
+    rounds: list[str] = []
+
+    def stop(text: str, labels: dict[str, str]) -> None:
+        rounds.append(text)
+        if len(rounds) == 2:
+            raise KeyboardInterrupt
+
+    store, recipe = Store(tmp_path / "results"), recipe_of(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        tune(recipe, store, lambda: Heavy(store), on_round=stop)
+    studies = json.loads((store.root / "tuning/x/trials.json").read_text())["studies"]
+    assert {trial["status"] for study in studies for trial in study["trials"]} == {"done", "open"}
+    clean_recipe(tmp_path / "r.toml", [], store.root, yes=True)
+    (start,) = started(store, tuned_on=True)
+    told = {trial["stages"]["policy"] for study in studies for trial in study["trials"] if trial["stages"]}
+    assert not any((store.root / name / "policy").exists() for name in told), "they are told, so nothing reads them"
+    tune(recipe, store, lambda: Clerk(store))
+    clean_recipe(tmp_path / "r.toml", [], store.root, yes=True)
+    assert not (start / "policy").exists(), "no trial will read it"
+
+
+def test_recipes_of_one_name_leave_each_other_their_studies(tmp_path: Path) -> None:
+    short, _ = search(tmp_path, "budget.steps=40")
+    long, _ = search(tmp_path)
+    for sets, studies in ((("budget.steps=40",), short), ((), long)):
+        recipe = recipe_of(tmp_path, *sets)
+        assert read_studies(Store(tmp_path / "results"), recipe) == studies
+        tuned = [one.label for one in with_chosen(recipe, Store(tmp_path / "results")).contestants[2:]]
+        assert tuned == ["dpo tuned", "kto tuned"]
+    publish_recipe(tmp_path / "r.toml", tmp_path / "results", unfinished=True)
+    published = json.loads((tmp_path / "results/published/x/trials.json").read_text())
+    assert published["studies"] == long, "its own alone"
 
 
 def test_a_look_must_be_before_the_end(tmp_path: Path) -> None:
@@ -452,6 +552,27 @@ REFUSED = {
     "word": ("trails = 3", "did you mean 'trials'?"),
     "random": ("random = 12", "11 at most"),
     "studies": ("studies = 3", "it must be 1, or 2"),
+    "no better side": ("metric = 'kl'", "kl is not better when higher; limit it in tune.limits"),
+    "lower": ("metric = 'degenerate'", "degenerate is not better when higher"),
+    "strange role": ("metric = 'chosen_logp/behind'", "it must be chosen_logp or chosen_logp/after"),
+    "of the start": ("metric = 'chosen_logp/before'", "it must be chosen_logp or chosen_logp/after"),
+    "judged": ("metric = 'soft_win_chosen'", "gold or oracle judges the comparison; use reward/selection"),
+    "limit by role": ("limits.reward = 1", "reward has values by role alone, which limits do not hold"),
+    "limit of nothing": ("limits.kl = inf", "tune.limits.kl: inf is no finite number; where there is to be no limit"),
+    "limit of nan": ("limits.kl = nan", "tune.limits.kl: nan is no finite number"),
+    "limit too large": (f"limits.kl = 1{'0' * 400}", "is no finite number"),
+    "limit of one sample": ("samples = 1\nlimits.self_bleu = 3", "set tune.samples to 2 or more, it is 1"),
+    "misspelt stranger": (
+        "search.dop.beta = { low = 0.1, high = 1.0 }",
+        "has that name; did you mean 'dpo'? (it has: dpo)",
+    ),
+    "no table": ("search.dpo = 3", "tune.search.dpo is 3; it must be a table of knobs, each with { low"),
+    "word for log": (
+        "search.dpo.beta = { low = 0.05, high = 1.0, log = 'false' }",
+        "log is 'false'; it must be true or",
+    ),
+    "choice twice": ("search.dpo.beta = { choice = [0.1, 0.3, 0.1] }", "dpo.beta.choice has 0.1 more than once"),
+    "ends of words": ("search.dpo.normalise = { low = 'sum', high = 'sum' }", "is no number; write { choice = [...] }"),
     "knob": ("search.dpo.betta = { low = 0.1, high = 1.0 }", "did you mean 'beta'?"),
     "range": ("search.dpo.beta = { low = 1.0, high = 0.1 }", "low must be below high"),
     "log": ("search.dpo.label_smoothing = { low = 0.0, high = 0.1, log = true }", "above 0 on a log scale"),
@@ -471,6 +592,59 @@ def test_what_cannot_be_tuned_is_refused_at_reading(case: str, tmp_path: Path) -
         recipe_of(tmp_path, text=text)
     assert message in str(caught.value)
     assert "r.toml:" in str(caught.value)
+
+
+def test_an_algorithm_of_another_recipe_is_no_misspelling(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError) as caught:
+        recipe_of(tmp_path, text=f"{RECIPE}[tune.search.ipo]\ntau = {{ low = 0.1, high = 1.0 }}\n")
+    assert str(caught.value).endswith(
+        "tune.search.ipo: no [[algorithm]] of the recipe has that name (it has: dpo, kto)"
+    )
+
+
+def test_a_range_for_what_every_contestant_fixes_is_told(tmp_path: Path) -> None:
+    range_ = "[tune.search.kto]\nlambda_desirable = { low = 0.5, high = 2.0 }\n"
+    with pytest.raises(HarnessError, match=r"the recipe fixes lambda_desirable \(.*r.toml:9\), so that it is not"):
+        recipe_of(tmp_path, text=RECIPE + range_)
+    recipe_of(tmp_path, text=f'{RECIPE}{range_}[[algorithm]]\nname = "kto"\nbeta = 0.2\n')  # one of two searches it
+
+
+@pytest.mark.parametrize("role", ["selection", "proxy"])
+def test_knobs_may_be_chosen_by_a_rule(role: str, tmp_path: Path) -> None:
+    recipe_of(tmp_path, f"tune.metric=reward/{role}", text=f'{RECIPE}[reward.{role}]\nrule = "total"\n')
+
+
+UNMEASURED = {
+    "reward/selection": "it needs pairs; dataset 'd.jsonl' has demonstrations, prompts",
+    "preference_accuracy": "it needs pairs; dataset 'd.jsonl' has demonstrations, prompts",
+    "blame": "it needs judgments; dataset 'd.jsonl' has demonstrations, prompts",
+}
+
+
+@pytest.mark.parametrize("metric", UNMEASURED)
+def test_what_trials_cannot_measure_is_refused(metric: str, tmp_path: Path) -> None:
+    (tmp_path / "d.jsonl").write_text('{"prompt": "Why?", "response": "So."}\n')
+    text = 'name = "x"\n[[dataset]]\nsource = "d.jsonl"\nview = "demonstrations"\n[[start]]\nname = "base"\n'
+    with pytest.raises(HarnessError) as caught:
+        recipe_of(tmp_path, text=f'{text}[[algorithm]]\nname = "sft"\n[tune]\nmetric = "{metric}"\nlimits = {{}}\n')
+    assert f"r.toml:10: tune.metric is '{metric}': {UNMEASURED[metric]}" in str(caught.value)
+
+
+def test_greedy_responses_are_limited_where_there_are_some(tmp_path: Path) -> None:
+    recipe_of(tmp_path, "tune.limits.greedy_length=9")
+    with pytest.raises(HarnessError, match=r"greedy_length: it is of greedy responses; set evaluation.greedy = true"):
+        recipe_of(tmp_path, "tune.limits.greedy_length=9", "evaluation.greedy=false")
+
+
+def test_roles_of_metrics_are_those_that_grades_have() -> None:
+    """The published grades have values of every metric here but of those that few datasets have."""
+    measured: dict[str, set[str]] = {}
+    for file in (HERE.parent / "results/published/compare_all").glob("grade-*/record.json"):
+        for item in json.loads(file.read_text())["measurements"]:
+            name, _, role = item["metric"].partition("/")
+            measured.setdefault(name, set()).add(role.split(".")[0])
+    known = [name for name in registry.names("metrics") if registry.load("metrics", name).usual]
+    assert {name: measured[name] for name in known} == {name: set(roles_of(name) or ()) for name in known}
 
 
 def test_a_reward_model_may_not_train_on_the_tune_split(tmp_path: Path) -> None:

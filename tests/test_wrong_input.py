@@ -111,6 +111,40 @@ def test_too_few_prompts_for_the_evaluation_are_told_before_anything_is_trained(
     assert not list((tmp_path / "results").glob("*-*"))
 
 
+@pytest.mark.parametrize("command", ["plan", "run", "tune"])
+@pytest.mark.parametrize(
+    ("knob", "split", "count"), [("evaluation", "test", 20), ("tune", "tune", 20), ("budget", "train", 30)]
+)
+def test_too_few_prompts_of_data_that_are_made_are_told_before_anything_is_trained(
+    command: str, knob: str, split: str, count: int, tmp_path: Path
+) -> None:
+    asked = {"evaluation": 20, "tune": 20, "budget": 30} | {knob: count + 1}
+    tables = "".join(f"[{name}]\nprompts = {number}\n" for name, number in asked.items())
+    (tmp_path / "r.toml").write_text(
+        f'name = "r"\n{tables}[[dataset]]\nsource = "lab"\nevaluation = 20\ntrain = 30\n'
+        '[launch]\nexecutor = "inline"\n[[algorithm]]\nname = "dpo"\n'
+    )
+    done = inside(command, "r.toml", cwd=tmp_path)
+    assert isinstance(done.exception, HarnessError)
+    told = f"r.toml: {knob}.prompts asks for {count + 1} prompts; split '{split}' has {count} with prompts"
+    assert str(done.exception) == told
+    assert not list((tmp_path / "results").glob("*-*"))
+
+
+def test_a_search_on_a_file_without_tune_prompts_is_told_before_anything_is_trained(tmp_path: Path) -> None:
+    rows = [{"prompt": f"Why is it {i}?", "chosen": f"{i} a", "rejected": f"{i} b"} for i in range(40)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "few.toml").write_text(
+        'name = "few"\n[[dataset]]\nsource = "a.jsonl"\n[evaluation]\nprompts = 2\nbest_of_prompts = 2\n[tune]\n'
+        '[launch]\nexecutor = "inline"\n[[start]]\nname = "base"\n[[algorithm]]\nname = "dpo"\n'
+        '[[model]]\nsource = "nobody/nothing"\n'
+    )
+    done = inside("run", "few.toml", cwd=tmp_path)
+    assert isinstance(done.exception, HarnessError)
+    assert "few.toml: split 'tune' has no prompts" in str(done.exception)
+    assert not list((tmp_path / "results").glob("*-*"))
+
+
 def test_where_a_folder_of_tasks_lies_is_in_no_report(tmp_path: Path) -> None:
     from harness.plan import make_plan
     from harness.records import read

@@ -7,13 +7,14 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from harness.data import EmptySplit, Row
+from harness.data import Dataset, EmptySplit, Row
 from harness.data._tables import Tables
 from harness.errors import HarnessError
 from harness.job import Budget
 from harness.plan import Plan
 from harness.recipe import Recipe
-from harness.stages import Sample, Stage, Train
+from harness.search.trials import problems, trial_cells
+from harness.stages import Sample, Stage, Train, walk
 from harness.stages.specs import TooFew, asked_by, open_algorithm, open_dataset, training_rows
 from harness.stages.train import DATA
 from harness.store import Store
@@ -39,30 +40,54 @@ class Asked:
         return json.dumps([self.spec, self.view, self.split, self.prompts, self.reads], sort_keys=True)
 
 
-def check_prompts(plan: Plan, store: Store) -> None:
-    """Count the prompts of files and of the hub's tables; those of 256 MB and more are left to the stages.
+def check_prompts(plan: Plan, store: Store, *, tables: bool = True) -> None:
+    """Count the prompts of the comparison, and of the search before it; large tables are left to the stages.
 
     Anything else that is wrong with them is told by the stage that meets it, so that the others go on.
+
+    Args:
+        plan: what is to run.
+        store: has what is done, and needs no prompts.
+        tables: whether files and the hub's tables are read too, which can take a minute; else data that are made alone.
 
     Raises:
         HarnessError: a split has no rows, fewer prompts than are asked for, or none that is short enough for the model
             that is to train on it; every one of which that is so.
     """
-    asked = (_asked(plan.recipe, stage) for stage in plan.stages() if not store.done(stage.name))
+    stages = walk([*plan.targets, *_trials(plan)])
+    asked = (_asked(plan.recipe, stage) for stage in stages if not store.done(stage.name))
     found = []
     for one in {one.same(): one for one in asked if one}.values():
         with contextlib.suppress(HarnessError):
             data = open_dataset(one.spec)
-            if not isinstance(data, Tables) or any(data.large(source) for source in data.own().values()):
-                continue
             try:
-                rows = training_rows(data, one.view, one.split, one.prompts, one.knob)
-                if one.reads:
-                    _check_lengths(one, one.reads, rows)
+                if not isinstance(data, Tables):
+                    _count(data, one)
+                elif tables and not any(data.large(source) for source in data.own().values()):
+                    _read(data, one)
             except (TooFew, EmptySplit, NoneFits) as error:
                 found.append(f"{plan.recipe.path}: {error}")
     if found:
         raise HarnessError("\n".join(dict.fromkeys(found)))
+
+
+def _trials(plan: Plan) -> list[Stage]:
+    """What the trials of each study are graded by: all of them read the same prompts."""
+    asked = problems(plan.recipe, plan) if plan.recipe.tune else []
+    cells = [cell for problem in asked for cell in trial_cells(plan.recipe, problem, [])]
+    return [grade for cell in cells for grade in cell.grades.values()]
+
+
+def _count(data: Dataset, asked: Asked) -> None:
+    """Count prompts alone, which are made quickly; other views have those of their split at most."""
+    if asked.prompts and asked.view != "text":
+        training_rows(data, "prompts", asked.split, asked.prompts, asked.knob)
+
+
+def _read(data: Dataset, asked: Asked) -> None:
+    rows = training_rows(data, asked.view, asked.split, asked.prompts, asked.knob)
+    if asked.reads:
+        _check_lengths(asked, asked.reads, rows)
 
 
 def _check_lengths(asked: Asked, reads: tuple[dict[str, Any], int, int], rows: list[Row]) -> None:

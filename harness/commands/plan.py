@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
+from harness.commands.enough import check_prompts
 from harness.commands.room import by_size, expected
 from harness.plan import Plan
 from harness.recipe import read_recipe
@@ -22,6 +23,7 @@ def show_plan(path: Path, assignments: list[str], results: Path, as_json: bool) 
     """Print a plan."""
     store = Store(results)
     plan, _ = plan_so_far(read_recipe(path, assignments), store)
+    check_prompts(plan, store, tables=False)
     described = describe(plan, store)
     print(json.dumps(described, indent=1) if as_json else _text(described))
 

@@ -14,7 +14,7 @@ from harness.plan import Plan
 from harness.public import public
 from harness.recipe import Recipe, read_recipe
 from harness.report.looks import plan_so_far
-from harness.search.chosen import TRIALS, trials_file
+from harness.search.chosen import TRIALS, as_text, read_studies
 from harness.stages import Stage
 from harness.store import RECORD, SPEC, Store
 
@@ -91,8 +91,8 @@ def publish_recipe(path: Path, results: Path, unfinished: bool = False) -> None:
             if (source / name).exists():
                 shutil.copyfile(source / name, target / name)
         _conceal(stage, target)
-    if trials_file(store, recipe).exists():
-        shutil.copyfile(trials_file(store, recipe), draft / TRIALS)
+    if studies := read_studies(store, recipe):
+        (draft / TRIALS).write_text(as_text(recipe, studies), encoding="utf-8")
     (draft / "recipe.toml").write_text(text, encoding="utf-8")
     shutil.rmtree(home, ignore_errors=True)
     draft.rename(home)

@@ -17,6 +17,7 @@ from harness.commands.enough import check_prompts
 from harness.executors._slurm_ends import write_deaths
 from harness.executors._slurm_queue import Queue
 from harness.launch import Launch
+from harness.plan import make_plan
 from harness.recipe import Recipe, read_recipe
 from harness.report.looks import plan_so_far
 from harness.search.trials import tune_of
@@ -89,7 +90,9 @@ def tune_recipe(path: Path, assignments: list[str], results: Path, as_json: bool
 
     recipe, store = read_recipe(path, assignments), Store(results)
     refuse_beside(store, recipe)
-    studies = search(replace(recipe, tune=tune_of(recipe)), store)
+    recipe = replace(recipe, tune=tune_of(recipe))
+    check_prompts(make_plan(recipe), store)
+    studies = search(recipe, store)
     print(json.dumps({"studies": studies}, indent=1) if as_json else "\n".join(_chosen(study) for study in studies))
 
 

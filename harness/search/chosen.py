@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
 from harness.plan import Plan, make_plan
+from harness.recipe import TUNED as TUNED  # the report reads it from here
 from harness.recipe import Contestant, Place, Recipe
 from harness.search.trials import Problem, problems
 
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from harness.store import Store
 
 FOLDER, TRIALS = "tuning", "trials.json"
-TUNED = "tuned"
-"""Told after a contestant's label."""
+SCHEMA = 1
 
 
 def folder_of(store: Store, recipe: Recipe) -> Path:
@@ -51,17 +51,31 @@ def read_studies(store: Store, recipe: Recipe) -> list[dict[str, Any]]:
     Raises:
         HarnessError: the file cannot be read.
     """
-    file = trials_file(store, recipe)
-    if recipe.tune is None or not file.exists():
-        return []
+    found = all_studies(trials_file(store, recipe)) if recipe.tune is not None else []
+    known = {problem.key for problem in problems(recipe, make_plan(recipe))} if found else set()
+    return [study for study in found if study["key"] in known]
+
+
+def all_studies(file: Path) -> list[dict[str, Any]]:
+    """What a file of trials holds: studies of every recipe of a name, and of earlier forms of them.
+
+    Raises:
+        HarnessError: the file cannot be read.
+    """
     try:
         found = json.loads(file.read_text())["studies"]
+        return [study for study in found if study["key"]]
+    except FileNotFoundError:
+        return []
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise HarnessError(
             f"{file}: cannot be read ({error}); `harness tune` writes it again from the journal"
         ) from error
-    known = {problem.key for problem in problems(recipe, make_plan(recipe))}
-    return [study for study in found if study["key"] in known]
+
+
+def as_text(recipe: Recipe, studies: list[dict[str, Any]]) -> str:
+    """What a file of trials says."""
+    return json.dumps({"schema": SCHEMA, "recipe": recipe.name, "studies": studies}, indent=1, allow_nan=False)
 
 
 def with_chosen(recipe: Recipe, store: Store) -> Recipe:

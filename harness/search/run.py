@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from harness.lease import Busy, Lease, outlast
 from harness.plan import Cell, make_plan
 from harness.recipe import Recipe
 from harness.search.asked import labels_of, trial_label
-from harness.search.chosen import TRIALS, choose, folder_of, setting_name
+from harness.search.chosen import TRIALS, all_studies, as_text, choose, folder_of, setting_name
 from harness.search.rungs import below_median, halves
 from harness.search.study import Search, open_storage
 from harness.search.trials import problems, trial_cells, tune_of
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 JOURNAL = "journal.log"
 NOT_ITS_OWN = ("bad data", "cancelled", "refused")
 """Failures that say nothing about a trial's knobs, such as a full disk: the trial stays open, for the next run."""
-SCHEMA = 1
 Laid = tuple[Search, int, Cell]
 """A trial that is to run: its study, Optuna's number of it, and its stages."""
 
@@ -154,16 +153,15 @@ class _Tuning:
         """
         self._run(list(looks.values()))
         scores = {name: self._score(look) for name, look in looks.items()}
-        seen = [(search, scores.get(cell.grades[None].name)) for search, _, cell in laid]
+        known = self._known(laid, scores)
         going: list[Laid] = []
         for search, number, cell in laid:
             score = scores.get(name := cell.grades[None].name)
-            known = [*search.looks(), *(one for other, one in seen if other is search and one is not None)]
             if name not in looks:
                 going.append((search, number, cell))
             elif score is None:
                 self._tell(search, number, cell)
-            elif number != search.trials()[0].number and below_median(score, known):
+            elif number != search.trials()[0].number and below_median(score, known[search.problem.name]):
                 spent = sum(_cost(self.store, stage) for stage in cell.own[:-1])
                 stages = {"policy": cell.own[0].name, "grade": looks[name].name}
                 notes = {"pruned": True, "look": score, "device_seconds": spent, "stages": stages}
@@ -172,6 +170,17 @@ class _Tuning:
                 search.note(number, {"look": score})
                 going.append((search, number, cell))
         return going
+
+    def _known(self, laid: list[Laid], scores: Mapping[str, float | None]) -> dict[str, list[float]]:
+        """By study, what its trials score at the look: those of earlier rounds, and all of this one, each once.
+
+        To be asked before any of this round is told, for a told trial is one of the earlier ones.
+        """
+        found = {search.problem.name: search.looks() for search, _, _ in laid}
+        for search, _, cell in laid:
+            score = scores.get(cell.grades[None].name)
+            found[search.problem.name] += [] if score is None else [score]
+        return found
 
     def _score(self, grade: Grade) -> float | None:
         record = self.store.record(grade.name)
@@ -219,10 +228,13 @@ class _Tuning:
         )
 
     def _write(self) -> list[dict[str, Any]]:
-        """Keep all studies in one whole file, which needs no Optuna to be read."""
+        """Keep all studies in one whole file, which needs no Optuna to be read; recipes of one name share it."""
         found = [self._study(search) for search in self.searches]
-        text = json.dumps({"schema": SCHEMA, "recipe": self.recipe.name, "studies": found}, indent=1, allow_nan=False)
-        write_whole(self.folder / TRIALS, text)
+        own = {study["key"] for study in found}
+        others: list[dict[str, Any]] = []
+        with contextlib.suppress(HarnessError):  # what cannot be read is written anew
+            others = [study for study in all_studies(self.folder / TRIALS) if study["key"] not in own]
+        write_whole(self.folder / TRIALS, as_text(self.recipe, [*found, *others]))
         return found
 
     def _study(self, search: Search) -> dict[str, Any]:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from html import unescape
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
+from statistics import stdev
 from typing import Any
 
 import numpy as np
@@ -19,10 +21,12 @@ from harness.plan import Plan
 from harness.records import read
 from harness.report import build
 from harness.report.advice import (
+    ALONE,
     GIVES,
     LOW_VARIANCE,
     NEEDS,
     UNSEEN,
+    Said,
     Wishes,
     advise,
     advise_all,
@@ -31,9 +35,10 @@ from harness.report.advice import (
 from harness.report.articles import articles
 from harness.report.candidates import Candidate, Lead, candidates
 from harness.report.claims import built_in
-from harness.report.grade import GRADES, in_words
+from harness.report.grade import GRADES, in_words, weighed
 from harness.report.page import script_json
 from harness.report.standings import compare
+from harness.report.trust import trusts
 from harness.stats.contrast import contrast
 from harness.store import Store
 
@@ -48,9 +53,9 @@ def one(name: str, gain: float, **more: Any) -> Candidate:
     return Candidate(name=name, gold=(gain, gain - 0.1, gain + 0.1), **(given | more))
 
 
-def over(*names: str, clear: bool = False, p: float = 0.0) -> dict[str, Lead]:
+def over(*names: str, clear: bool = False, p: float = 0.0, **more: Any) -> dict[str, Lead]:
     """These are below, with this p before any adjustment."""
-    return {name: Lead(p, clear) for name in names}
+    return {name: Lead(p, clear, **more) for name in names}
 
 
 DPO = one("dpo", 0.5, ahead=over("sft", clear=True))
@@ -58,9 +63,7 @@ KTO = one("kto", 0.4, view="binary", device_seconds=60.0, seed_sd=0.3, ahead=ove
 PPO = one("ppo", 0.6, view="prompts", reward=True, models=4, device_seconds=900.0, peak_memory_bytes=4e9)
 CUT = one("cut", 0.3, view="judgments", seed_sd=0.01)
 BEST = one("best_of_n", 0.9, view="prompts", reward=True, models=2, answers=8.0, device_seconds=1.0)
-SFT = replace(
-    one("sft", 0.0, view="demonstrations", device_seconds=10.0, seed_sd=0.0), gold=(0.0, 0.0, 0.0), start_view=""
-)
+SFT = replace(one("sft", 0.0, view="demonstrations", device_seconds=10.0, seed_sd=0.1), gold=(0.0, 0.0, 0.0), tried=5)
 FIELD = [BEST, PPO, DPO, KTO, CUT, SFT]
 
 
@@ -69,7 +72,7 @@ def test_a_higher_mean_alone_wins_nothing() -> None:
     assert advice.tied == ("dpo", "kto")
     assert (advice.pick, advice.grade) == ("kto", "C"), "the cheaper of the two"
     assert "the data cannot tell kto from it" in advice.said[0].text
-    assert "of these kto comes first by device-seconds." in advice.said[0].text
+    assert "of these kto comes first by device-seconds beyond the base model." in advice.said[0].text
 
 
 def test_who_beats_all_others_is_taken_whatever_it_costs() -> None:
@@ -172,13 +175,13 @@ def test_what_every_answer_costs_comes_before_what_training_cost_once() -> None:
     ("wishes", "left"),
     [
         (Wishes(data=("pairs",)), {"best_of_n", "ppo", "dpo", "kto", "sft"}),
-        (Wishes(data=("binary",)), {"kto"}),
-        (Wishes(data=("judgments",)), {"cut"}),
-        (Wishes(data=("reward",)), {"best_of_n", "ppo"}),
+        (Wishes(data=("binary",)), {"kto", "sft"}),
+        (Wishes(data=("judgments",)), {"cut", "sft"}),
+        (Wishes(data=("reward",)), {"best_of_n", "ppo", "sft"}),
         (Wishes(data=("demonstrations", "reward")), {"best_of_n", "ppo", "sft"}),
         (Wishes(models=3), {"best_of_n", "dpo", "kto", "cut", "sft"}),
         (Wishes(memory_gb=2), {"best_of_n", "dpo", "kto", "cut", "sft"}),
-        (Wishes(memory_gb=2, scale=3), set()),
+        (Wishes(memory_gb=2, scale=3), {"sft"}),
         (Wishes(device_hours=0.02), {"best_of_n", "kto", "sft"}),
         (Wishes(device_hours=0.02, scale=0.1), {"best_of_n", "dpo", "kto", "cut", "sft"}),
         (Wishes(start="sft"), {"best_of_n", "ppo", "dpo", "kto", "cut", "sft"}),
@@ -192,6 +195,125 @@ def test_constraints_leave_out_with_a_reason(wishes: Wishes, left: set[str]) -> 
     assert set(advice.tied) <= left
     named = {name for said in advice.said if said.text.startswith("Left out") for name in said.rows}
     assert named == set(advice.left_out), "every reason links to the rows that it is about"
+
+
+BAD = {
+    "below the start": {"gold": (-0.2, -0.3, -0.1)},
+    "collapsed": {"collapsed": 1.0, "tried": 3},
+}
+
+
+@pytest.mark.parametrize("how", BAD)
+def test_what_is_shown_to_be_bad_is_not_taken_for_its_price(how: str) -> None:
+    cheap = replace(KTO, **{"name": "base", "device_seconds": 0.0, **BAD[how]})
+    advice = advise([DPO, KTO, cheap], Wishes())
+    assert (advice.pick, set(advice.tied)) == ("kto", {"dpo", "kto", "base"})
+    why = {"below the start": "its own interval lies below the start", "collapsed": "3 of 3 runs failed or collapsed"}
+    assert (
+        Said(f"Shown to be bad, and so left out where the tie is broken: base ({why[how]}).", ("base",)) in advice.said
+    )
+    lone = advise([DPO, cheap], Wishes())
+    assert (lone.pick, lone.decided) == ("dpo", (ALONE,))
+    assert f"of these dpo comes first by {ALONE}." in lone.said[0].text
+
+
+def test_who_is_far_behind_one_of_the_tie_is_not_taken_for_its_price() -> None:
+    """Holm may leave a pair open of which the one is likely worse by more than the margin, looked at alone."""
+    pairs = {"p": 0.03, "difference": 0.2, "low": 0.12, "high": 0.28}
+    dear, near = replace(DPO, ahead=over("kto", clear=True, **pairs)), replace(CUT, device_seconds=80.0)
+    advice = advise([dear, near, replace(KTO, ahead={})], Wishes())
+    assert (advice.pick, set(advice.tied)) == ("cut", {"dpo", "kto", "cut"})
+    told = "since one of it leads them by more than the margin of 0.10, by the whole of that pair's own interval: kto."
+    assert [said.rows for said in advice.said if said.text.endswith(told)] == [("kto",)]
+    close = replace(dear, ahead=over("kto", **pairs))
+    assert advise([close, near, replace(KTO, ahead={})], Wishes()).pick == "kto", "it may be near enough"
+
+
+def test_a_minority_of_collapsed_runs_and_a_mean_below_the_start_prove_nothing_bad() -> None:
+    unlucky = replace(KTO, gold=(-0.1, -0.3, 0.1), collapsed=0.4, tried=5)
+    advice = advise([DPO, unlucky], Wishes())
+    assert advice.pick == "kto"
+    assert "2 of 5 runs failed or collapsed." in [said.text for said in advice.said]
+    none = advise([replace(each, collapsed=1.0, tried=5) for each in (DPO, KTO)], Wishes())
+    assert none.pick == "kto", "where all of a tie are bad, it is broken as ever"
+    assert "5 of 5 runs failed or collapsed." in [said.text for said in none.said]
+
+
+def test_the_start_is_always_there_to_be_taken() -> None:
+    """It needs nothing, whatever it once trained on and took; only who begins from elsewhere does not have it."""
+    better = replace(KTO, ahead={})
+    advice = advise([better, SFT, replace(CUT, name="base", view="prompts", start="base")], Wishes(data=("binary",)))
+    assert "sft" in advice.tied
+    assert (advice.pick, advice.grade) == ("sft", "C"), "kto is not shown to be better than the start"
+    said = [one.text for one in advice.said]
+    assert "It trains on demonstrations: the data give none, so that such a start must be there already." in said
+    assert any(
+        text.startswith("Where it is not there yet, it costs 1 model in memory at once, 10 dev") for text in said
+    )
+    assert advise([better, SFT], Wishes(data=("binary",), memory_gb=1e-6, device_hours=1e-6)).pick == "sft"
+    assert "sft" in advise([better, SFT], Wishes(start="base")).left_out
+    free = {"device_seconds": 0.0, "gold": (-0.1, -0.2, 0.01), "seed_sd": 0.06, "ahead": {}}
+    base = replace(KTO, name="base", view="prompts", **free)  # type: ignore[arg-type]  # of several fields
+    assert advise([SFT, base], Wishes()).pick == "sft", "to take what is there costs no more than to take the base"
+
+
+def test_who_is_alone_is_not_called_one_of_a_tie() -> None:
+    alone = advise([KTO], Wishes())
+    assert in_words(alone) == "grade C: since there is no other candidate to be better than"
+    surely = replace(DPO, ahead=over("kto"))
+    unbeaten = advise([replace(PPO, ahead=over("dpo")), surely, KTO], Wishes())
+    assert in_words(unbeaten) == "grade C: since it is not shown to be better than every other"
+
+
+def test_a_pick_beside_the_best_of_its_tie_is_told_in_numbers() -> None:
+    """Holm does not separate them, and the chance to be as good is next to none: one sentence says why both hold."""
+    lead = over("kto", p=0.02, difference=0.2, low=0.1, high=0.3, more_seeds=9, more_prompts=None)
+    best, cheap = (
+        replace(DPO, ahead=lead, seed_seconds=100.0),
+        replace(KTO, near_best=0.0, seed_seconds=20.0, ahead=over("cut", p=0.5)),
+    )
+    advice = advise([best, cheap, replace(CUT, device_seconds=500.0)], Wishes())
+    assert advice.pick == "kto"
+    said = {one.text: one.rows for one in advice.said}
+    told = (
+        "In the mean dpo is 0.20 sd of the start above kto [95 %: 0.10 to 0.30]: p = 0.020 by itself, p = 0.060 by "
+        "Holm over 3 pairs of candidates.",
+        "Both hold: by itself this pair differs, which is what the chance below goes by; among 3 pairs one may differ "
+        "this much by luck, so that Holm does not separate the two.",
+        "To find a difference of 0.10 between them with power 0.8, among all the study's pairs, it would take 9 more "
+        "seeds of both, 1,080 device-seconds at most (more prompts alone would not do).",
+    )
+    assert all(said[text] == ("dpo", "kto") for text in told)
+    unsure = replace(best, ahead=over("kto", p=0.2))
+    assert not any(one.text.startswith("Both hold") for one in advise([unsure, cheap], Wishes()).said)
+
+
+@pytest.mark.parametrize(
+    ("need", "words"),
+    [
+        ({"equivalent": True}, "The two are equivalent: shown to be less than 0.10 apart."),
+        ({"more_seeds": 0, "more_prompts": 0}, "would probably have been found"),
+        ({}, "Neither more seeds nor more test prompts alone would show a difference of 0.10 between them"),
+        ({"more_seeds": 1, "more_prompts": 9}, "take 1 more seed of both, 0 device-seconds at most, or 9 more test"),
+        ({"more_prompts": 9}, "it would take 9 more test prompts (more seeds alone would not do)."),
+    ],
+)
+def test_what_would_tell_two_of_a_tie_apart(need: dict[str, Any], words: str) -> None:
+    advice = advise([replace(DPO, ahead=over("kto", p=0.2, **need)), KTO], Wishes())
+    assert any(words in one.text for one in advice.said)
+
+
+def test_low_variance_says_how_much_each_varies() -> None:
+    def told(*field: Candidate) -> str:
+        return " ".join(one.text for one in advise(list(field), Wishes(needs=(LOW_VARIANCE,))).said)
+
+    spread = (
+        "Over seeds the mean reward of dpo has an sd of 0.10; that of ipo and kto is from 0.11 to 0.30 (up to twice"
+    )
+    assert spread in told(DPO, KTO, replace(DPO, name="ipo", seed_sd=0.11, device_seconds=200.0))
+    assert "that of kto is 0.30 (" in told(DPO, KTO)
+    assert "How dpo varies over seeds is not known" in told(replace(DPO, seed_sd=None))
+    assert "Over seeds" not in " ".join(one.text for one in advise([DPO, KTO], Wishes()).said)
 
 
 def test_a_start_that_the_data_cannot_make_is_told() -> None:
@@ -252,7 +374,7 @@ def test_a_judge_is_asked_for_by_name() -> None:
 
 
 def test_nothing_fits_and_nothing_was_measured() -> None:
-    none = advise(FIELD, Wishes(memory_gb=0.1))
+    none = advise(FIELD[:-1], Wishes(memory_gb=0.1))
     assert (none.pick, none.grade) == ("", "D")
     assert "relax a constraint" in none.said[0].text
     assert "No contestant has been measured yet" in advise([replace(DPO, gold=None)], Wishes()).said[0].text
@@ -273,15 +395,25 @@ def test_memory_and_time_of_a_larger_model_are_called_extrapolated() -> None:
 WORLD = World({"dpo": 1.0, "kto": 0.9, "ppo": 0.2, "cut": -0.5}, prompts=40, samples=2, sd_seed=0.05)
 
 
+APART = {"gains": {"dpo": 0.8, "kto": 0.4, "ppo": -0.6}, "sd_seed": 0.3}
+CLOSE = {"gains": {"dpo": 0.75, "kto": 0.5, "ppo": -0.6}, "sd_seed": 0.1}
+NOISY = ({**APART, "seed": 4}, {**APART, "seed": 24}, {**CLOSE, "seed": 15})
+"""Draws in which something of a tie is shown to be bad or far behind, and in which a pick that costs less is worse when
+looked at alone."""
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Store]:
-    """Two settings, in which other contestants lead."""
+    """Two settings in which other contestants lead, and three with so much noise that there are ties of all kinds."""
     root = tmp_path_factory.mktemp("advice")
     cells = make_cells(list(WORLD.gains), 4)
     other = make_cells(["dpo", "kto", "ppo"], 4, model="other")
     fill(root, cells, WORLD)
     fill(root, other, replace(WORLD, gains={"dpo": 0.1, "kto": 1.5, "ppo": 1.4}))
-    return make_plan([*cells, *other], 4), Store(root)
+    noisy = [make_cells(["dpo", "kto", "ppo"], 4, model=f"noisy-{place}") for place in range(len(NOISY))]
+    for draw, own in zip(NOISY, noisy, strict=True):
+        fill(root, own, replace(WORLD, **draw))
+    return make_plan([*cells, *other, *chain(*noisy)], 4), Store(root)
 
 
 def test_candidates_come_from_the_records(finished: tuple[Plan, Store]) -> None:
@@ -292,13 +424,48 @@ def test_candidates_come_from_the_records(finished: tuple[Plan, Store]) -> None:
     assert (found["ppo"].view, found["ppo"].reward, found["ppo"].models) == ("prompts", True, 3)
     assert found["cut"].view == "judgments"
     assert {each.start for each in found.values()} == {"sft"}
-    assert (found["ppo"].start_view, found["sft"].start_view) == ("demonstrations", "")
+    assert (found["ppo"].start_view, found["sft"].start_view) == ("demonstrations", "demonstrations")
     assert found["dpo"].near_best == pytest.approx(comparison.ranks.near_best["dpo"] if comparison.ranks else None)
     won = significantly_better(list(found.values()))
     for pair in comparison.pairs:
         if pair.family == "all":
             assert (pair.b in won[pair.a]) == (pair.verdict == "better")
             assert (pair.a in won[pair.b]) == (pair.verdict == "worse")
+
+
+def test_the_start_varies_over_seeds_as_others_do(finished: tuple[Plan, Store]) -> None:
+    """Its gain is 0 by definition; what a person gets from it is not."""
+    tables = read(*finished)
+    comparison = compare(finished[0], tables)[0]
+    for each in candidates(comparison, tables):
+        assert each.seed_sd == pytest.approx(stdev(comparison.gold_by_seed[each.name].values()))
+        assert (each.tried, each.margin) == (4, comparison.margin)
+
+
+def test_costs_leave_out_the_base_model_that_all_rest_on(finished: tuple[Plan, Store]) -> None:
+    tables = read(*finished)
+    comparison = compare(finished[0], tables)[0]
+    found = {each.name: each for each in candidates(comparison, tables)}
+    assert found["sft"].device_seconds == 3
+    assert found["dpo"].device_seconds == 3 + 3 + 2, "dpo, sft and the reference; not the pretraining"
+    assert found["dpo"].seed_seconds == 8 + 2 + 2, "and its samples and grade"
+    shared = {row.name: row.seconds["shared"] for row in comparison.standings}
+    assert {shared[name] - (each.device_seconds or 0.0) for name, each in found.items()} == {2.0}
+
+
+def test_leads_have_the_numbers_of_the_table_of_pairs(finished: tuple[Plan, Store]) -> None:
+    tables = read(*finished)
+    comparison = compare(finished[0], tables)[0]
+    found = {each.name: each for each in candidates(comparison, tables)}
+    family = [pair for pair in comparison.pairs if pair.family == "all"]
+    assert {(pair.difference or 0.0) > 0 for pair in family} == {True, False}
+    for pair in family:
+        above, below = (pair.a, pair.b) if (pair.difference or 0.0) > 0 else (pair.b, pair.a)
+        lead, sign = found[above].ahead[below], 1 if above == pair.a else -1
+        assert lead.difference == pytest.approx(sign * (pair.difference or 0.0))
+        assert {lead.low, lead.high} == {sign * (pair.low or 0.0), sign * (pair.high or 0.0)}
+        assert lead.low < lead.difference < lead.high
+        assert (lead.more_seeds, lead.equivalent) == (pair.more_seeds, pair.verdict == "equivalent")
 
 
 def test_what_trains_nothing_has_the_peak_of_its_sampling(finished: tuple[Plan, Store]) -> None:
@@ -365,7 +532,7 @@ ALL_WISHES = [
     for data, memory, hours, models, scale, needs, start in product(
         [(), *[(kind,) for kind in GIVES], ("binary", "judgments")],
         [None, 0.3, 1.0],
-        [None, 0.01],
+        [None, 0.002],
         [None, 1],
         [1.0, 5.0],
         [(), *[(need,) for need in NEEDS]],
@@ -385,10 +552,11 @@ def test_the_page_gives_the_advice_of_the_command(finished: tuple[Plan, Store], 
         "const values = forms.map((form) => JSON.parse(document.getElementById(form.id + '-values').textContent));"
         "const doubt = (own, many) => ({ ...own, "
         "candidates: own.candidates.map((one) => ({ ...one, doubts: Array(many).fill('x') })) });"
-        f"const said = values.map((own) => {script_json(asked)}.map((wishes) => advise(doubt(own, 0), wishes)));"
-        "document.getElementById('said').textContent = JSON.stringify(said.map((all) => all.map((one) => "
-        "({ pick: one.pick, grade: one.grade, tied: one.tied, decided: one.decided, "
-        "left_out: [...one.leftOut.keys()] }))));"
+        f"const said = values.map((own) => {script_json(asked)}.map((wishes) => {{ const one = advise(own, wishes);"
+        "return { pick: one.pick, grade: one.grade, tied: one.tied, decided: one.decided, "
+        "left_out: [...one.leftOut.keys()], words: gradeInWords(one, own.words.grades), "
+        "said: sentences(one, wishes, own) }; }));"
+        "document.getElementById('said').textContent = JSON.stringify(said);"
         "const letters = new Set();"
         f"for (const own of values) for (const wishes of {script_json(asked)}) {{"
         "const plain = advise(doubt(own, 0), wishes);"
@@ -399,7 +567,7 @@ def test_the_page_gives_the_advice_of_the_command(finished: tuple[Plan, Store], 
         "if (!right) console.error(plain, less); } }"
         "if (letters.size < 3) console.error('the wishes lead to grades ' + [...letters]);"
         "const before = forms[0].dataset.pick;"
-        "forms[0].querySelector('input[value=judgments]').click();"
+        "forms[0].querySelector('input[value=prompts]').click();"
         "document.title = [forms.length, before, forms[0].dataset.pick, "
         "forms[0].querySelector('output a').getAttribute('href')].join(' ');"
         "</script>"
@@ -407,19 +575,28 @@ def test_the_page_gives_the_advice_of_the_command(finished: tuple[Plan, Store], 
     seen = visit(with_body_end(page, tmp_path / "asked.html", script), tmp_path)
     assert seen.console == ""
     told = json.loads(unescape(seen.dom.split('<textarea id="said">')[1].split("</textarea>")[0]))
-    tables = read(*finished)
-    comparisons = compare(finished[0], tables)
+    plan, store = finished
+    tables = read(plan, store)
+    comparisons = weighed(compare(plan, tables), plan, tables, trusts(plan, store))
+    kinds: set[str] = set()
     for wishes, *both in zip(ALL_WISHES, *told, strict=True):
         found = advise_all(comparisons, tables, wishes)
         for comparison, own in zip(comparisons, both, strict=True):
             advice = found[comparison.name]
             expected = {"pick": advice.pick, "grade": advice.grade, "tied": list(advice.tied)}
             expected |= {"decided": list(advice.decided)}
-            assert own == expected | {"left_out": list(advice.left_out)}, wishes
+            expected |= {"left_out": list(advice.left_out), "words": in_words(advice)}
+            assert own == expected | {"said": [{"text": one.text, "rows": list(one.rows)} for one in advice.said]}, (
+                wishes
+            )
+            assert all(one.rows for one in advice.said if re.search(r"\d", one.text)), "numbers link to rows"
+            kinds |= {one.text.split()[0] for one in advice.said}
+            kinds |= {"behind" for one in advice.said if one.text.startswith("Left out where the tie is broken")}
+    assert {"behind", "Left", "Shown", "In", "Both", "To", "Over", "Where", "It", "The", "No"} <= kinds
     picks = {own["pick"] for all_ in told for own in all_}
-    assert {"kto", "ppo", "cut", "sft", ""} <= picks, "the wishes lead to different picks"
+    assert {"dpo", "kto", "ppo", "sft", ""} <= picks, "the wishes lead to different picks"
     forms, before, after, link = seen.dom.split("<title>")[1].split("</title>")[0].split()
-    assert (forms, after) == ("2", "cut")
+    assert (forms, after) == ("5", "sft")
     assert before != after
     assert f'id="{link.removeprefix("#")}"' in seen.dom
 

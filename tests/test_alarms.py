@@ -176,9 +176,9 @@ def test_cut_off_and_empty_responses(finished: Finished, metric: str, share: flo
         rows = rows.assign(metric=metric, role="", value=(np.arange(len(rows)) < share * len(rows)).astype(float))
         pq.write_table(pa.concat_tables([table, pa.Table.from_pandas(rows, table.schema)]), path)
     if alarm:
-        assert f"{share:.0%}".replace("%", " %") + f" of dpo's responses are {metric}" in finished.texts(
-            "cut-off or empty responses"
-        )
+        told = finished.texts("cut-off or empty responses")
+        assert f"{share:.0%}".replace("%", " %") + f" of dpo's responses are {metric}" in told
+        assert "its mean reward counts texts that are no whole answers" in told
     else:
         assert not finished.found()
 
@@ -205,7 +205,7 @@ def test_the_page_opens_with_them(finished: Finished, tmp_path: Path) -> None:
     finished.weigh(finished.cell("dpo", 1), "sft 1")
     page = build(finished.plan, Store(finished.root), tmp_path / "out").path.with_suffix(".md").read_text()
     assert page.index("## Answer") < page.index("## Alarms") < page.index("## Contestants")
-    assert "1 alarm by unchanged weights" in page
+    assert "1 alarm (unchanged weights): look" in page
     assert "ended with exactly the start's weights" in page
 
 

@@ -12,7 +12,10 @@ from synthetic import World, fill, make_cells, make_plan
 from harness.plan import Plan
 from harness.records import read
 from harness.report import build
-from harness.report.answer import headline
+from harness.report.answer import _undecided, headline
+from harness.report.collapse import in_top_set
+from harness.report.compare import Comparison
+from harness.report.say import pairs as pairs_told
 from harness.report.standings import compare
 from harness.store import Store
 
@@ -52,3 +55,55 @@ def test_answer_and_stability_have_one_tau(finished: tuple[Plan, Store], tmp_pat
     answer = build(*finished, tmp_path / "out").text
     table = pd.read_csv(tmp_path / "out/tables/agreement.csv").set_index(["a", "b"])
     assert f"Kendall's tau {table.loc[('gold', 'oracle'), 'kendall']:.2f} (1: the same)" in answer
+
+
+def _needing(comparison: Comparison, needs: list[tuple[int | None, int | None]]) -> list[str]:
+    """The answer's points where the pairs with the start lack so many seeds and prompts."""
+    start = [pair for pair in comparison.pairs if pair.family == "start"]
+    own = [
+        replace(start[0], a=f"m{i}", verdict="cannot separate", more_seeds=seeds, more_prompts=prompts)
+        for i, (seeds, prompts) in enumerate(needs)
+    ]
+    return [text for text in _undecided(replace(comparison, pairs=own)) if "the start: m0" in text]
+
+
+def test_what_would_help_some_pairs_is_told_and_whom_nothing_helps_alone(finished: tuple[Plan, Store]) -> None:
+    comparison = compare(finished[0], read(*finished))[0]
+    (mixed,) = _needing(comparison, [(14, 8000), (20, None), (None, 9000), (None, None)])
+    assert mixed.endswith(
+        "it would take up to 20 more seeds (median 17, for 2 of 4) or up to 9000 more test prompts (median 8500, for "
+        "2 of 4); neither alone would do for m3."
+    )
+    (apart,) = _needing(comparison, [(14, None), (None, 9000)])
+    assert apart.endswith("it would take 14 more seeds (for 1 of 2) or 9000 more test prompts (for 1 of 2).")
+    (all_of_them,) = _needing(comparison, [(14, None), (20, None)])
+    assert all_of_them.endswith("it would take up to 20 more seeds (median 17).")
+    (none,) = _needing(comparison, [(None, None)])
+    assert none.endswith("Neither more seeds nor more prompts alone would show a difference of 0.10 with power 0.8.")
+
+
+def test_the_method_says_how_far_it_reaches_and_what_was_not_as_planned(
+    finished: tuple[Plan, Store], tmp_path: Path
+) -> None:
+    method = build(*finished, tmp_path / "out").path.with_suffix(".md").read_text().split("## Method")[1]
+    assert "Limits: what was seen is lab · lab · sft: 5 seeds, 30 prompts." in method
+    assert "Departures from what was planned: none that the records show." in method
+    cells = make_cells(["dpo"], 3)
+    fill(tmp_path, cells, WORLD, skip={("dpo", 2)})
+    method = build(make_plan(cells, 3), Store(tmp_path), tmp_path / "out").path.with_suffix(".md").read_text()
+    assert "Departures from what was planned: runs that have no scores: 1 waiting." in method
+
+
+def test_one_pair_differs(finished: tuple[Plan, Store]) -> None:
+    comparison = compare(finished[0], read(*finished))[0]
+    first, *rest = [pair for pair in comparison.pairs if pair.family == "all"]
+    pairs = [replace(first, verdict="better"), *(replace(pair, verdict="cannot separate") for pair in rest)]
+    assert pairs_told(replace(comparison, pairs=pairs)).startswith("Of 3 pairs: 1 differs, 0 are equivalent, 2 cannot")
+
+
+def test_collapsed_runs_of_the_top_set_are_in_the_answer(finished: tuple[Plan, Store]) -> None:
+    comparison = compare(finished[0], read(*finished))[0]
+    assert not in_top_set(comparison)
+    lost = [replace(row, collapsed=2 + row.in_top_set) for row in comparison.standings]
+    told = in_top_set(replace(comparison, standings=lost))
+    assert told.startswith("Runs in the top set that collapsed: dpo (3 of 5). A run collapsed where it failed, or more")

@@ -27,6 +27,8 @@ from harness.plan import Plan
 from harness.plan import make_plan as plan_of
 from harness.recipe import read_recipe
 from harness.report import build
+from harness.report.benchmarks import _FRAME, NOT_ASKED, tax
+from harness.report.sheet import Sheet, make_frame
 from harness.stages import Bench, Train, dataset_spec, from_spec, grade
 from harness.store import Store
 
@@ -317,6 +319,19 @@ def test_the_alignment_tax_is_told_by_document(tmp_path):
     text = (tmp_path / "report" / "report.md").read_text()
     assert "Benchmarks and alignment tax" in text
     assert "Lower than the start: dpo on t." in text
+    answer = text.split("## Answer")[1].split("\n## ")[0]
+    assert "Significantly lower than the start on a benchmark: dpo on t (−0." in answer
+    assert "which is recommended" not in answer, "whoever is recommended was asked"
+
+
+def test_the_answer_says_that_the_recommended_was_asked_no_benchmark():
+    asked = {"setting": "here", "contestant": "sft", "task": "t", "value": 0.5}
+    other = {"setting": "here", "contestant": "ilf", "gap": NOT_ASKED}
+    sheet = Sheet("benchmarks", "", make_frame([asked, other], _FRAME), {})
+    (told,) = tax(sheet, "here", "ilf")
+    assert told == f"What ilf, which is recommended, loses on the benchmarks is not known ({NOT_ASKED})."
+    assert tax(sheet, "here", "sft") == []
+    assert tax(sheet, "elsewhere", "ilf") == [], "where no benchmark was asked of anybody"
 
 
 def test_a_tighter_margin_shows_nothing_equal(tmp_path):

@@ -14,7 +14,7 @@ from harness.plan import Plan
 from harness.records import read
 from harness.report import build
 from harness.report.figures.over_optimisation import OverOptimisation
-from harness.report.over_optimisation import NOT_GRADED, over_optimisation_sheet, points, section
+from harness.report.over_optimisation import NOT_DRAWN, NOT_GRADED, over_optimisation_sheet, points, section
 from harness.report.standings import compare
 from harness.store import Store
 
@@ -88,5 +88,6 @@ def test_the_page_shows_it_and_without_steps_says_how_to_ask(tmp_path: Path) -> 
     assert len(pd.read_csv(tmp_path / "out/tables/over_optimisation.csv")) == 2
     comparison = compare(plan := study(tmp_path / "b", None, steps=())[0], read(plan, Store(tmp_path / "b")))[0]
     assert section(comparison, "-0").sentence == NOT_GRADED
-    assert OverOptimisation().draw(comparison) == NOT_GRADED
+    assert OverOptimisation().draw(comparison) == NOT_DRAWN, "the sentence is not said twice"
+    assert "`" not in NOT_GRADED
     assert over_optimisation_sheet([comparison]).frame.empty

@@ -53,7 +53,7 @@ def test_what_differs_is_named_part_by_part(tmp_path: Path) -> None:
     plan, store = study(tmp_path, "dpo", "simpo")
     text = build(plan, store, tmp_path / "out").path.with_suffix(".md").read_text()
     told = text.split("## Beside published numbers")[1].split("\n## ")[0]
-    assert "an order may be compared, numbers may not" in told
+    assert "An order may be compared, numbers may not" in told
     for part, here in (("model", "lab"), ("data", "lab"), ("seeds", "3"), ("tuning", "none")):
         assert f"{part}: " in told
         assert f"(here {here})" in told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,7 @@ from harness.report import build
 from harness.report.compare import Price
 from harness.report.figures.quality_cost import QualityCost
 from harness.report.prices import cost_of
+from harness.report.quality_cost import _target
 from harness.report.standings import compare
 from harness.store import Store
 
@@ -50,6 +52,44 @@ def test_who_has_no_case_is_beaten_significantly_and_at_no_more_cost(tmp_path: P
     assert found["cpo"].beaten_by == ("kto",)
     assert not found["kto"].beaten_by
     assert not found["sft"].beaten_by
+
+
+def test_on_a_cpu_it_is_the_work_that_counts_and_memory_is_not_compared(tmp_path: Path) -> None:
+    plan, store = finished(tmp_path)
+    _costs(plan, store, "dpo", device_seconds=1000.0, cpu_seconds=10.0)
+    found = prices(plan, store)
+    assert found["dpo"].device_seconds == pytest.approx(10.0 + SHARED + REFERENCE), "the machine was busy"
+    assert found["ipo"].beaten_by == ("dpo",)
+    row = next(row for row in compare(plan, read(plan, store))[0].standings if row.name == "dpo")
+    assert row.seconds["own"] == 10.0, "as in the table of contestants"
+    assert {one.peak_memory_bytes for one in found.values()} == {None}
+    assert not any("peak_memory_bytes" in one.on_front for one in found.values())
+
+
+def test_on_a_gpu_memory_is_the_largest_of_all_that_a_policy_rests_on(tmp_path: Path) -> None:
+    plan, store = finished(tmp_path)
+    for name, size in {"sft": 9.0, "dpo": 5.0, "ipo": 10.0}.items():
+        _costs(plan, store, name, peak_memory_bytes=size, peak_device_memory_bytes=size)
+    found = prices(plan, store)
+    assert {name: found[name].peak_memory_bytes for name in ("sft", "dpo", "ipo")} == {"sft": 9, "dpo": 9, "ipo": 10}
+    assert "peak_memory_bytes" in found["kto"].on_front, "it rests on the start too, and gains most"
+
+
+def _costs(plan: Plan, store: Store, contestant: str, **costs: float) -> None:
+    """Write other costs into the records of a contestant's own training."""
+    for cell in plan.cells:
+        if cell.contestant == contestant:
+            path = store.root / cell.policy.name / "record.json"
+            told = json.loads(path.read_text())
+            told["cost"] |= costs
+            path.write_text(json.dumps(told))
+
+
+@pytest.mark.parametrize(("price", "reached", "told"), [
+    (None, 0, "never (0 of 3 seeds)"), (None, 1, "in fewer than half (1 of 3 seeds)"), (12.0, 2, "12 (2 of 3 seeds)"),
+])  # fmt: skip
+def test_a_target_that_one_seed_reached_was_not_never_reached(price: float | None, reached: int, told: str) -> None:
+    assert _target({"target_device_seconds": price, "reached": reached, "tried": 3}) == told
 
 
 def test_equal_gains_beat_nobody(tmp_path: Path) -> None:
@@ -104,7 +144,7 @@ def test_the_page_says_it_without_naming_a_winner(tmp_path: Path) -> None:
     told = text.split("## Quality and cost")[1].split("\n## ")[0]
     assert "sft (0.00 for 5), dpo (+" in told
     assert "means alone name no winner" in told
-    assert "No case here for cpo and ipo" in told
+    assert "Significantly worse than something that costs no more device-seconds and generated tokens: cpo and" in told
     frame = pd.read_csv(tmp_path / "out/tables/quality_cost.csv").set_index("contestant")
     assert set(frame.index[frame["front_device_seconds"]]) == {"sft", "dpo", "kto"}
 

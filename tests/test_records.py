@@ -102,6 +102,8 @@ def test_a_shared_stage_is_one_row_and_each_cell_knows_its_share(tmp_path: Path)
     spent = tables.spent.set_index(["contestant", "replicate", "part"])["device_seconds"]
     assert spent["dpo", 0, "own"] == 3.0
     assert spent["dpo", 0, "with shared"] == 3 + 3 + 2 + 2  # dpo, sft, reference, pretraining
+    assert spent["dpo", 0, "beyond the base"] == 3 + 3 + 2
+    assert spent["dpo", 0, "base model"] == spent["sft", 0, "base model"] == 2  # the pretraining, which all share
     assert spent["dpo", 0, "evaluation"] == 2 + 2  # samples, grade
 
 

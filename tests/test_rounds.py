@@ -492,7 +492,8 @@ def test_costs_are_of_the_contestants_own_stages(whole: Finished) -> None:
     for cell in whole.plan.cells:
         own = sum(whole.record(stage)["cost"]["device_seconds"] for stage in cell.own)
         assert spent[cell.contestant, "own"] == pytest.approx(own)
-        assert main.loc[cell.contestant, "own_device_seconds"] == pytest.approx(own)
+        worked = sum(whole.record(stage)["cost"]["cpu_seconds"] for stage in cell.own)
+        assert main.loc[cell.contestant, "own_device_seconds"] == pytest.approx(worked), "on a CPU those of its work"
         assert cell.contestant in UNTRAINED or own > 0
     rounds = cell_of(whole.plan, "rlhf_iterated").own
     assert len(rounds) == 4

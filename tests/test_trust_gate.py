@@ -48,7 +48,10 @@ def test_kappa_of_hard_pairs_measures_the_shared_errors(shared: float, hard: flo
     found = kappa(own["gold"], own["proxy"], own["third"])
     assert found is not None
     assert found.value == pytest.approx(hard, abs=0.04)
-    assert found.overstatement == pytest.approx(overstated, abs=0.06)
+    value, low, high = found.overstatement
+    assert value == pytest.approx(overstated, abs=0.06)
+    assert low <= value <= high
+    assert (low < high) == (shared < 1), "the estimate is no more sure than κ"
     assert found.low <= found.value <= found.high
     assert found.n == N // 3
 
@@ -111,4 +114,4 @@ def test_a_probe_fails_where_its_interval_reaches_a_half() -> None:
     good, bad = Share(0.7, 0.51, 0.8, 50), Share(0.6, 0.5, 0.7, 50)
     assert objections(replace(card, probes={"empty": good}), None) == []
     (told,) = objections(replace(card, probes={"empty": good, "shuffled": bad}), None)
-    assert told == "gold does not prefer a chosen response to a corrupted one: shuffled (0.60)"
+    assert told == "gold is not shown to prefer a chosen response to a corrupted one: shuffled (0.60)"

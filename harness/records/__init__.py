@@ -42,7 +42,8 @@ class Tables:
             loaded_memory_bytes`.
         spent: what a cell cost: `..., part, device_seconds, worked_seconds, peak_memory_bytes,
             peak_device_memory_bytes`, `part` being `own` (training the policy), `with shared` (with all that it rests
-            on) or `evaluation` (its samples, grades, judges and benchmarks). On a CPU `worked_seconds` are those of
+            on), `base model` (of that, the model that all begin from), `beyond the base` (the rest of it) or
+            `evaluation` (its samples, grades, judges and benchmarks). On a CPU `worked_seconds` are those of
             CPU time, which other work on the machine does not lengthen, and there is no device's memory (0).
         benchmarks: one value of each lm-eval metric for each document: columns as `scores`, `role` being the task.
         no_benchmarks: one row per policy and task without them: `..., task, status, stage, cause, error, hint`.

@@ -186,9 +186,14 @@ def spent(shelf: Shelf) -> Iterator[Row]:
         graded = [stage for step in steps(cell) for stage in judged(cell, step)]
         if cell.reason:
             continue
+        shared = list(walk(list(cell.samples[None].inputs.values())))  # best-of-n rests on the proxy too
+        model = _model(cell)
+        base = {stage.name for stage in model}
         parts: dict[str, list[Stage]] = {
             "own": list(cell.own),
-            "with shared": list(walk(list(cell.samples[None].inputs.values()))),  # best-of-n rests on the proxy too
+            "with shared": shared,
+            "base model": model,
+            "beyond the base": [stage for stage in shared if stage.name not in base],
             "evaluation": graded,
         }
         for part, stages in parts.items():
@@ -200,6 +205,14 @@ def spent(shelf: Shelf) -> Iterator[Row]:
                 worked = sum(_worked(cost) for cost in known) + sum(extra)
                 peaks = {name: _peak(known, name) for name in ("peak_memory_bytes", "peak_device_memory_bytes")}
                 yield {**cell_id(cell), "part": part, "device_seconds": seconds, "worked_seconds": worked, **peaks}
+
+
+def _model(cell: Cell) -> list[Stage]:
+    """What the model that all begin from rests on, its pretraining or its load; none where the cell trains it."""
+    stage = cell.policy
+    while isinstance(before := stage.inputs.get("start"), Train):
+        stage = before
+    return [] if stage in cell.own else list(walk([stage]))
 
 
 def _worked(cost: Row) -> float:

@@ -56,5 +56,7 @@ def build(plan: Plan, store: Store, out: Path) -> Answer:
     for asked in written:
         asked.get()
     first = [section for section in page.sections if section.id.startswith("answer")]
-    lines = [text for section in first for text in (section.sentence, *section.points)]
+    lines = [
+        text for section in first for text in (section.sentence, *section.points, *(one.text for one in section.linked))
+    ]
     return Answer("\n".join(lines), path)

@@ -3,7 +3,8 @@
 Contestants are left out by what they need and by what they cost here; the rest is ranked by the gold reward, with
 p-values that are adjusted over the pairs of the rest alone. That is fair, since what leaves a contestant out is never a
 score. Those that no other is significantly better than are a tie, which is broken by cost and then by stability, and
-said to be. No single winner comes from means alone. `templates/guide.js` has the same rules; tests compare the two.
+said to be; whoever is shown to be bad has no part in that. The start is always there to be taken, and needs nothing.
+No single winner comes from means alone. `templates/guide.js` has the same rules; tests compare the two.
 """
 
 from __future__ import annotations
@@ -59,18 +60,25 @@ SPREAD_ALIKE = 1.0
 """A handful of seeds tells a standard deviation to no better than a factor of two."""
 COST = (
     Criterion("answers", "tokens generated per token returned", COST_ALIKE),
-    Criterion("device_seconds", "device-seconds", COST_ALIKE),
+    Criterion("price", "device-seconds beyond the base model", COST_ALIKE),
 )
 STABILITY = (
     Criterion("collapsed", "failed or collapsed runs", COST_ALIKE),
     Criterion("seed_sd", "the spread over seeds", SPREAD_ALIKE),
 )
 LAST = "the lower end of the interval of its gain"
+ALONE = "being the only one of them that is left"
+MOST_COLLAPSED = 0.5
+"""Whoever fails or collapses in more than this share of its runs is shown to be bad."""
 TIES = (
     "A tie is broken by cost (tokens generated per token returned, which are paid with every answer, then "
-    "device-seconds), then by stability (failed or collapsed runs, then the spread over seeds), then by the higher "
-    "lower end of the gain's interval; where the same result with every seed is asked for, stability comes first. "
-    "Costs within 10 % of the least are alike, and spreads up to twice the least."
+    "device-seconds beyond the base model, which all share; none for the start, which is there), then by stability "
+    "(failed or collapsed runs, then the spread over seeds), then by the higher lower end of the gain's interval; "
+    "where the same result with every seed is asked for, stability comes first. Costs within 10 % of the least are "
+    "alike, and spreads up to twice the least. "
+    "Whoever failed or collapsed in most of its runs, or whose own 95 % interval lies below the start, takes no part, "
+    "nor does whom another one leads by more than the margin, by the whole of that pair's own 95 % interval: nothing "
+    "bad is taken for its price, and nothing that is likely worse."
 )
 
 
@@ -81,7 +89,7 @@ class Wishes:
     Attributes:
         data: what there is to train on, of `GIVES`; empty: anything.
         memory_gb: of the device, in GB of 10⁹ bytes.
-        device_hours: for one policy with all that it rests on, the search for its knobs included.
+        device_hours: for one policy with all that it rests on beyond the base model, the search for its knobs included.
         models: most models in memory at once.
         scale: how many times as large the person's model is as the one measured; memory and time are multiplied.
         needs: of `NEEDS`.
@@ -116,6 +124,41 @@ class Said:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """How a pick came about.
+
+    Attributes:
+        pick: the candidate to take.
+        fit: all candidates that were measured, best first.
+        tied: those that no other is significantly better than, best first.
+        bad: those of a tie that are shown to be bad; none where all are.
+        behind: others of it whom one that is not bad leads by more than the margin, by that pair's own interval.
+        decided: what broke the tie, in order; empty where nothing did.
+        p: by pair, the first one above in the mean: adjusted over the pairs of the candidates.
+        pairs: how many pairs that are, those without a score included.
+    """
+
+    pick: Candidate
+    fit: list[Candidate]
+    tied: list[Candidate]
+    bad: list[Candidate]
+    behind: list[Candidate]
+    decided: tuple[str, ...]
+    p: dict[tuple[str, str], float]
+    pairs: int
+
+    @property
+    def sound(self) -> list[Candidate]:
+        """Those that can win a tie."""
+        return [one for one in self.tied if one not in self.bad and one not in self.behind]
+
+    @property
+    def won(self) -> tuple[str, ...]:
+        """Whom the pick is significantly better than."""
+        return tuple(b for (a, b), p in self.p.items() if a == self.pick.name and p <= ALPHA)
+
+
+@dataclass(frozen=True)
 class Advice:
     """What to do.
 
@@ -129,6 +172,7 @@ class Advice:
         given: the grade that the verdicts alone give.
         doubts: what lowers it, a letter each.
         decided: what broke the tie, in order; empty where there was none.
+        why: the sentences of the advice that say why it is this one.
     """
 
     pick: str
@@ -140,6 +184,7 @@ class Advice:
     given: str = "D"
     doubts: tuple[str, ...] = ()
     decided: tuple[str, ...] = ()
+    why: tuple[str, ...] = ()
 
 
 def advise(found: list[Candidate], wishes: Wishes, settings: int = 1) -> Advice:
@@ -150,22 +195,33 @@ def advise(found: list[Candidate], wishes: Wishes, settings: int = 1) -> Advice:
         wishes: what the person has and needs.
         settings: how many settings the same candidate is the pick of.
     """
-    from harness.report.advice_words import left_out_words, nobody_words, words
+    from harness.report.advice_words import left_out_words, nobody_words, why_words, words
 
     left_out = {one.name: why for one in found if (why := _unfit(one, wishes))}
     kept = [one for one in found if one.name not in left_out]
-    fit = [one for one in kept if one.gold is not None]
-    if not fit:
+    if all(one.gold is None for one in kept):
         return Advice("", "D", (), left_out, [*nobody_words(left_out), *left_out_words(left_out)])
-    won = significantly_better(kept)
-    tied = ranked([one for one in fit if not any(one.name in won[other.name] for other in fit)])
-    pick, decided = first_of(tied, steady=LOW_VARIANCE in wishes.needs)
-    facts = verdict_facts(tied, ranked(fit), pick, won[pick.name], settings, seen=_seen(pick, wishes))
-    given = letter(facts, 0)
-    said = words(pick, tied, fit, won[pick.name], decided, wishes) + left_out_words(left_out)
-    names = tuple(one.name for one in tied)
-    grade = letter(facts, len(pick.doubts))
-    return Advice(pick.name, grade, names, left_out, said, facts, given, pick.doubts, decided)
+    choice = _choose(kept, steady=LOW_VARIANCE in wishes.needs)
+    pick, tied = choice.pick, choice.tied
+    facts = verdict_facts(tied, choice.fit, pick, choice.won, settings, seen=_seen(pick, wishes))
+    said = words(choice, wishes) + left_out_words(left_out)
+    names, reasons = tuple(one.name for one in tied), tuple(one.text for one in why_words(choice))
+    given, grade = letter(facts, 0), letter(facts, len(pick.doubts))
+    return Advice(pick.name, grade, names, left_out, said, facts, given, pick.doubts, choice.decided, reasons)
+
+
+def _choose(kept: list[Candidate], *, steady: bool) -> Choice:
+    """Who comes first of those that no other is significantly better than."""
+    p, fit = adjusted(kept), ranked([one for one in kept if one.gold is not None])
+    beaten = {b for (a, b), value in p.items() if value <= ALPHA}
+    tied = [one for one in fit if one.name not in beaten]
+    good = [one for one in tied if not _shown_bad(one)] or tied
+    sound = [one for one in good if not any(_far_ahead(other, one) for other in good)]
+    pick, decided = first_of(sound, steady=steady)
+    if len(sound) == 1 < len(tied):
+        decided = (ALONE,)
+    bad, behind = ([one for one in tied if one not in good], [one for one in good if one not in sound])
+    return Choice(pick, fit, tied, bad, behind, decided, p, len(kept) * (len(kept) - 1) // 2)
 
 
 def advise_all(comparisons: list[Comparison], tables: Tables, wishes: Wishes) -> dict[str, Advice]:
@@ -177,16 +233,21 @@ def advise_all(comparisons: list[Comparison], tables: Tables, wishes: Wishes) ->
     return {name: advise(own, wishes, picks.count(advise(own, wishes).pick)) for name, own in found.items()}
 
 
-def significantly_better(found: list[Candidate]) -> dict[str, tuple[str, ...]]:
-    """Whom each candidate is significantly better than, Holm over the pairs of these alone."""
+def adjusted(found: list[Candidate]) -> dict[tuple[str, str], float]:
+    """The p-value of each pair, the first one above in the mean; Holm over the pairs of these candidates alone."""
     from harness.stats.verdicts import holm
 
     names = {one.name for one in found}
     leads = [(one.name, other, lead.p) for one in found for other, lead in one.ahead.items() if other in names]
     rest = len(found) * (len(found) - 1) // 2 - len(leads)
-    adjusted = holm([p for _, _, p in leads] + [1.0] * rest)
-    sure = [(a, b) for (a, b, _), p in zip(leads, adjusted[: len(leads)], strict=True) if p <= ALPHA]
-    return {name: tuple(b for a, b in sure if a == name) for name in names}
+    values = holm([p for _, _, p in leads] + [1.0] * rest)
+    return {(a, b): float(p) for (a, b, _), p in zip(leads, values[: len(leads)], strict=True)}
+
+
+def significantly_better(found: list[Candidate]) -> dict[str, tuple[str, ...]]:
+    """Whom each candidate is significantly better than, over the pairs of these alone."""
+    p = adjusted(found)
+    return {one.name: tuple(b for (a, b), value in p.items() if a == one.name and value <= ALPHA) for one in found}
 
 
 def ranked(found: list[Candidate]) -> list[Candidate]:
@@ -217,15 +278,31 @@ def _known(value: float | None) -> float:
     return float("inf") if value is None else value
 
 
+def below_start(one: Candidate) -> bool:
+    """Whether the whole interval of its gain, not adjusted for a family, lies below the start."""
+    return bool(one.gold and one.gold[2] is not None and one.gold[2] < 0)
+
+
+def _shown_bad(one: Candidate) -> bool:
+    """Whether a candidate must not win a tie by its price."""
+    return below_start(one) or one.collapsed > MOST_COLLAPSED
+
+
+def _far_ahead(one: Candidate, other: Candidate) -> bool:
+    return other.name in one.ahead and one.ahead[other.name].clear
+
+
 def _seen(one: Candidate, wishes: Wishes) -> bool:
     """Whether prompts like those to expect were measured."""
     return UNSEEN not in wishes.needs or one.unseen
 
 
 def _unfit(one: Candidate, wishes: Wishes) -> str:
-    """Why a candidate cannot be taken, or nothing."""
+    """Why a candidate cannot be taken, or nothing; the start may be there already, so that it needs nothing."""
     if wishes.start and one.start not in ("", wishes.start):
         return f"begins from {one.start}"
+    if one.is_start:
+        return ""
     if wishes.data and one.view not in wishes.views:
         return f"trains on {one.view}"
     if wishes.data and one.reward and not {*TRAINS_A_REWARD, "reward"} & set(wishes.data):

@@ -63,7 +63,7 @@ def alarms_section(found: list[Alarm]) -> Section:
     sentence = f"No alarm: {len(kinds)} checks found nothing."
     if found:
         by = list(dict.fromkeys(alarm.check for alarm in found))
-        sentence = f"{count(len(found), 'alarm')} by {listed(by)}: look before you believe the numbers."
+        sentence = f"{count(len(found), 'alarm')} ({listed(by)}): look before you believe the numbers."
     names = ("check", "setting", "text")
     frame = make_frame([vars(alarm) for alarm in found], dict.fromkeys(names, "string"))
     meanings = {
@@ -230,8 +230,9 @@ def _too_many(tables: Tables) -> Found:
         for (setting, contestant), own in values.items():
             share = float(np.concatenate(own).mean())
             if share > most:
-                text = f"{number(100 * share, 0)} % of {contestant}'s responses are {metric}"
-                yield setting, f"{text} (limit: {most:.0%}): its rewards are of something else."
+                seen = f"{number(100 * share, 0)} % of {contestant}'s responses are {metric}"
+                limit = f"(limit: {number(100 * most, 0)} %)"
+                yield setting, f"{seen} {limit}: its mean reward counts texts that are no whole answers."
 
 
 def _far(tables: Tables) -> Found:

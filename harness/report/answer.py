@@ -6,7 +6,8 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from harness.report.grade import in_words
-from harness.report.sheet import count, interval, listed, number
+from harness.report.say import unscored
+from harness.report.sheet import count, interval, listed, named, number
 from harness.report.sheets import TURNED
 from harness.report.stability import agreed
 
@@ -61,7 +62,7 @@ def recommended(comparison: Comparison, advice: Advice) -> list[str]:
     if not advice.pick:
         return ["No recommendation (grade D): nothing has been measured yet."]
     found = [f"Recommended without constraints: {advice.pick} ({in_words(advice)})."]
-    found.append(f"Why: {advice.said[0].text}")
+    found.append(f"Why: {' '.join(advice.why)}")
     low = [fact.doubt.lower() for fact in advice.facts if not fact.holds and advice.given == "B"]
     lower = [f"{fact.doubt.lower()} ({fact.seen})" for fact in comparison.facts if not fact.holds]
     if low and advice.grade != "A":
@@ -134,26 +135,33 @@ def _undecided(comparison: Comparison) -> list[str]:
 
 
 def _needed(pairs: list[Pair], margin: float) -> str:
-    """How many more seeds or prompts would see a difference of the margin, for the hardest of the pairs and most."""
-    seeds = [pair.more_seeds for pair in pairs if pair.more_seeds is not None]
-    prompts = [pair.more_prompts for pair in pairs if pair.more_prompts is not None]
-    ways = []
-    if len(seeds) == len(pairs):
-        ways.append(_most(seeds, "more seed"))
-    if len(prompts) == len(pairs):
-        ways.append(_most(prompts, "more test prompt"))
-    if len(seeds) == len(pairs) and max(seeds) == 0:
+    """How many more seeds or prompts alone would see a difference of the margin, and for how many of the pairs."""
+    ways = {"more seed": [pair.more_seeds for pair in pairs], "more test prompt": [pair.more_prompts for pair in pairs]}
+    told = [way for what, needs in ways.items() if (way := _way(what, needs))]
+    if all(pair.more_seeds == 0 for pair in pairs):
         return (
             f"A difference of {number(margin)} would probably have been found; if there is one, it is likely smaller."
         )
-    if not ways:
+    if not told:
         return f"Neither more seeds nor more prompts alone would show a difference of {number(margin)} with power 0.8."
-    return f"To see a difference of {number(margin)} with power 0.8 it would take {' or '.join(ways)}."
+    open_pairs = [pair for pair in pairs if pair.more_seeds is None and pair.more_prompts is None]
+    neither = f"; neither alone would do for {named(_spelled(open_pairs))}" if open_pairs else ""
+    return f"To see a difference of {number(margin)} with power 0.8 it would take {' or '.join(told)}{neither}."
 
 
-def _most(needs: list[int], what: str) -> str:
-    several = len(set(needs)) > 1
-    return "up to " * several + count(max(needs), what) + f" (median {median(needs):g})" * several
+def _way(what: str, needs: list[int | None]) -> str:
+    """How much more of one thing would do, where it would for any of the pairs."""
+    known = [need for need in needs if need is not None]
+    if not known:
+        return ""
+    several, some = len(set(known)) > 1, len(known) < len(needs)
+    notes = [f"median {median(known):.0f}"] * several + [f"for {len(known)} of {len(needs)}"] * some
+    return "up to " * several + count(max(known), what) + (f" ({', '.join(notes)})" if notes else "")
+
+
+def _spelled(pairs: list[Pair]) -> list[str]:
+    """The contestants that are held against the start, or both names of each pair."""
+    return [pair.a if pair.family == "start" else f"{pair.a} against {pair.b}" for pair in pairs]
 
 
 def _detectable(comparison: Comparison) -> list[str]:
@@ -262,11 +270,4 @@ def _missing(comparison: Comparison, tables: Tables) -> list[str]:
         )
     for name, rows in gaps[gaps["status"] == "cut"].groupby("contestant", sort=False):
         found.append(f"Cannot run here: {name}: {rows['error'].iloc[0]}")
-    long = tables.measurements[tables.measurements["setting"] == comparison.name]
-    for metric, rows in long[long["metric"].str.startswith("unreadable/")].groupby("metric", sort=True):
-        role, many = str(metric).removeprefix("unreadable/"), count(int(rows["value"].sum()), "response")
-        found.append(f"Longer than {role}'s reward model can read, so that it gave no score (none was cut): {many}.")
-    if comparison.left_out:
-        prompts = count(comparison.left_out, "test prompt")
-        found.append(f"Left out for all, since some run has no gold score there: {prompts}.")
-    return found
+    return found + unscored(comparison, tables)

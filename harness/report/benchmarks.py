@@ -10,7 +10,7 @@ from harness.report.compare import Estimate, estimate
 from harness.report.cubes import Cube, Cubes, cubes
 from harness.report.outputs import share
 from harness.report.page import Section
-from harness.report.sheet import Sheet, Shown, chance, count, interval, listed, make_frame, rows
+from harness.report.sheet import Row, Sheet, Shown, chance, count, interval, listed, make_frame, named, rows
 from harness.report.sheets import ID_MEANINGS, IDS
 
 if TYPE_CHECKING:
@@ -68,6 +68,23 @@ def benchmarks_section(sheet: Sheet) -> list[Section]:
     return [Section("benchmarks", "Benchmarks and alignment tax", _sentence(sheet), sheets=[sheet])]
 
 
+def tax(sheet: Sheet, setting: str, pick: str) -> list[str]:
+    """What the answer must say of benchmarks: who lost on one, and that a recommended contestant was asked none."""
+    found = rows(sheet.frame[sheet.frame["setting"] == setting])
+    lost = [f"{row['contestant']} on {row['task']} ({_loss(row)})" for row in found if row["verdict"] == "lower"]
+    told = [f"Significantly lower than the start on a benchmark: {named(lost)}."] if lost else []
+    asked = {row["contestant"] for row in found if row["value"] is not None}
+    if asked and pick and pick not in asked:
+        why = dict.fromkeys(row["gap"] for row in found if row["contestant"] == pick and row["gap"])
+        reason = f" ({'; '.join(why)})" if why else ""
+        told.append(f"What {pick}, which is recommended, loses on the benchmarks is not known{reason}.")
+    return told
+
+
+def _loss(row: Row) -> str:
+    return interval(row["difference"], row["difference_low"], row["difference_high"], 3, sign=True)
+
+
 def _shown() -> list[Shown]:
     return [
         Shown("contestant", lambda row: row["contestant"], kind="word"),
@@ -76,10 +93,10 @@ def _shown() -> list[Shown]:
         Shown("value [95 %]", lambda row: interval(row["value"], row["value_low"], row["value_high"], 3)),
         Shown(
             "minus the start's [95 %]",
-            lambda row: interval(row["difference"], row["difference_low"], row["difference_high"], 3, sign=True),
+            _loss,
         ),
         Shown("p (Holm)", lambda row: chance(row["p_holm"])),
-        Shown("p of being apart by the margin (Holm)", lambda row: chance(row["p_equivalent_holm"])),
+        Shown("p of the test of equivalence (Holm)", lambda row: chance(row["p_equivalent_holm"])),
         Shown("verdict", lambda row: row["verdict"] or "", kind="word"),
         Shown("gaps", lambda row: row["gap"] or "", kind="prose", optional=True),
     ]
@@ -196,8 +213,8 @@ def _below(found: list[dict[str, Any]]) -> list[str]:
     if not below:
         return []
     row = min(below, key=lambda row: row["difference"])
-    lowest = interval(row["difference"], row["difference_low"], row["difference_high"], 3, sign=True)
     return [
-        f"Below 0 by the unadjusted interval: {len(below)} more, the lowest {row['contestant']} on {row['task']} "
-        f"({lowest}); what Holm's adjustment leaves open may be a tax all the same."
+        f"By its unadjusted interval alone, {count(len(below), 'difference')} below the start, the lowest "
+        f"{row['contestant']} on {row['task']} "
+        f"({_loss(row)}); what Holm's adjustment leaves open may be a tax all the same."
     ]

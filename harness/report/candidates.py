@@ -20,10 +20,20 @@ class Lead:
     Attributes:
         p: of no difference on the gold reward, times the number of looks, not adjusted for a family.
         clear: whether the whole interval of the difference lies beyond the margin.
+        difference: how far above it is, in sd of the start; `low` and `high` are the ends of its 95 % interval.
+        equivalent: the difference is shown to be smaller than the margin.
+        more_seeds: of each, to find a difference of the margin with power .8, among all pairs of the study; None where
+            seeds cannot help; `more_prompts` alike.
     """
 
     p: float
     clear: bool
+    difference: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+    equivalent: bool = False
+    more_seeds: int | None = None
+    more_prompts: int | None = None
 
 
 @dataclass(frozen=True)
@@ -37,19 +47,25 @@ class Candidate:
         judge: it needs somebody or something that judges new responses.
         models: in memory at once.
         start: what it begins from, or is where nothing is trained: base, sft, sft_chosen; empty where it cannot run.
-        start_view: the view of the data that its start trains on; empty for the base, and for the start itself.
+        start_view: the view of the data that its start trains on, or itself does where it is the start; empty for the
+            base.
         gold: its gain over the start, None where it has none.
         ahead: the contestants below it in gold, each with how sure that is.
         agrees: its gain has one sign on every reward that no training has seen, and so has each significant lead.
         answers: tokens generated for each one returned: about 8 for a best of 8.
-        device_seconds: of one policy with all that it rests on, the search for its knobs included.
+        device_seconds: of one policy with all that it rests on beyond the base model, which all share and which nobody
+            who has a model trains; the search for its knobs included.
         tuning_seconds: of them, those of the search.
-        peak_memory_bytes: largest peak while training a policy, or while sampling it where nothing is trained.
-        seed_sd: of its gain over seeds.
+        peak_memory_bytes: largest peak while training a policy, with all that it rests on beyond the base.
+        seed_sd: of its own mean gold reward over seeds, so that the start has one too, whose gain is always 0.
         collapsed: share of its runs that failed or collapsed.
+        tried: runs that ended, in success or failure.
+        seed_seconds: device-seconds of one more seed: its policy with all that it rests on beyond the base model, and
+            its evaluation.
         near_best: approximate chance that it is within the margin of the best of all contestants.
         unseen: the prompts that it was measured on are of other kinds than those of training.
         doubts: facts of its setting that do not hold; each lowers its grade by one letter.
+        margin: of its setting, the difference that matters.
     """
 
     name: str
@@ -71,11 +87,19 @@ class Candidate:
     near_best: float | None = None
     unseen: bool = False
     doubts: tuple[str, ...] = ()
+    tried: int = 0
+    seed_seconds: float | None = None
+    margin: float = 0.1
 
     @property
     def is_start(self) -> bool:
         """Whether it is what all are compared with: its gain is 0 by definition."""
         return self.gold == (0.0, 0.0, 0.0)
+
+    @property
+    def price(self) -> float | None:
+        """Device-seconds that a tie is broken by; the start is there, so that taking it costs nothing."""
+        return 0.0 if self.is_start else self.device_seconds
 
 
 def candidates(comparison: Comparison, tables: Tables) -> list[Candidate]:
@@ -95,9 +119,9 @@ def _candidate(comparison: Comparison, row: Standing, knobs: str, start: str) ->
     from statistics import stdev
 
     algorithm = registry.load("algorithms", row.algorithm)(**json.loads(knobs))
-    needs, gains = algorithm.requires(), list(row.gain_by_seed.values())
+    needs, rewards = algorithm.requires(), list(comparison.gold_by_seed.get(row.name, {}).values())
     price = next((one for one in comparison.prices if one.name == row.name), None)
-    tuning, shared = price.tuning_seconds if price else 0.0, row.seconds.get("shared")
+    tuning, seconds = price.tuning_seconds if price else 0.0, _beyond_the_base(row)
     is_start, chances = row.name == comparison.start, comparison.ranks.near_best if comparison.ranks else {}
     untrained = [row.estimates[role].value for role in ("gold", *UNTRAINED) if role in row.estimates]
     one_sign = all(value > 0 for value in untrained) or all(value < 0 for value in untrained)
@@ -108,20 +132,33 @@ def _candidate(comparison: Comparison, row: Standing, knobs: str, start: str) ->
         judge=needs.judge or needs.annotators,
         models=algorithm.footprint().models,
         start=row.algorithm if is_start else start,
-        start_view="" if is_start or start in ("", "base") else registry.load("algorithms", start)().requires().data,
+        start_view=_start_view(row.algorithm if is_start else start),
         gold=_gold(row, is_start=is_start),
         agrees=(one_sign or is_start) and not any(pair.turned for pair in comparison.pairs if row.name == pair.winner),
         answers=price.answers if price else 1.0,
-        device_seconds=None if shared is None else shared + tuning,
+        device_seconds=None if seconds is None else seconds + tuning,
         peak_memory_bytes=row.peak_memory_bytes,
-        seed_sd=0.0 if is_start else stdev(gains) if len(gains) > 1 else None,
+        seed_sd=stdev(rewards) if len(rewards) > 1 else None,
         collapsed=(row.failed + row.collapsed) / max(row.failed + row.done, 1),
+        tried=row.failed + row.done,
+        seed_seconds=None if seconds is None else seconds + row.seconds.get("evaluation", 0.0),
+        margin=comparison.margin,
         ahead=dict(_ahead(row.name, comparison)),
         tuning_seconds=tuning,
         near_best=chances.get(row.name),
         unseen=comparison.split == "ood",
         doubts=tuple(fact.doubt for fact in comparison.facts if not fact.holds),
     )
+
+
+def _beyond_the_base(row: Standing) -> float | None:
+    shared, base = row.seconds.get("shared"), row.seconds.get("base")
+    return None if shared is None or base is None else shared - base
+
+
+def _start_view(start: str) -> str:
+    """The view of the data that a start trains on; none for the base."""
+    return "" if start in ("", "base") else str(registry.load("algorithms", start)().requires().data)
 
 
 def _gold(row: Standing, *, is_start: bool) -> tuple[float, float | None, float | None] | None:
@@ -141,4 +178,13 @@ def _ahead(name: str, comparison: Comparison) -> list[tuple[str, Lead]]:
 def _lead(pair: Pair, comparison: Comparison) -> Lead:
     low, high = pair.low or 0.0, pair.high or 0.0
     p = min(comparison.looks * (1.0 if pair.p is None else pair.p), 1.0)
-    return Lead(p, clear=low > comparison.margin or high < -comparison.margin)
+    ends = (low, high) if (pair.difference or 0.0) > 0 else (-high, -low)
+    return Lead(
+        p,
+        ends[0] > comparison.margin,
+        abs(pair.difference or 0.0),
+        *ends,
+        equivalent=pair.verdict == "equivalent",
+        more_seeds=pair.more_seeds,
+        more_prompts=pair.more_prompts,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.records import FINAL
-from harness.report.sheet import listed
+from harness.report.sheet import listed, named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +40,13 @@ def definition(comparison: Comparison) -> str:
     lacking = ["degenerate responses were not measured"] if _degenerate(comparison).empty else []
     lacking += [] if comparison.base else ["the base is no contestant"]
     return f"A run collapsed where it failed, or {' or '.join(parts)}" + (f" ({listed(lacking)})." if lacking else ".")
+
+
+def in_top_set(comparison: Comparison) -> str:
+    """Whose runs collapsed although nothing is significantly better; empty where nobody's did."""
+    lost = [row for row in comparison.standings if row.in_top_set and row.collapsed]
+    told = [f"{row.name} ({row.collapsed} of {row.done})" for row in sorted(lost, key=lambda row: -row.collapsed)]
+    return f"Runs in the top set that collapsed: {named(told)}. {definition(comparison)}" if told else ""
 
 
 def _degenerate(comparison: Comparison) -> pd.DataFrame:

@@ -123,12 +123,13 @@ class Price:
     Attributes:
         name: the contestant.
         gold: its gain, with its interval.
-        device_seconds: of one policy with all that it rests on; None where that is not known.
+        device_seconds: of one policy with all that it rests on, of a CPU those of its work; None where not known.
         tuning_seconds: device-seconds of the searches for its knobs; 0 where there was none.
-        peak_memory_bytes: largest peak while training a policy, or while sampling it where nothing is trained.
+        peak_memory_bytes: a GPU's largest peak while training a policy and what it rests on beyond the base; None on a
+            CPU, and where nothing is trained.
         answers: tokens generated for each token of a response that is returned.
         on_front: costs by which its means are on the front: `device_seconds`, `peak_memory_bytes`, `answers`.
-        beaten_by: contestants that cost no more of anything and are significantly better; it has no case here.
+        beaten_by: contestants that cost no more of anything and are significantly better.
         reached: seeds whose policy reached the target.
         tried: seeds that ended, in success or failure.
         to_target: median over the tried seeds of the device-seconds until the target, without tuning; None where fewer

@@ -111,14 +111,14 @@ def components_points(comparison: Comparison) -> list[str]:
 
 
 def _advice(found: Components) -> str:
-    """What twice as many seeds, prompts or samples would save, and which of them to take."""
+    """What twice as many seeds, prompts or samples would save of the standard error, and which of them to take."""
     saved = {what: found.saved(what) for what, many in found.sizes.items() if what != "samples" or many > 1}
-    told = listed([f"{_percent(less)} lower with twice the {what}" for what, less in saved.items()])
+    told = listed([f"{_percent(1 - (1 - less) ** 0.5)} lower with twice the {what}" for what, less in saved.items()])
     best, *others = [what for what in reversed(saved) if saved[what] > max(saved.values()) - ALIKE]
     most = "help about as much as anything" if others else "help most"
     price = "they alone need training" if best == "seeds" else "need no training"
     single = "" if "samples" in saved else " With one sample a prompt, what more would do cannot be told."
-    return f"It would be {told}: more {best} {most}, and {price}.{single}"
+    return f"The standard error would be {told}: more {best} {most}, and {price}.{single}"
 
 
 def _percent(share: float) -> str:

@@ -39,6 +39,14 @@ LOWER = (
 )
 LEAST_SEEDS = 5
 FAR, ONCE = "It is not ahead by the margin", "It is one setting"
+DOUBTS = {
+    "tied": "It is one of a tie",
+    "nobody": "There is no other candidate to be better than",
+    "short": "It is not shown to be better than every other",
+    "disagree": "Other rewards disagree",
+    "unseen": "Other prompts are expected",
+}
+"""Doubts that make a C of any grade."""
 FINER = (FAR, ONCE)
 """Doubts that make an A a B, and nothing worse."""
 COUNTED = (SHARED, "unequal budgets")
@@ -91,16 +99,17 @@ def verdict_facts(
         wins = f"it cannot be told from the best: the tie is {named([one.name for one in tied])}"
     elif equals:
         wins = f"not shown against {named(equals)}"
+    doubt = DOUBTS["tied" if len(tied) > 1 else "short" if others else "nobody"]
     far = f"not shown against {named(close)}" if close else "shown against all"
     return (
         Fact("it is significantly better than every other candidate (Holm over all their pairs)",
-             not equals and bool(others), wins, "It is one of a tie"),
+             not equals and bool(others), wins, doubt),
         Fact("… by more than the margin", not close and bool(others), far, FAR),
         Fact("its gain and its significant leads have one sign on every reward that no training has seen", pick.agrees,
-             "one sign" if pick.agrees else "the signs differ", "Other rewards disagree"),
+             "one sign" if pick.agrees else "the signs differ", DOUBTS["disagree"]),
         Fact("so in two settings or more", settings > 1, count(settings, "setting"), ONCE),
         Fact("the prompts to expect are like those that were measured", seen,
-             _prompts(pick, seen=seen), "Other prompts are expected"),
+             _prompts(pick, seen=seen), DOUBTS["unseen"]),
     )  # fmt: skip
 
 

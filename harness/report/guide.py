@@ -7,6 +7,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from harness.report.advice import (
+    ALONE,
     ALPHA,
     COST,
     GIVES,
@@ -18,10 +19,10 @@ from harness.report.advice import (
     Advice,
     significantly_better,
 )
-from harness.report.advice_words import OTHER_PROMPTS, UNMEASURED, standing_words, start_words
+from harness.report.advice_words import DISAGREE, OTHER_PROMPTS, WORDS, bad_words, standing_words, start_words
 from harness.report.articles import articles_sheet
 from harness.report.candidates import Candidate, candidates
-from harness.report.grade import GRADES, LOWER, in_words
+from harness.report.grade import DOUBTS, GRADES, LOWER, in_words
 from harness.report.page import Guide, Linked, Section
 from harness.report.sheet import Sheet, Shown, interval, make_frame, mebibytes, number
 from harness.report.sheets import ID_MEANINGS, IDS
@@ -54,10 +55,10 @@ _MEANINGS = {
     "gold_high": "upper end of it",
     "beats": "contestants that it is significantly better than (Holm over all pairs)",
     "answers": "tokens generated for each token of a response that is returned: about 8 for a best of 8",
-    "device_seconds": "device-seconds of one policy with all that it rests on, mean over seeds, and of the search for "
-    "its knobs",
-    "peak_memory_bytes": "largest peak of memory while training a policy; while sampling where nothing is trained",
-    "seed_sd": "standard deviation of its gain over seeds, in start-sd",
+    "device_seconds": "device-seconds of one policy with all that it rests on beyond the base model, which all share, "
+    "mean over seeds, and of the search for its knobs",
+    "peak_memory_bytes": "largest peak of memory while training a policy, with all that it rests on",
+    "seed_sd": "standard deviation of its own mean gold reward over seeds, in start-sd; the start has one too",
     "collapsed": "share of its tried runs that failed or collapsed (as in the table of stability)",
     "near_best": "approximate chance that it is at most the margin below the best of all contestants",
     "start": "what it begins from, or is where nothing is trained",
@@ -104,9 +105,9 @@ def candidates_sheet(comparisons: list[Comparison], tables: Tables, part: str = 
         Shown("gold gain [95 %]", lambda row: interval(row["gold"], row["gold_low"], row["gold_high"], sign=True)),
         Shown("better than", lambda row: str(row["beats"])),
         Shown("tokens generated per token returned", lambda row: f"× {number(row['answers'], 1)}"),
-        Shown("device-s in all", lambda row: number(row["device_seconds"], 0)),
+        Shown("device-s beyond the base", lambda row: number(row["device_seconds"], 0)),
         Shown("peak memory", lambda row: mebibytes(row["peak_memory_bytes"])),
-        Shown("sd over seeds", lambda row: number(row["seed_sd"])),
+        Shown("sd of its reward over seeds", lambda row: number(row["seed_sd"])),
         Shown("failed or collapsed", lambda row: number(row["collapsed"])),
         Shown("begins from", lambda row: row["start"], kind="word"),
     ]
@@ -132,6 +133,10 @@ def _row(one: Candidate) -> dict[str, Any]:
     }
 
 
+def _scripted(one: Candidate) -> dict[str, Any]:
+    return {**asdict(one), "is_start": one.is_start, "price": one.price, "bad": bad_words(one)}
+
+
 def _script_values(
     comparison: Comparison, comparisons: list[Comparison], tables: Tables, rows: dict[str, str]
 ) -> dict[str, Any]:
@@ -139,14 +144,14 @@ def _script_values(
     found = candidates(comparison, tables)
     others = [candidates(other, tables) for other in comparisons if other.name != comparison.name]
     return {
-        "candidates": [asdict(one) for one in found],
-        "others": [[asdict(one) for one in other] for other in others],
+        "candidates": [_scripted(one) for one in found],
+        "others": [[_scripted(one) for one in other] for other in others],
         "rows": rows,
         "gives": {kind: list(views) for kind, views in GIVES.items()},
         "needs": {"steady": LOW_VARIANCE, "unseen": UNSEEN},
         "alpha": ALPHA,
-        "ties": {"cost": [*map(asdict, COST)], "stability": [*map(asdict, STABILITY)], "last": LAST},
+        "ties": {"cost": [*map(asdict, COST)], "stability": [*map(asdict, STABILITY)], "last": LAST, "alone": ALONE},
         "starts": sorted({one.start for one in found if one.start}),
         "said": {one.name: {"standing": standing_words(one), "start": start_words(one)} for one in found},
-        "words": {"grades": GRADES, "unmeasured": UNMEASURED, "other_prompts": OTHER_PROMPTS},
+        "words": {**WORDS, "grades": GRADES, "doubts": DOUBTS, "disagree": DISAGREE, "other_prompts": OTHER_PROMPTS},
     }

@@ -27,7 +27,7 @@ def method_section(plan: Plan, tables: Tables, comparisons: list[Comparison], he
         "method",
         "Method, and how to reproduce this",
         sentence,
-        points=_points(comparisons, margin, held_out) + _looks(plan.recipe.looks),
+        points=_points(comparisons, margin, held_out) + _looks(plan.recipe.looks) + _limits(comparisons, tables),
         sheets=[versions_sheet(tables)],
         codes=[
             Code("Reproduce with one command", f"harness run {_shown_path(plan.recipe.path)}", open=True),
@@ -93,6 +93,27 @@ def _looks(looks: tuple[int, ...]) -> list[str]:
         f"Looks were declared at {listed([str(look) for look in looks])} seeds: a contestant whose verdict against the "
         f"start is decided at one has no further seeds. All p-values of the families are multiplied by {len(looks)} "
         "(Bonferroni). Pairs are compared over the seeds that both have, so that pairs of early leavers see less."
+    ]
+
+
+def _limits(comparisons: list[Comparison], tables: Tables) -> list[str]:
+    """How far the study reaches, and where it is not what was planned."""
+    seen = [
+        f"{one.name}: {count(one.planned, 'seed')}, {count(len(one.cubes['gold'].prompts), 'prompt')}"
+        for one in comparisons
+    ]
+    statuses = tables.cells["status"].value_counts()
+    left = [f"{statuses[what]} {what}" for what in ("failed", "blocked", "waiting", "cut") if what in statuses]
+    lost = sum(one.left_out for one in comparisons)
+    departures = [f"runs that have no scores: {', '.join(left)}"] if left else []
+    departures += [f"{count(lost, 'prompt')} left out for want of a score"] if lost else []
+    dirty = int(tables.made_by["dirty"].sum())
+    departures += [f"{count(dirty, 'stage')} made by code with uncommitted changes"] if dirty else []
+    return [
+        f"Limits: what was seen is {'; '.join(seen)}. Other models, data, budgets and kinds of prompts may give "
+        "another order.",
+        f"Departures from what was planned: {'; '.join(departures) or 'none that the records show'}. How the "
+        "algorithms differ from their papers stands in docs/algorithms.md.",
     ]
 
 

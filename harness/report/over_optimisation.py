@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from harness.report.cubes import Array, Cubes
     from harness.stats.overoptimisation import Fall, Gao
 
-NOT_GRADED = "No policy was graded before its end: `evaluation.at` in the recipe asks for it."
+NOT_GRADED = "No policy was graded before its end; evaluation.at in the recipe asks for it."
+NOT_DRAWN = "There is no graded step to draw."
 
 
 @dataclass(frozen=True)

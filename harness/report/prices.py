@@ -6,9 +6,9 @@ from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from harness.recipe import TUNED
 from harness.records import FINAL
 from harness.report.compare import Price
-from harness.search.chosen import TUNED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +24,7 @@ COSTS = ("device_seconds", "peak_memory_bytes", "answers")
 def priced(comparison: Comparison, tables: Tables) -> Comparison:
     """The comparison with a price for each contestant that has a gain."""
     answers, tuning = _answers(comparison, tables), _tuning(comparison, tables)
+    memory = _memory(comparison, tables)
     target = _to_target(comparison, tables)
     found = [
         Price(
@@ -31,7 +32,7 @@ def priced(comparison: Comparison, tables: Tables) -> Comparison:
             gold=row.estimates["gold"],
             device_seconds=row.seconds.get("shared"),
             tuning_seconds=tuning.get(row.name, 0.0),
-            peak_memory_bytes=row.peak_memory_bytes,
+            peak_memory_bytes=memory.get(row.name),
             answers=answers.get(row.name, 1.0),
             **_reached(row, target.get(row.name, {})),
         )
@@ -53,13 +54,15 @@ def _with_fronts(found: list[Price], comparison: Comparison) -> list[Price]:
     from harness.stats.pareto import front
 
     gains = [one.gold.value for one in found]
-    fronts = {kind: front([cost_of(one, kind) for one in found], gains) for kind in COSTS}
+    costs = {kind: [cost_of(one, kind) for one in found] for kind in COSTS}
+    known = [kind for kind in COSTS if min(costs[kind], default=float("inf")) < float("inf")]
+    fronts = {kind: front(costs[kind], gains) for kind in known}
     better = {(pair.a, pair.b) for pair in comparison.pairs if pair.family == "all" and pair.verdict == "better"}
     better |= {(pair.b, pair.a) for pair in comparison.pairs if pair.family == "all" and pair.verdict == "worse"}
     return [
         replace(
             one,
-            on_front=tuple(kind for kind in COSTS if fronts[kind][place]),
+            on_front=tuple(kind for kind in known if fronts[kind][place]),
             beaten_by=tuple(
                 other.name
                 for other in found
@@ -68,6 +71,16 @@ def _with_fronts(found: list[Price], comparison: Comparison) -> list[Price]:
         )
         for place, one in enumerate(found)
     ]
+
+
+def _memory(comparison: Comparison, tables: Tables) -> dict[str, float]:
+    """A GPU's peak while a policy and what it rests on beyond the base are trained, by contestant.
+
+    On a CPU memory is not compared: a process has what other stages left in it.
+    """
+    own = tables.spent[(tables.spent["setting"] == comparison.name) & (tables.spent["part"] == "beyond the base")]
+    peaks = own.groupby("contestant")["peak_device_memory_bytes"].max()
+    return {str(name): float(peak) for name, peak in peaks.items() if peak > 0}
 
 
 def _answers(comparison: Comparison, tables: Tables) -> dict[str, float]:
@@ -116,10 +129,13 @@ def _to_target(comparison: Comparison, tables: Tables) -> dict[str, dict[int, fl
 
 
 def _spent(comparison: Comparison, tables: Tables) -> dict[tuple[str, int], tuple[float, float, int]]:
-    """Device-seconds of training alone and with all that it rests on, and optimiser steps, by contestant and seed."""
+    """Device-seconds of training alone and with all that it rests on, and optimiser steps, by contestant and seed.
+
+    On a CPU they are those in which it worked.
+    """
     by = ["contestant", "replicate"]
     spent = tables.spent[tables.spent["setting"] == comparison.name]
-    wide: pd.DataFrame = spent.pivot_table(index=by, columns="part", values="device_seconds")
+    wide: pd.DataFrame = spent.pivot_table(index=by, columns="part", values="worked_seconds")
     if not {"own", "with shared"} <= set(wide.columns):
         return {}
     cells = tables.cells[tables.cells["setting"] == comparison.name].set_index(by)["steps"]

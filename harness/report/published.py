@@ -73,7 +73,8 @@ def published_section(comparisons: list[Comparison], plan: Plan) -> Section:
         return Section("published", "Beside published numbers", sentence, sheets=[])
     names = listed([f"{table.name} ({count(len(own), 'algorithm')})" for table, own in found])
     sentence = (
-        f"Tables of {names} hold the same algorithms in other settings: an order may be compared, numbers may not."
+        f"Published tables with algorithms of this study, in other settings: {names}. An order may be compared, "
+        "numbers may not."
     )
     points = [text for table, _ in found for text in (_differences(table, plan, comparisons), *table.notes)]
     return Section("published", "Beside published numbers", sentence, points=points, sheets=[sheet])

@@ -1,4 +1,4 @@
-"""Quality against cost: the front by means, who has no case, and what it costs to reach a target."""
+"""Quality against cost: the front by means, who is beaten at no higher cost, and what it costs to reach a target."""
 
 from __future__ import annotations
 
@@ -29,9 +29,11 @@ _MEANINGS = {
     "gold": "gold gain over the start, in sd of the start",
     "gold_low": "lower end of its 95 % interval",
     "gold_high": "upper end of it",
-    "device_seconds": "device-seconds of one policy with all that it rests on, mean over seeds, tuning not included",
+    "device_seconds": "device-seconds of one policy with all that it rests on, mean over seeds, tuning not included; "
+    "on a CPU those in which it worked",
     "tuning_device_seconds": "device-seconds of the searches that chose its knobs",
-    "peak_memory_bytes": "largest peak while training a policy; while sampling where nothing is trained",
+    "peak_memory_bytes": "a GPU's largest peak while training a policy and what it rests on beyond the base; absent "
+    "where nothing is trained, and on a CPU, where a process has what other work left in it",
     "answers": "tokens generated for each token of a response that is returned: about 8 for a best of 8",
     **{
         f"front_{kind}": f"true: by means, nothing gains as much for less {WORDS[kind]} or more for as much"
@@ -72,10 +74,7 @@ def _points(comparison: Comparison) -> list[str]:
     found = []
     beaten = [one.name for one in comparison.prices if one.beaten_by]
     if beaten:
-        found.append(
-            f"No case here for {named(beaten)}: something that costs no more device-seconds, memory or tokens per "
-            "response is significantly better."
-        )
+        found.append(f"Significantly worse than something that costs no more {_costs(comparison)}: {named(beaten)}.")
     priced = sorted((one for one in comparison.prices if one.to_target), key=lambda one: one.to_target or 0.0)
     goal = f"gold prefers its responses to the start's in {TARGET:.0%} of pairs".replace("%", " %")
     if priced:
@@ -86,6 +85,12 @@ def _points(comparison: Comparison) -> list[str]:
     return found
 
 
+def _costs(comparison: Comparison) -> str:
+    """The costs that are known here."""
+    known = [kind for kind in COSTS if any(cost_of(one, kind) < float("inf") for one in comparison.prices)]
+    return listed([WORDS[kind] for kind in known])
+
+
 def quality_cost_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
     """A row per contestant: its gain and its costs."""
     found = [_row(comparison, place) for comparison in comparisons for place in range(len(comparison.prices))]
@@ -94,13 +99,16 @@ def quality_cost_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
         Shown("gold gain [95 %]", lambda row: interval(row["gold"], row["gold_low"], row["gold_high"], sign=True)),
         Shown("device-seconds in all", lambda row: number(row["device_seconds"], 0)),
         Shown("of tuning", lambda row: number(row["tuning_device_seconds"], 0)),
-        Shown("peak memory", lambda row: mebibytes(row["peak_memory_bytes"])),
+        Shown("peak memory", lambda row: mebibytes(row["peak_memory_bytes"]), optional=True),
         Shown("tokens generated per token returned", lambda row: f"× {number(row['answers'], 1)}"),
         Shown("on the front by", _fronts, kind="word"),
         Shown("significantly better for no more", lambda row: row["beaten_by"] or "", kind="prose"),
         Shown(f"device-seconds to win {TARGET:.0%}".replace("%", " %"), _target),
     ]
-    caption = "Gains and costs; ◆ marks fronts by means, which noise may move."
+    caption = (
+        "Gains and costs; ◆ marks fronts by means, which noise may move. On a CPU device-seconds are those of work, "
+        "and memory is not compared: a process has what other work left in it."
+    )
     return Sheet("quality_cost", caption, make_frame(found, _FRAME), _MEANINGS, shown, part=part)
 
 
@@ -124,5 +132,7 @@ def _fronts(row: Row) -> str:
 def _target(row: Row) -> str:
     if not row["tried"]:
         return GAP
-    price = "never" if row["target_device_seconds"] is None else number(row["target_device_seconds"], 0)
-    return f"{price} ({row['reached']} of {row['tried']} seeds)"
+    seeds = f"{row['reached']} of {row['tried']} seeds"
+    if row["target_device_seconds"] is None:
+        return f"in fewer than half ({seeds})" if row["reached"] else f"never ({seeds})"
+    return f"{number(row['target_device_seconds'], 0)} ({seeds})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import harness.registry as registry
 from harness.records import FINAL
 from harness.report.sheet import Sheet, count, listed, named, number
 
@@ -38,7 +39,8 @@ def pairs(one: Comparison) -> str:
     equal = sum(pair.verdict == "equivalent" for pair in found)
     unclear = len(found) - differ - equal
     alike = "1 is" if equal == 1 else f"{equal} are"
-    return f"Of {count(len(found), 'pair')}: {differ} differ, {alike} equivalent, {unclear} cannot be separated."
+    apart = "1 differs" if differ == 1 else f"{differ} differ"
+    return f"Of {count(len(found), 'pair')}: {apart}, {alike} equivalent, {unclear} cannot be separated."
 
 
 def reward_kl(one: Comparison) -> str:
@@ -119,12 +121,48 @@ def gaps(tables: Tables) -> str:
     final = tables.gaps[tables.gaps["step"] == FINAL]
     if final.empty:
         early = len(tables.gaps)
-        return f"{count(early, 'graded step')} of a finished run is missing." if early else "Nothing is missing."
+        return (
+            f"{count(early, 'graded step')} of a finished run is missing." if early else "Every planned run is there."
+        )
     parts = []
     for status, rows in final.groupby("status", sort=False):
         causes = listed(sorted(set(rows["cause"])))
         parts.append(f"{len(rows)} {status}" + ("" if causes == status else f" ({causes})"))
     return f"{count(len(final), 'run')} of {len(tables.cells)} without scores: {'; '.join(parts)}."
+
+
+def unmeasured(one: Comparison, tables: Tables, benched: Sheet) -> list[str]:
+    """What runs that are there lack: metrics and benchmarks, and for whom; scores of single responses."""
+    means = one.run_means[one.run_means["step"] == FINAL]
+    graded = set(means["contestant"].astype(str))
+    if not graded:
+        return []
+    asked = means[means["metric"].isin(registry.names("metrics"))]  # others are a metric's by-products
+    by_gap: dict[tuple[str, ...], list[str]] = {}
+    for metric, own in asked.groupby("metric", observed=True):
+        known = set(own["contestant"].astype(str))
+        by_gap.setdefault(tuple(name for name in one.contestants if name in graded - known), []).append(str(metric))
+    found = [f"Not measured for {named(list(who))}: {listed(what)}." for who, what in by_gap.items() if who]
+    nobody = sorted({*registry.names("metrics")} - {metric for own in by_gap.values() for metric in own})
+    found += [f"Not measured for any contestant: {listed(nobody)}."] if nobody else []
+    rows = benched.frame[benched.frame["setting"] == one.name]
+    answered = set(rows.loc[rows["value"].notna(), "contestant"])
+    silent = [name for name in one.contestants if name in graded - answered] if answered else []
+    found += [f"Without any benchmark: {named(silent)}."] if silent else []
+    return found + unscored(one, tables)
+
+
+def unscored(one: Comparison, tables: Tables) -> list[str]:
+    """Responses that a reward model could not read, and prompts that are left out for want of a score."""
+    long = tables.measurements[tables.measurements["setting"] == one.name]
+    found = []
+    for metric, rows in long[long["metric"].str.startswith("unreadable/")].groupby("metric", sort=True):
+        role, many = str(metric).removeprefix("unreadable/"), count(int(rows["value"].sum()), "response")
+        found.append(f"Longer than {role}'s reward model can read, so that it gave no score (none was cut): {many}.")
+    if one.left_out:
+        prompts = count(one.left_out, "test prompt")
+        found.append(f"Left out for all, since some run has no gold score there: {prompts}.")
+    return found
 
 
 def unasked(found: list[tuple[str, str]]) -> str:
@@ -159,5 +197,5 @@ def _waited(costs: pd.DataFrame) -> str:
     return (
         f" {count(len(slow), 'stage')} of {len(on_cpu)} on a CPU took more than {WAITED:g} times as long as it worked "
         f"for them ({took} s for {worked} s of work): the machine was busy, and their device-seconds are too many. "
-        "Claims about time go by the work."
+        "Claims and what contestants cost go by the work."
     )

@@ -13,10 +13,11 @@ from harness.report.advice import Advice, Wishes, advise_all
 from harness.report.alarms import alarms, alarms_section
 from harness.report.answer import headline, points, recommended
 from harness.report.articles import articles_sheet
-from harness.report.benchmarks import benchmarks_section, benchmarks_sheet
+from harness.report.benchmarks import benchmarks_section, benchmarks_sheet, tax
 from harness.report.best_of import best_of_sheet, best_of_view
 from harness.report.cards import card_sheet, cards_sheet, checks_sheet, reliability
 from harness.report.claims import judge
+from harness.report.collapse import in_top_set
 from harness.report.components import components_sheet
 from harness.report.drift import drift_sheet
 from harness.report.given import given_sentence, given_sheet
@@ -35,7 +36,7 @@ from harness.report.ledger import (
 )
 from harness.report.method import dictionary_sheet, method_section
 from harness.report.outputs import outputs_section, outputs_sheet
-from harness.report.page import Drawn, Page, Section, pictures
+from harness.report.page import Drawn, Linked, Page, Section, pictures
 from harness.report.painter import ask
 from harness.report.parity import parity_section
 from harness.report.published import published_section
@@ -79,6 +80,7 @@ class _Study:
     advised: dict[str, Advice]
     judged: list[Judged]
     outputs: Sheet
+    benched: Sheet
 
 
 def make_page(plan: Plan, store: Store, tables: Tables, long: Sequence[Sheet] = ()) -> tuple[Page, list[Sheet]]:
@@ -102,7 +104,8 @@ def make_page(plan: Plan, store: Store, tables: Tables, long: Sequence[Sheet] = 
     comparisons = weighed(compared, plan, tables, found, raised)
     advised, judged = advise_all(comparisons, tables, Wishes()), judge(plan, tables, comparisons)
     outputs = outputs_sheet(comparisons, tables, plan.recipe.evaluation.metrics)
-    study = _Study(plan, store, tables, comparisons, advised, judged, outputs)
+    benched = benchmarks_sheet(plan, comparisons, tables)
+    study = _Study(plan, store, tables, comparisons, advised, judged, outputs, benched)
     sections = [
         section
         for one, suffix, drawn in zip(comparisons, suffixes, figures, strict=True)
@@ -112,14 +115,13 @@ def make_page(plan: Plan, store: Store, tables: Tables, long: Sequence[Sheet] = 
     shared = [
         _metrics(comparisons),
         _given(tables),
-        _gaps(tables),
+        _gaps(study),
         _cost(plan, store, tables),
         _runs(tables, comparisons),
     ]
     shared += [parity_section(plan), published_section(comparisons, plan)]
     shared += [hypotheses_section(plan, judged)]
     held_out = bool(found) and all(one.held_out for one in found.values())
-    benched = benchmarks_sheet(plan, comparisons, tables)
     sections += [
         *_trust(found, comparisons),
         *benchmarks_section(benched),
@@ -191,7 +193,7 @@ def _of_setting(one: Comparison, suffix: str, figures: list[tuple[str, Drawn]], 
     label = f" · {one.name}" * bool(suffix)
     preference, shown = preference_sheet(one, suffix), samples(plan, store, tables, one)
     found = [
-        _answer(one, advice, tables, suffix or "-0"),
+        _answer(one, advice, study, suffix),
         Section("main", "Contestants", say.contestants(one), sheets=[main_sheet([one], suffix or "-0")]),
         Section(
             "pairs", "All pairs", say.pairs(one), sheets=[matrix_sheet(one, suffix), pairs_sheet([one], suffix or "-0")]
@@ -217,11 +219,15 @@ def _of_setting(one: Comparison, suffix: str, figures: list[tuple[str, Drawn]], 
     return [section for section in named if section.figures or not section.id.startswith("figures")]
 
 
-def _answer(one: Comparison, advice: Advice, tables: Tables, part: str) -> Section:
-    """Whom to take and how sure that is, then what the verdicts say."""
-    told = [*recommended(one, advice), *points(one, tables)]
-    sheet = grade_sheet({one.name: (advice, one)}, part)
-    return Section("answer", "Answer", headline(one), grade=advice.grade, points=told, sheets=[sheet])
+def _answer(one: Comparison, advice: Advice, study: _Study, suffix: str) -> Section:
+    """Whom to take and how sure that is, then what the verdicts say and what they do not see."""
+    told = [*recommended(one, advice), *points(one, study.tables)]
+    stability = ("Stability of the order", f"stability{suffix}")
+    beside = [Linked(text, (stability,)) for text in [in_top_set(one)] if text]
+    benchmarks = ("Benchmarks and alignment tax", "benchmarks")
+    beside += [Linked(text, (benchmarks,)) for text in tax(study.benched, one.name, advice.pick)]
+    sheet = grade_sheet({one.name: (advice, one)}, suffix or "-0")
+    return Section("answer", "Answer", headline(one), advice.grade, points=told, linked=beside, sheets=[sheet])
 
 
 def _trust(found: dict[tuple[str, str], Trust], comparisons: list[Comparison]) -> list[Section]:
@@ -282,10 +288,17 @@ def _given(tables: Tables) -> Section:
     return Section("given", "What each was given", given_sentence(sheet), sheets=[sheet])
 
 
-def _gaps(tables: Tables) -> Section:
-    sheet = gaps_sheet(tables)
-    beside = say.unasked([(what, str(row["status"])) for what, row in unasked(tables)])
-    return Section("gaps", "Gaps", " ".join(filter(None, [say.gaps(tables), beside])), sheets=[sheet])
+def _gaps(study: _Study) -> Section:
+    sheet = gaps_sheet(study.tables)
+    beside = say.unasked([(what, str(row["status"])) for what, row in unasked(study.tables)])
+    told = " ".join(filter(None, [say.gaps(study.tables), beside]))
+    several = len(study.comparisons) > 1
+    points = [
+        f"{one.name}: {text}" if several else text
+        for one in study.comparisons
+        for text in say.unmeasured(one, study.tables, study.benched)
+    ]
+    return Section("gaps", "Gaps", told, points=points, sheets=[sheet])
 
 
 def _cost(plan: Plan, store: Store, tables: Tables) -> Section:

@@ -58,11 +58,11 @@ _MAIN_MEANINGS = {
     **{f"{name}_high": f"upper end of the 95 % interval of {name}" for name in _ESTIMATES},
     **{"more_seeds": "further seeds that would separate a difference of the margin with power .8, prompts fixed"},
     **{"more_prompts": "further prompts that would, seeds fixed"},
-    **{"own_device_seconds": "device-seconds of training one policy, mean over seeds"},
+    "own_device_seconds": "device-seconds of training one policy, mean over seeds; on a CPU those in which it worked",
     **{"shared_device_seconds": "the same with all stages that it rests on (pretraining, start, reference ...)"},
     **{"evaluation_device_seconds": "device-seconds of its samples, grades, judges and benchmarks, mean over seeds"},
-    "peak_memory_bytes": "largest peak of resident memory (the device's, on a GPU) while training a policy; while "
-    "sampling where nothing is trained",
+    "peak_memory_bytes": "largest peak of resident memory (the device's, on a GPU) while training a policy and what it "
+    "rests on beyond the base; absent where nothing is trained",
     **{"gap": "why a number is absent"},
 }
 
@@ -102,7 +102,8 @@ def main_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
     ]
     caption = (
         "Contestants by gold gain, the top set (●) first; within it the order is no finding. Two that share a letter "
-        "are not significantly different (Holm over all pairs), which does not make them equal."
+        "are not significantly different (Holm over all pairs), which does not make them equal. A gain in the top set "
+        "may be smaller than one below it: a noisy gain is hard to be significantly better than."
     )
     caption += " † marks verdicts that are one grade lower, since gold is in doubt." * bool(doubted)
     return Sheet("main", caption, make_frame(found, _MAIN), _MAIN_MEANINGS, shown, part=part, group=_standing)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 DECIDED = ("better", "worse")
 BESIDE = {"length": "sample", "kl": "sample", "distinct": "prompt"}
 """Metrics that stand beside the rewards, and what a value of each is of."""
-PARTS = {"own": "own", "with shared": "shared", "evaluation": "evaluation"}
+PARTS = {"own": "own", "with shared": "shared", "base model": "base", "evaluation": "evaluation"}
 
 
 def compare(plan: Plan, tables: Tables) -> list[Comparison]:
@@ -267,23 +267,22 @@ def _standing(
         in_top_set=in_top,
         more_seeds=pair.more_seeds if pair else None,
         more_prompts=pair.more_prompts if pair else None,
-        peak_memory_bytes=_peak(costs, own, tables),
+        peak_memory_bytes=_peak(costs),
         gap=_gap(name, comparison, pair, causes, unjudged),
         estimates=_estimates(name, comparison, pair, verdicts, failed, others),
         gain_by_seed=_gain_by_seed(name, comparison),
-        seconds={
-            column: float(costs[costs["part"] == part]["device_seconds"].mean())
+        seconds={  # of work, which a busy machine does not lengthen
+            column: float(costs[costs["part"] == part]["worked_seconds"].mean())
             for part, column in PARTS.items()
             if (costs["part"] == part).any()
         },
     )
 
 
-def _peak(costs: pd.DataFrame, cells: pd.DataFrame, tables: Tables) -> float | None:
-    """The largest peak of memory while a policy of a contestant is trained, or sampled where nothing is trained."""
-    trained = costs.loc[costs["part"] == "own", "peak_memory_bytes"].max()
-    sampled = tables.costs.loc[tables.costs["stage"].isin(cells["sample"]), "peak_memory_bytes"].max()
-    return next((float(peak) for peak in (trained, sampled) if peak > 0), None)  # NaN, of none, is not above 0
+def _peak(costs: pd.DataFrame) -> float | None:
+    """The largest peak of memory while a policy of a contestant, and what it rests on beyond the base, is trained."""
+    peak = float(costs.loc[costs["part"] == "beyond the base", "peak_memory_bytes"].max())
+    return peak if peak > 0 else None  # where nothing is trained
 
 
 def _gap(name: str, comparison: Comparison, pair: Pair | None, gaps: pd.DataFrame, unjudged: pd.DataFrame) -> str:

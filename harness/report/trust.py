@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from harness.held_out import Check, graph_checks
 from harness.records import setting_of
 from harness.records.evidence import read_evidence
-from harness.report.sheet import count, listed, number
+from harness.report.sheet import count, interval, listed, number
 from harness.trust.card import Card, make_card
-from harness.trust.gate import Kappa, kappa, objections
+from harness.trust.gate import MOST_KAPPA, Kappa, kappa, objections
 
 if TYPE_CHECKING:
     from harness.plan import Plan
@@ -166,12 +166,13 @@ def trust_points(one: Trust) -> list[str]:
     """What the sentence rests on."""
     found = list(one.shared)
     if one.kappa:
-        low, high = number(one.kappa.low), number(one.kappa.high)
         found.append(
             f"Cohen's κ of gold's and the proxy's being right on the {one.kappa.n} hardest labelled pairs is "
-            f"{number(one.kappa.value)} [{low}, {high}] (0: independent errors, 1: the same ones; above 0.25 they are "
-            f"not independent). Where it errs on responses as on these pairs, gold overstates gains by up to "
-            f"×{number(one.kappa.overstatement)}."
+            f"{interval(one.kappa.value, one.kappa.low, one.kappa.high)} (0: independent errors, 1: the same ones; "
+            f"above {MOST_KAPPA} they are not independent). Where they err alike on responses as on these pairs, a "
+            "gain that was made by pleasing the proxy is by gold so many times as large as it is: "
+            f"{interval(*one.kappa.overstatement)}. That is an estimate and no bound: a contestant's own ratio may "
+            "lie beyond it."
         )
     elif "gold" in one.cards:
         found.append("Whether gold shares the proxy's errors cannot be told: there are not two models to compare.")

@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from harness.recipe import TUNED
 from harness.report.page import Drawn, Section, pictures
 from harness.report.sheet import GAP, Row, Sheet, Shown, count, interval, listed, make_frame, number
 from harness.report.sheets import ID_MEANINGS, IDS
-from harness.search.chosen import TUNED
 
 if TYPE_CHECKING:
     from harness.records import Tables

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
 from harness.plan import Plan, make_plan
-from harness.recipe import TUNED as TUNED  # the report reads it from here
-from harness.recipe import Contestant, Place, Recipe
+from harness.recipe import TUNED, Contestant, Place, Recipe
 from harness.search.trials import Problem, problems
 
 if TYPE_CHECKING:

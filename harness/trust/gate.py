@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 MOST_KAPPA = 0.25
 SHARED = ((0.0, 0.0), (0.17, 0.25), (0.33, 0.5), (1.0, 1.0))
 """κ on hard pairs, and the share of gold's error variance that it stands for: by simulation, in
-tests/test_trust_gate.py. Gold then overstates a gain over the truth by up to one plus that share."""
+tests/test_trust_gate.py. A gain that was made by pleasing the proxy then looks larger by that share to gold."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,13 @@ class Kappa:
     n: int
 
     @property
-    def overstatement(self) -> float:
-        """By what factor gold may overstate a gain."""
+    def overstatement(self) -> tuple[float, float, float]:
+        """How many times as large gold sees a gain that was made by pleasing the proxy, with κ's ends."""
         import numpy as np
 
         known, shares = zip(*SHARED, strict=True)
-        return 1 + float(np.interp(self.value, known, shares))
+        value, low, high = (1 + float(np.interp(own, known, shares)) for own in (self.value, self.low, self.high))
+        return value, low, high
 
 
 def kappa(gold: pd.DataFrame, proxy: pd.DataFrame, third: pd.DataFrame | None) -> Kappa | None:
@@ -85,7 +86,7 @@ def objections(card: Card, shared: Kappa | None) -> list[str]:
         found.append(f"gold may be right no more often than a coin ({card.accuracy.value:.2f} of pairs)")
     failed = [f"{name} ({one.value:.2f})" for name, one in card.probes.items() if one.low <= 0.5]
     if failed:
-        found.append(f"gold does not prefer a chosen response to a corrupted one: {', '.join(failed)}")
+        found.append(f"gold is not shown to prefer a chosen response to a corrupted one: {', '.join(failed)}")
     if shared is not None and shared.value > MOST_KAPPA:
         found.append(f"gold and the proxy err on the same hard pairs (κ {shared.value:.2f}, more than {MOST_KAPPA})")
     return found

@@ -26,11 +26,11 @@ class OverOptimisation(Figure):
         """Panels of lines, three to a row."""
         import altair as alt
 
-        from harness.report.over_optimisation import NOT_GRADED, points, ways
+        from harness.report.over_optimisation import NOT_DRAWN, points, ways
 
         found = {way.name: way for way in ways(comparison) if way.role == "gold"}
         if not found:
-            return NOT_GRADED
+            return NOT_DRAWN
         rows = points(comparison)
         roles = list(dict.fromkeys(row["role"] for row in rows))
         colours, dashes, shapes = (

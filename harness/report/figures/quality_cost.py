@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 TITLES = {
     "device_seconds": "device-seconds of a policy with all that it rests on, its tuning included (log scale)",
-    "peak_memory_bytes": "peak memory while training, MiB (log scale)",
+    "peak_memory_bytes": "peak memory while training, the start and rewards included, MiB (log scale)",
     "answers": "tokens generated for each token of a response (log scale)",
 }
 

@@ -8,11 +8,16 @@ the hashes' own noise accuses nobody.
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 SHINGLE, NEAR, RECALL, PERMUTATIONS = 3, 0.9, 0.75, 64
+REMEMBERED = 1_000
+"""Texts whose shingles are held while they are compared."""
 _WORD = re.compile(r"\w+")
 
 
@@ -35,8 +40,7 @@ class Texts:
 
         self.texts = texts
         self.shingles = {name: shingles(text) for name, text in texts.items()}
-        encoded = ([one.encode() for one in sorted(own)] for own in self.shingles.values())
-        hashes: Iterable[Any] = MinHash.bulk(encoded, num_perm=PERMUTATIONS)
+        hashes: Iterable[Any] = MinHash.bulk(map(_encoded, texts.values()), num_perm=PERMUTATIONS)
         self.hashes = dict(zip(texts, hashes, strict=True))
         self.index = MinHashLSH(threshold=RECALL, num_perm=PERMUTATIONS)
         for name, value in self.hashes.items():
@@ -48,21 +52,76 @@ class Texts:
         return (found for found in other.index.query(self.hashes[name]) if jaccard(own, other.shingles[found]) >= NEAR)
 
 
-def groups(texts: Iterable[str]) -> dict[str, str]:
+def groups(texts: Callable[[], Iterable[str]]) -> dict[str, str]:
     """What keeps together: texts that are near duplicates, or are linked by a chain of them.
+
+    Only those texts are held that share a band of their MinHashes with another.
+
+    Args:
+        texts: walks through all texts, each as often as it likes; it is asked twice.
 
     Returns:
         For each text that is not alone in its group, the group's first text by alphabet.
     """
-    own = Texts({text: text for text in sorted(set(texts))})
+    alike, known = _alike(texts), lru_cache(REMEMBERED)(shingles)
     leader: dict[str, str] = {}
-    for first in own.texts:
+    for first in sorted(alike):
         if first in leader:
             continue
         leader[first], reached = first, [first]
         for text in reached:
-            new = [near for near in own.near(text, own) if near not in leader]
+            others = dict.fromkeys(other for band in alike[text] for other in band if other not in leader)
+            new = [other for other in others if jaccard(known(text), known(other)) >= NEAR]
             leader |= dict.fromkeys(new, first)
             reached += new
     shared = {first for text, first in leader.items() if text != first}
     return {text: first for text, first in leader.items() if first in shared}
+
+
+def _alike(texts: Callable[[], Iterable[str]]) -> dict[str, list[list[str]]]:
+    """Texts that share a band with another, each with all those that share one with it, by band."""
+    import numpy as np
+
+    places = dict[bytes, int]()
+    bands = _bands(_distinct(texts(), places))
+    counted = (np.unique(np.frombuffer(band, "q"), return_counts=True) for band in bands)
+    shared: list[dict[int, list[str]]] = [{int(one): [] for one in values[counts > 1]} for values, counts in counted]
+    found: dict[str, list[list[str]]] = {}
+    for text in texts():
+        place = places.pop(_digest(text), None)
+        if place is None:  # it was there before
+            continue
+        if own := [alike[band[place]] for band, alike in zip(bands, shared, strict=True) if band[place] in alike]:
+            found[text] = own
+            for one in own:
+                one.append(text)
+    return found
+
+
+def _distinct(texts: Iterable[str], places: dict[bytes, int]) -> Iterator[str]:
+    """Each text once; `places` is told the place of each, by its hash."""
+    for text in texts:
+        digest = _digest(text)
+        if digest not in places:
+            places[digest] = len(places)
+            yield text
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def _bands(texts: Iterable[str]) -> list[array[int]]:
+    """Hashes of the bands of each text's MinHash, by band: equal where the index would find one text by the other."""
+    from datasketch import MinHash, MinHashLSH
+
+    ranges = MinHashLSH(threshold=RECALL, num_perm=PERMUTATIONS).hashranges
+    found = [array("q") for _ in ranges]
+    for one in MinHash.generator(map(_encoded, texts), num_perm=PERMUTATIONS):
+        for band, (first, last) in zip(found, ranges, strict=True):
+            band.append(hash(one.hashvalues[first:last].tobytes()))
+    return found
+
+
+def _encoded(text: str) -> list[bytes]:
+    return [one.encode() for one in sorted(shingles(text))]

@@ -600,6 +600,24 @@ def test_what_a_recipe_may_not_say(tmp_path: Path, table: str, message: str) -> 
         opened(tmp_path, table)
 
 
+def test_the_bare_name_of_a_folder_or_of_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in (tmp_path / "own", tmp_path / "shared" / "theirs"):
+        place.mkdir(parents=True)
+    monkeypatch.setenv("HARNESS_DATA", str(tmp_path / "shared"))
+    for name in ("own", "theirs"):
+        with pytest.raises(HarnessError) as error:
+            opened(tmp_path, f'source = "{name}"')
+        told = f"'{name}' is a folder; name the files in it, as pairs = ['{name}/a.jsonl'] with source = 'files'"
+        assert str(error.value).endswith(f"r.toml:2: {told}")
+    known = r"and no data of that name \(known: files, hub, lab.*\)$"
+    with pytest.raises(HarnessError, match=rf"there is no file 'nowhere' beside the recipe, .*, {known}"):
+        opened(tmp_path, 'source = "nowhere"')
+    with pytest.raises(HarnessError, match=r"there is no file 'a\.jsonl' beside .*shared\)$"):
+        opened(tmp_path, 'source = "a.jsonl"')
+    with pytest.raises(HarnessError, match=r"r\.toml:3: there is no data 'labs'; did you mean 'lab'\?"):
+        opened(tmp_path, 'source = "labs"')
+
+
 def test_a_dataset_of_the_hub_without_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 

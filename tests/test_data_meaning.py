@@ -213,6 +213,33 @@ def test_ranks_beside_a_ranking(tmp_path: Path, more: dict[str, Any], columns: s
         rows_of(tmp_path, [record], columns, "rankings")
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("quality", [3, 5], r"'quality' in responses \(\[3, 5\]\) does not fall .* name the file as graded"),
+        ("quality", [5, 5.0], "'quality' in responses .* does not fall"),
+        ("rank", [2, 1], "'rank' in responses .* does not rise"),
+        ("score", [1, 2], "has scores that do not fall"),
+        ("quality", [5, 3], ""),
+        ("rank", [1, 2], ""),
+        ("model", ["a", "b"], ""),
+        ("safe", [True, False], ""),
+        ("quality", [3, None], ""),
+    ],
+)
+def test_numbers_beside_each_response_of_a_ranking(tmp_path: Path, name: str, values: list[Any], message: str) -> None:
+    """They may be scores by a name that nobody knows."""
+    responses = [{"text": text, name: value} for text, value in zip(("x", "y"), values, strict=True)]
+    record = {"prompt": "Why?", "responses": responses}
+    if not message:
+        assert rows_of(tmp_path, [record], view="rankings")[0]["responses"] == ["x", "y"]
+        return
+    with pytest.raises(HarnessError, match=message):
+        rows_of(tmp_path, [record], view="rankings")
+    if name != "score":
+        assert rows_of(tmp_path, [record], 'columns = {scores = ""}\n', "rankings")[0]["responses"] == ["x", "y"]
+
+
 def test_transcripts_with_windows_line_ends(tmp_path: Path) -> None:
     text = "\r\n\r\nHuman: Why?\r\n\r\nAssistant: Eh?\r\n\r\nHuman: Really?\r\n\r\nAssistant:"
     assert rows_of(tmp_path, [{**PAIR, "prompt": text}])[0]["prompt"] == TALK
@@ -232,6 +259,21 @@ def test_what_is_almost_a_transcript_is_told(tmp_path: Path, text: str) -> None:
     assert rows_of(tmp_path, [{**PAIR, "prompt": asked}])[0]["prompt"] == asked, "a message may hold any text"
     assert rows_of(tmp_path, [talk(asked, prompt=text)])[0]["prompt"] == asked, "the conversation says that it is meant"
     assert rows_of(tmp_path, [{**PAIR, "note": text}])[0]["prompt"] == ASKED
+
+
+@pytest.mark.parametrize("text", ["Human: Why?", "\n\nHuman: Why?", "Human: Why?\n\nHuman: Really?"])
+def test_a_transcript_without_an_answer_is_told(tmp_path: Path, text: str) -> None:
+    """The policy would be asked `Human: Why?` within a turn of the user's."""
+    for view, record in (("pairs", PAIR), ("demonstrations", {"response": "So."}), ("prompts", {})):
+        with pytest.raises(
+            HarnessError, match=r"line 1: prompt begins with 'Human:' and has no 'Assistant:', so it is"
+        ):
+            rows_of(tmp_path, [{**record, "prompt": text}], view=view)
+    asked = [{"role": "user", "content": text}]
+    assert rows_of(tmp_path, [{**PAIR, "prompt": asked}])[0]["prompt"] == asked, "a message may hold any text"
+    assert rows_of(tmp_path, [talk(asked, prompt=text)])[0]["prompt"] == asked, "the conversation says that it is meant"
+    assert rows_of(tmp_path, [{**PAIR, "prompt": f"Why? {text}"}])[0]["prompt"][0]["content"] == f"Why? {text}"
+    assert rows_of(tmp_path, [{**PAIR, "chosen": text}])[0]["chosen"] == text, "a response is what was said"
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,15 @@ def test_a_missing_kl_is_explained_where_it_is_missed(study: Study) -> None:
     assert say.reward_kl(comparison).endswith("means alone name no winner. Without a known distance: hindsight.")
 
 
+def test_what_was_not_measured_is_told_for_whom(study: Study) -> None:
+    plan, tables, comparison = study
+    told = say.unmeasured(comparison, tables, benchmarks_sheet(plan, [comparison], tables))
+    assert "Not measured for hindsight: kl." in told
+    assert "Without any benchmark: hindsight." in told
+    assert any(text.startswith("Not measured for any contestant: ") and "bleu" in text for text in told)
+    assert say.gaps(tables) == "Every planned run is there."
+
+
 def test_a_bound_of_the_distance_is_called_one(study: Study) -> None:
     plan, tables, _ = study
     cells = tables.cells.assign(algorithm=tables.cells["algorithm"].replace("kto", "best_of_n"))
@@ -97,4 +106,4 @@ def test_a_loss_that_holm_leaves_open_is_told(study: Study) -> None:
     (section,) = benchmarks_section(sheet)
     low, high = (sheet.frame.set_index("contestant").loc["dpo", f"difference_{end}"] for end in ("low", "high"))
     lowest = f"the lowest dpo on t (−0.100 [−{-low:.3f}, −{-high:.3f}])"
-    assert f"Below 0 by the unadjusted interval: 1 more, {lowest}; what Holm's" in section.sentence
+    assert f"By its unadjusted interval alone, 1 difference below the start, {lowest}; what Holm's" in section.sentence

@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections import Counter
-from itertools import combinations
 from pathlib import Path
-from statistics import quantiles
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
-from harness.data import SPLITS, Dataset, EmptySplit, Row
+from harness.commands.survey import READ, Rows, Survey, texts
+from harness.data import SPLITS, Dataset, Row
+from harness.data import Part as Prompts
 from harness.data._bad import told
+from harness.data._parts import Merged
 from harness.data._settle import FROM
-from harness.data._splits import opening
 from harness.data._tables import Tables
 from harness.errors import HarnessError
 from harness.plan import Plan, expanded
 from harness.recipe import Part, read_recipe
 from harness.report.sheet import count
-from harness.stages import dataset_spec, open_dataset, training_rows
+from harness.stages import dataset_spec, open_dataset
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from harness.training.rows import Encoder
 
-EXAMPLES = 3
 OPEN, CLOSE = "⟦", "⟧"
 """What stands between them is trained on."""
-NOT_SHARED, IN_NO_SPLIT = "on prompts that not all views have", "in no split"
 
 
 def show_data(path: Path, assignments: list[str], as_json: bool) -> None:
@@ -49,29 +45,54 @@ def describe(plan: Plan, model: Part, part: Part) -> dict[str, Any]:
         HarnessError: rows cannot be used and the recipe refuses them.
     """
     data = open_dataset(dataset_spec(part.name, dict(part.knobs)))
-    rows = _rows(data)  # what is wrong with them is told whether or not there is a tokenizer
-    encoder, lacking = _encoder(model, data, part.label)
+    contestants = _contestants(plan, part)
+    survey = Survey(
+        plan.recipe.evaluation.split, {view for view, _ in contestants.values() if view}, plan.recipe.budget
+    )
+    tokenizer, lacking = _walked(survey, data, model, part.label)
+    encoder = _encoder(tokenizer)
+    rows = survey.rows()
     return {
         "dataset": part.label,
         "model": model.label,
-        "rows": {f"{view} {split}": len(found) for (view, split), found in rows.items()},
-        "prompts": {split: len(_prompts(rows, split)) for split in SPLITS if _prompts(rows, split)},
-        "overlap": _overlap(rows),
+        "rows": {f"{view} {split}": found for (view, split), found in rows.items()},
+        "prompts": survey.prompts(),
+        "overlap": survey.overlap(),
         "no_tokenizer": lacking,
-        "tokens": _lengths(encoder, rows, plan.recipe.evaluation.split) if encoder else {},
-        "control_tokens": _control(encoder, rows) if encoder else {},
-        "contestants": _contestants(plan, part, data, encoder),
-        "examples": {view: _examples(encoder, view, rows) for view in _views(rows)},
-        **(_care(data, rows) if isinstance(data, Tables) else {}),
+        "tokens": survey.tokens(),
+        "control_tokens": survey.control_tokens(),
+        "contestants": {
+            name: survey.trained[view].told(data, encoder is not None) if view else {"reason": reason}
+            for name, (view, reason) in contestants.items()
+        },
+        "examples": {view: [_example(encoder, view, row) for row in survey.examples(view)] for view in survey.views()},
+        **(_care(data, survey) if isinstance(data, Tables) else {}),
     }
 
 
-def _encoder(model: Part, data: Dataset, label: str) -> tuple[Encoder | None, str]:
-    """What policies of this model read texts with, or why there is none."""
+def _walked(survey: Survey, data: Dataset, model: Part, label: str) -> tuple[PreTrainedTokenizerBase | None, str]:
+    """Show the survey all rows; what policies of the model read texts with, or why there is nothing."""
+    tokenizer, lacking, asked = None, "", False
+    for part in data.parts():
+        rows = _rows(data, part)  # what is wrong with them is told whether or not there is a tokenizer
+        if not asked:
+            tokenizer, lacking, asked = *_tokenizer_or_why(model, data, label), True
+        survey.add(rows, _encoder(tokenizer))
+        if isinstance(data, Tables) and isinstance(part, Merged):
+            survey.leave(data, part)
+    return tokenizer, lacking
+
+
+def _encoder(tokenizer: PreTrainedTokenizerBase | None) -> Encoder | None:
+    """One that remembers nothing yet."""
     from harness.training.rows import Encoder
 
+    return Encoder(tokenizer) if tokenizer else None
+
+
+def _tokenizer_or_why(model: Part, data: Dataset, label: str) -> tuple[PreTrainedTokenizerBase | None, str]:
     try:
-        return Encoder(_tokenizer(model, data, label)), ""
+        return _tokenizer(model, data, label), ""
     except HarnessError as error:
         return None, str(error)
 
@@ -95,112 +116,28 @@ def _tokenizer(model: Part, data: Dataset, label: str) -> PreTrainedTokenizerBas
     return tokenizer_of(**{knob: origin.knobs[knob] for knob in ("name", "revision", "template", "remote_code")})
 
 
-def _rows(data: Dataset) -> dict[tuple[str, str], list[Row]]:
-    """All rows by view and split, without those that have none."""
-    found = {}
-    for view in sorted(data.offers() - {"text"}):
-        for split in (split for split in SPLITS if split != "pretrain"):
-            with contextlib.suppress(EmptySplit):
-                found[view, split] = data.rows(view, split)
-    return found
+def _rows(data: Dataset, part: Prompts) -> Rows:
+    """Rows of a part's prompts by view and split, without those that have none."""
+    found = {(view, split): part.rows(view, split) for view in sorted(data.offers() - {"text"}) for split in READ}
+    return {name: rows for name, rows in found.items() if rows}
 
 
-def _views(rows: dict[tuple[str, str], list[Row]]) -> list[str]:
-    return sorted({view for view, _ in rows if view != "prompts"})
-
-
-def _prompts(rows: dict[tuple[str, str], list[Row]], split: str) -> set[str]:
-    return {row["prompt_id"] for (_, own), found in rows.items() if own == split for row in found}
-
-
-def _overlap(rows: dict[tuple[str, str], list[Row]]) -> dict[str, int]:
-    """Prompts whose first turn, without case and spacing, is in two splits."""
-    groups: dict[str, set[str]] = {}
-    for (_, split), found in rows.items():
-        groups.setdefault(split, set()).update(opening(row["prompt"]) for row in found)
-    shared = {f"{a} and {b}": len(groups[a] & groups[b]) for a, b in combinations(groups, 2)}
-    return {pair: count for pair, count in shared.items() if count}
-
-
-def _texts(view: str, row: Row) -> list[tuple[str, str]]:
-    """The responses of a row that are trained on, each with what it is."""
-    from harness.training.rows import TEXTS
-
-    found = []
-    for name in (name for name in TEXTS.get(view, ()) if name != "partner"):
-        several = row[name] if isinstance(row[name], list) else [row[name]]
-        found += [(name if len(several) == 1 else f"rank {place}", text) for place, text in enumerate(several, 1)]
-    return found
-
-
-def _lengths(encoder: Encoder, rows: dict[tuple[str, str], list[Row]], evaluated: str) -> dict[str, dict[str, float]]:
-    """Tokens of prompts and responses of the training split, and of prompts to answer: median, 90 %, the longest."""
-    found = {}
-    for view in _views(rows):
-        own = rows.get((view, "train"), [])
-        found[f"train {view}: prompt"] = [len(encoder.prompt(row)) for row in own]
-        found[f"train {view}: response"] = [len(encoder.response(text)) for row in own for _, text in _texts(view, row)]
-    found[f"{evaluated} prompts"] = [len(encoder.prompt(row)) for row in rows.get(("prompts", evaluated), [])]
-    return {what: _spread(lengths) for what, lengths in found.items() if lengths}
-
-
-def _spread(lengths: list[int]) -> dict[str, float]:
-    cuts = quantiles(lengths, n=10, method="inclusive") if len(lengths) > 1 else [lengths[0]] * 9
-    return {"median": cuts[4], "90 %": cuts[8], "longest": max(lengths)}
-
-
-def _control(encoder: Encoder, rows: dict[tuple[str, str], list[Row]]) -> dict[str, dict[str, int]]:
-    """Rows of each view by a special token that is written in them: the model reads it as the token itself."""
-    tokens = encoder.tokenizer.all_special_tokens
-    found: dict[str, Counter[str]] = {}
-    for (view, _), own in rows.items():
-        for row in own:
-            said = [message["content"] for message in row["prompt"]] + [text for _, text in _texts(view, row)]
-            whole = "\n".join([*said, row.get("judgment") or ""])
-            found.setdefault(view, Counter()).update(token for token in tokens if token and token in whole)
-    return {view: dict(counted) for view, counted in found.items() if counted}
-
-
-def _contestants(plan: Plan, part: Part, data: Dataset, encoder: Encoder | None) -> dict[str, dict[str, Any]]:
-    """What each contestant would train on, of the budget's prompts, after those that are too long are left out."""
-    found: dict[str, dict[str, Any]] = {}
+def _contestants(plan: Plan, part: Part) -> dict[str, tuple[str, str]]:
+    """The view that each contestant trains on, or why there is none."""
+    found: dict[str, tuple[str, str]] = {}
     for cell in plan.cells:
         if cell.dataset != part.label or cell.replicate or cell.contestant in found:
             continue
         algorithm = registry.load("algorithms", cell.algorithm)(**cell.knobs)
         view = algorithm.requires().data
-        if cell.reason or not algorithm.trains or not view:
-            found[cell.contestant] = {"reason": cell.reason or "nothing is trained"}
-            continue
-        try:
-            rows = training_rows(data, view, "train", plan.recipe.budget.prompts)
-            kept = _fitting(plan, encoder, view, rows) if encoder else rows
-        except HarnessError as error:
-            found[cell.contestant] = {"reason": str(error)}
-            continue
-        prompts = len({row["prompt_id"] for row in kept})
-        found[cell.contestant] = {
-            "view": view,
-            "rows": len(kept),
-            "prompts": prompts,
-            **({"too_long": len(rows) - len(kept)} if encoder else {}),
-        }
+        nothing = cell.reason or not algorithm.trains or not view
+        found[cell.contestant] = ("", cell.reason or "nothing is trained") if nothing else (view, "")
     return found
 
 
-def _fitting(plan: Plan, encoder: Encoder, view: str, rows: list[Row]) -> list[Row]:
-    from harness.training.rows import fitting, fitting_prompts
-
-    if view == "prompts":
-        return fitting_prompts(encoder, rows, plan.recipe.budget)[0]
-    return fitting(encoder, rows, view, plan.recipe.budget)[0]
-
-
-def _examples(encoder: Encoder | None, view: str, rows: dict[tuple[str, str], list[Row]]) -> list[list[str]]:
-    """Rows of the first prompts of the training split as the model reads them, each after what is said of it."""
-    prompts = {row["prompt_id"]: row for row in reversed(rows.get((view, "train"), []))}
-    shown = [prompts[name] for name in sorted(prompts)][:EXAMPLES] if prompts else []
-    return [[f"[{_said(what, row)}] {_shown(encoder, row, text)}" for what, text in _texts(view, row)] for row in shown]
+def _example(encoder: Encoder | None, view: str, row: Row) -> list[str]:
+    """A row as the model reads it, each response after what is said of it."""
+    return [f"[{_said(what, row)}] {_shown(encoder, row, text)}" for what, text in texts(view, row)]
 
 
 def _shown(encoder: Encoder | None, row: Row, text: str) -> str:
@@ -218,32 +155,19 @@ def _said(what: str, row: Row) -> str:
     return ", ".join([what, *more])
 
 
-def _care(data: Tables, rows: dict[tuple[str, str], list[Row]]) -> dict[str, Any]:
+def _care(data: Tables, survey: Survey) -> dict[str, Any]:
     """Bad rows, what was left out, and what was made from what."""
     made = {view: source.removeprefix(FROM) for view, source in data.sources().items() if source.startswith(FROM)}
     bad = data.problems()
-    counts = {view: sum(len(found) for (own, _), found in rows.items() if own == view) for view in made}
+    counts = {view: sum(found for (own, _), found in survey.rows().items() if own == view) for view in made}
     return {
         "near": _near(data),
-        "left_out": _left_out(data),
+        "left_out": survey.left_out(),
         "conversions": {f"{view} from {made[view]}": count for view, count in counts.items()},
         "bad_rows": [str(one) for one in bad],
         "bad_told": told(bad),
         "columns": {view: {"read": names, "left": left} for view, (names, left) in data.understood().items()},
     }
-
-
-def _left_out(data: Tables) -> dict[str, int]:
-    """Rows that are in no split's rows, by view and reason: of all splits, also those of which nothing is left."""
-    found: Counter[str] = Counter()
-    for view in sorted(data.offers()):
-        for split in (split for split in SPLITS if split != "pretrain"):
-            counted = data.counts(view, split)
-            found.update({f"{view}: {what}": n for what, n in counted.items() if n and what != "bad"})
-            if view in data.sources():
-                found[f"{view}: {NOT_SHARED}"] += data.unshared(view, split)
-    found.update({f"{view}: {IN_NO_SPLIT}": data.in_no_split(view) for view in data.own()})
-    return {what: n for what, n in found.items() if n}
 
 
 def _near(data: Tables) -> dict[str, int] | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from harness.errors import HarnessError
+from harness import registry
+from harness.errors import HarnessError, nearest
 
 Message = dict[str, str]
 """`{"role": "system" | "user" | "assistant", "content": text}`."""
@@ -31,6 +32,14 @@ choosing knobs, `test` and `ood` for the report; `heldout` holds labelled pairs 
 
 class EmptySplit(HarnessError):
     """A split in which a view has no row."""
+
+
+class Part(ABC):
+    """Some prompts of a dataset with all their rows."""
+
+    @abstractmethod
+    def rows(self, view: str, split: str) -> list[Row]:
+        """Their rows; none where there are none."""
 
 
 class Dataset(ABC):
@@ -76,6 +85,16 @@ class Dataset(ABC):
         Raises:
             HarnessError: the dataset has no such view or split.
         """
+
+    def first(self, view: str, split: str, prompts: int) -> list[Row]:
+        """Rows of the first distinct prompts of a split, of all where there are fewer."""
+        rows = self.rows(view, split)
+        wanted = set(list(dict.fromkeys(row["prompt_id"] for row in rows))[:prompts])
+        return [row for row in rows if row["prompt_id"] in wanted]
+
+    def parts(self) -> Iterator[Part]:
+        """All prompts, some of them at a time, in the order of `rows`; a prompt is in one part alone."""
+        yield Whole(self)
 
     def changes(self, view: str, split: str) -> Mapping[str, int]:
         """What was done with rows before anybody saw them, by a word for it: `converted`, `bad`, `ties`, `repeated`."""
@@ -137,6 +156,20 @@ class Dataset(ABC):
         return None
 
 
+class Whole(Part):
+    """All prompts of a dataset."""
+
+    def __init__(self, data: Dataset) -> None:
+        self.data = data
+
+    def rows(self, view: str, split: str) -> list[Row]:
+        """All rows of a view in a split."""
+        try:
+            return self.data.rows(view, split)
+        except EmptySplit:
+            return []
+
+
 class NoData(Dataset):
     """What a stage is given that reads no data."""
 
@@ -156,12 +189,19 @@ def named(source: str, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The plug-in that a recipe's `source` means, and what is set about it: a file and a hub's id are short for it.
 
     A file's view is `view`; a hub's dataset is `owner/name`, and no other path has one slash and begins with a name.
+    What nobody knows is taken for a path, so that it is told where it was looked for.
     """
     kind = source.lower().removesuffix(".gz").rpartition(".")[2]
     path = source.startswith((".", "/", "~")) or source.count("/") > 1 or ("/" not in source and "." in source)
-    if path or kind in ("jsonl", "ndjson", "json", "csv", "tsv", "parquet"):
+    if path or _unknown(source) or kind in ("jsonl", "ndjson", "json", "csv", "tsv", "parquet"):
         own = {name: value for name, value in given.items() if name != "view"}
         return "files", {**own, str(given.get("view", "pairs")): source}
     if source.count("/") == 1:
         return "hub", {**given, "name": source}
     return source, dict(given)
+
+
+def _unknown(source: str) -> bool:
+    """Whether a name is no plug-in's, nor nearly one's: it may be a folder's."""
+    known = registry.names("data")
+    return bool(source) and "/" not in source and source not in known and not nearest(source, known)

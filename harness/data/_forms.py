@@ -110,8 +110,12 @@ def is_transcript(whole: str) -> bool:
 
 def almost_transcript(value: object) -> bool:
     """Whether turns that have a name each stand on lines of their own with no empty line between."""
-    named = isinstance(value, str) and value.lstrip().startswith("Human:") and "\nAssistant:" in value
-    return named and not is_transcript(str(value))
+    return unanswered(value) and "\nAssistant:" in str(value)
+
+
+def unanswered(value: object) -> bool:
+    """Whether a text begins as a transcript and has no turn of the assistant's, not even an empty one."""
+    return isinstance(value, str) and value.lstrip().startswith("Human:") and not is_transcript(value)
 
 
 def transcript(whole: str, name: str) -> list[Message]:

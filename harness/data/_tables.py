@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,17 +16,20 @@ from harness import keys, near
 from harness.data import SPLITS, VIEWS, Dataset, EmptySplit, Row, _shelf
 from harness.data._bad import Bad, told, unusable
 from harness.data._forms import BadRow, Unclear
-from harness.data._merge import converted, merged
+from harness.data._parts import Merged, Tally
+from harness.data._prepared import RANGES, Given, held, prepared
 from harness.data._read import Record
 from harness.data._settle import FROM, Settle, check_conversion, settle_columns
-from harness.data._splits import SHARES, opening, shares_of, split_of
+from harness.data._splits import SHARES, opening, shares_of
 from harness.data._views import FIELDS, Reader
 from harness.errors import HarnessError, nearest
 from harness.knobs import OneOf, knob
 
 UNNAMED = "a column without a name"
-READING = 2
-"""In the name of what is kept on disk about prompts; raise it where more rows of the same files are read."""
+READING = 3
+"""In the names of what is kept on disk; raise it where other rows of the same files are read."""
+LATER = ("splits", "on_bad", "same_prompts")
+"""Knobs that say what is done with rows that were read."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,11 @@ class Tables(Dataset):
 
     @abstractmethod
     def large(self, source: str) -> bool:
-        """Whether only the rows of one split are to be held at a time."""
+        """Whether a source has too many prompts to seek near duplicates among them."""
+
+    def heavy(self) -> bool:
+        """Whether rows are to lie on disk and to be walked through, for all sources together are much to hold."""
+        return False
 
     def sources(self) -> dict[str, str]:
         """What the recipe gives, by view."""
@@ -83,26 +91,77 @@ class Tables(Dataset):
         Raises:
             HarnessError: no such view or split, no row in it, or bad rows where the recipe refuses them.
         """
+        return self._some(view, split, self._each(view, split))
+
+    def first(self, view: str, split: str, prompts: int) -> list[Row]:
+        """Rows of the first prompts; those behind them are not held."""
+        names = set[str]()
+
+        def within(row: Row) -> bool:
+            names.add(row["prompt_id"])
+            return len(names) <= prompts
+
+        return self._some(view, split, takewhile(within, self._each(view, split)))
+
+    def _each(self, view: str, split: str) -> Iterator[Row]:
         if view not in self.offers() or split not in SPLITS:
             raise HarnessError(
                 f"this dataset has no {view} in split '{split}' (views: {', '.join(sorted(self.offers()))})"
             )
-        rows = [row for row in _rows(self, view, split)[0] if self._kept(row, view, split)]
-        if not rows:
-            raise EmptySplit(f"split '{split}' has no {view}: {self._why_empty(view, split)}")
-        return [{part: value for part, value in row.items() if part != "votes"} for row in rows]
+        for part in self.parts():
+            yield from part.rows(view, split)
+
+    def _some(self, view: str, split: str, rows: Iterable[Row]) -> list[Row]:
+        if found := list(rows):
+            return found
+        raise EmptySplit(f"split '{split}' has no {view}: {self._why_empty(view, split)}")
+
+    def parts(self) -> Iterator[Merged]:
+        """All prompts at once, or those of one range after the other where they are much to hold."""
+        return (Merged(self, name) for name in self.ranges()) if self.heavy() else iter([_whole(self)])
+
+    def ranges(self) -> Sequence[str]:
+        """The ranges of prompts that rows are held of at a time."""
+        return RANGES if self.heavy() else ("",)
+
+    def given(self, view: str) -> Given:
+        """What a view's own source holds.
+
+        Raises:
+            HarnessError: it cannot be read on, or rows could be read in two ways.
+        """
+        return _on_disk(self, view, _shelf.folder()) if self.heavy() else _held(self, view)
+
+    def check(self, view: str) -> None:
+        """Refuse a view's own source where its rows cannot be used.
+
+        Raises:
+            HarnessError: none can be, or some cannot and the recipe refuses them.
+        """
+        given = self.given(view)
+        if not given.usable:
+            raise HarnessError(unusable(self.called(getattr(self, view)), view, given.bad))
+        if given.bad and self.on_bad == "refuse":
+            raise HarnessError("\n".join([*told(given.bad), "on_bad = 'drop' leaves bad rows out and counts them"]))
 
     def counts(self, view: str, split: str) -> Counter[str]:
         """What was left out on the way: `ties` and `repeated` rows of the split, `bad` rows of its file.
 
         And `incomparable` ones, responses of a prompt without two different scores, where they were to be judged.
         """
-        return Counter(_rows(self, view, split)[1])
+        return Counter({**self._bad(view), **_tally(self, view, split).counts})
+
+    def _bad(self, view: str) -> dict[str, int]:
+        """How many rows are bad in the file that a view's rows come from."""
+        source = getattr(self, view)
+        if source.startswith(FROM):
+            return self._bad(source.removeprefix(FROM))
+        return {} if view == "prompts" else {"bad": len(self.given(view).bad)}
 
     def changes(self, view: str, split: str) -> Mapping[str, int]:
         """What was left out, and how many rows of the split were made from another view."""
         made = getattr(self, view, "").startswith(FROM)
-        return {**self.counts(view, split), "converted": len(self.rows(view, split)) if made else 0}
+        return {**self.counts(view, split), "converted": _tally(self, view, split).kept if made else 0}
 
     def groups(self) -> Mapping[str, str]:
         """Prompts that keep together in one split, as `near.groups` gives them; none are sought in large sources."""
@@ -110,7 +169,7 @@ class Tables(Dataset):
 
     def problems(self) -> list[Bad]:
         """Every bad row of every source."""
-        return [problem for view in self.own() for problem in _read(self, view, "")[1]]
+        return [problem for view in self.own() for problem in self.given(view).bad]
 
     def understood(self) -> dict[str, tuple[dict[str, str], list[str]]]:
         """Columns by field, and columns that are not read, of the first record of each view that is given."""
@@ -126,15 +185,15 @@ class Tables(Dataset):
             return "its share is 0; give it one with splits = {...}"
         if left := self._all_left_out(view, split):
             return left
-        if self._narrowed(split) is None:
+        if not self.narrows():
             return "there are too few rows, or its share is too small"
         return "no prompt of it is in all views; same_prompts = false lets each view have its own"
 
     def _all_left_out(self, view: str, split: str) -> str:
         """Why nothing is left of a view in a split, where that is what its rows say, or those that it is made from."""
-        rows, counts = _rows(self, view, split)
-        source = getattr(self, view)
-        if rows:
+        tally, source = _tally(self, view, split), getattr(self, view)
+        counts = tally.counts
+        if tally.rows:
             return ""
         if counts["incomparable"]:
             return "none of its prompts has two different scores"
@@ -143,26 +202,14 @@ class Tables(Dataset):
             return f"all {count} rows of it are ties" if count > 1 else "its only row is a tie"
         return self._all_left_out(source.removeprefix(FROM), split) if source.startswith(FROM) else ""
 
-    def unshared(self, view: str, split: str) -> int:
-        """How many rows of a split are left out, since not all views have their prompts."""
-        return sum(not self._kept(row, view, split) for row in _rows(self, view, split)[0])
+    def leaves_over(self) -> bool:
+        """Whether some prompts are in no split."""
+        return sum(shares_of(self.splits).values()) <= 1 - 1e-9
 
-    def in_no_split(self, view: str) -> int:
-        """How many rows of a view's own source the shares leave over; bad ones are not among them."""
-        shares, groups = shares_of(self.splits), self.groups()
-        if sum(shares.values()) > 1 - 1e-9:
-            return 0
-        rows = (found for found in _parsed(self, view) if not isinstance(found, Bad))
-        return sum(not split_of(row["prompt"], shares, groups) for row in rows)
-
-    def _kept(self, row: Row, view: str, split: str) -> bool:
-        narrow = self._narrowed(split) if view != "prompts" or split == "train" else None
-        return narrow is None or row["prompt_id"] in narrow
-
-    def _narrowed(self, split: str) -> frozenset[str] | None:
-        """The prompts that all views have in a split, or None where that does not matter."""
+    def narrows(self) -> bool:
+        """Whether prompts that not all views have are left out."""
         views = len(self.offers() - {"prompts"}) + ("prompts" in self.sources())
-        return _common(self, split) if self.same_prompts and views > 1 else None
+        return self.same_prompts and views > 1
 
     @classmethod
     def settle(cls, given: Mapping[str, Any], folder: Path, problem: Settle) -> dict[str, Any]:
@@ -232,14 +279,43 @@ def _groups(data: Tables) -> Mapping[str, str]:
     if any(data.large(source) for source in data.own().values()):
         return {}
     name = f"near-{keys.key([type(data).__name__, data.version, READING, asdict(data)])}"
-    return _shelf.kept(name, lambda: near.groups(set(_openings(data))))
+    return _shelf.kept(name, lambda: near.groups(lambda: _openings(data)))
 
 
 def _openings(data: Tables) -> Iterator[str]:
     for view in data.own():
-        for found in _parsed(data, view):
-            if not isinstance(found, Bad):  # those are told when rows are read
-                yield opening(found["prompt"])
+        for name in data.ranges():
+            for row in data.given(view).rows(name):
+                yield opening(row["prompt"])
+
+
+@lru_cache(maxsize=16)
+def _held(data: Tables, view: str) -> Given:
+    return held(_parsed(data, view))
+
+
+@lru_cache(maxsize=16)
+def _on_disk(data: Tables, view: str, _folder: Path) -> Given:
+    """Rows in a cache's folder; their name leaves out what is done with them later."""
+    knobs = {knob: value for knob, value in asdict(data).items() if knob == view or knob not in (*FIELDS, *LATER)}
+    called = data.called(getattr(data, view))
+    name = keys.key([type(data).__name__, data.version, READING, view, called, knobs])
+    return prepared(name, _parsed(data, view))
+
+
+@lru_cache(maxsize=16)
+def _whole(data: Tables) -> Merged:
+    return Merged(data, "")
+
+
+@lru_cache(maxsize=64)
+def _tally(data: Tables, view: str, split: str) -> Tally:
+    """The counts of all parts."""
+    tallies = [part.tally(view, split) for part in data.parts()]
+    counts: Counter[str] = Counter()
+    for one in tallies:
+        counts.update(one.counts)
+    return Tally(sum(one.rows for one in tallies), sum(one.kept for one in tallies), counts)
 
 
 def _parsed(data: Tables, view: str) -> Iterator[Row | Bad]:
@@ -250,6 +326,7 @@ def _parsed(data: Tables, view: str) -> Iterator[Row | Bad]:
     """
     columns = _columns(data, view)
     reader, named, met = Reader(view, columns), {column for column in columns.values() if column}, set[str]()
+    said = dict[str, str]()  # what is wrong with a million rows is one text
     for file, record in data.records(getattr(data, view)):
         try:
             if record.values is None:
@@ -260,81 +337,8 @@ def _parsed(data: Tables, view: str) -> Iterator[Row | Bad]:
         except Unclear as error:
             raise HarnessError(f"{file}, {record.place}: {error}") from error
         except BadRow as error:
-            yield Bad(file, record.place, str(error))
+            yield Bad(file, record.place, said.setdefault(str(error), str(error)))
         else:
             yield row
     if met:
         _check_named(data, view, met)
-
-
-@lru_cache(maxsize=16)
-def _read(data: Tables, view: str, only: str) -> tuple[dict[str, list[Row]], list[Bad]]:
-    """Rows of a view's own source by split, of one split where `only` says so, and every bad row.
-
-    Raises:
-        HarnessError: there is no row that can be used.
-    """
-    shares, groups = shares_of(data.splits), data.groups()
-    rows: dict[str, list[Row]] = {}
-    bad: list[Bad] = []
-    usable = 0
-    for found in _parsed(data, view):
-        if isinstance(found, Bad):
-            bad.append(found)
-            continue
-        usable += 1
-        split = split_of(found["prompt"], shares, groups)
-        if split and only in ("", split):
-            rows.setdefault(split, []).append(found)
-    if not usable:
-        raise HarnessError(unusable(data.called(getattr(data, view)), view, bad))
-    return rows, bad
-
-
-@lru_cache(maxsize=64)
-def _rows(data: Tables, view: str, split: str) -> tuple[tuple[Row, ...], Mapping[str, int]]:
-    """Merged rows of a view in a split, before those of prompts that other views lack are left out."""
-    counts: Counter[str] = Counter()
-    source = getattr(data, view)
-    if view == "prompts":
-        return _prompts(data, split), counts
-    if source.startswith(FROM):
-        other = source.removeprefix(FROM)
-        given, before = _rows(data, other, split)
-        rows = converted(view, other, list(given), counts)
-        counts["bad"] = before["bad"]
-        return tuple(merged(view, rows, counts)), counts
-    own, bad = _read(data, view, split if data.large(source) else "")
-    _refuse(data, bad)
-    counts["bad"] = len(bad)
-    return tuple(merged(view, own.get(split, []), counts)), counts
-
-
-def _refuse(data: Tables, bad: list[Bad]) -> None:
-    if bad and data.on_bad == "refuse":
-        raise HarnessError("\n".join([*told(bad), "on_bad = 'drop' leaves bad rows out and counts them"]))
-
-
-def _prompts(data: Tables, split: str) -> tuple[Row, ...]:
-    """The prompts of all views, each once."""
-    found: dict[str, Row] = {}
-    for view, source in data.sources().items():
-        if view == "prompts":
-            own, bad = _read(data, view, split if data.large(source) else "")
-            _refuse(data, bad)
-            rows = merged(view, own.get(split, []), Counter())
-        else:
-            rows = list(_rows(data, view, split)[0])
-        for row in rows:
-            name = row["prompt_id"]
-            found.setdefault(name, {"id": name, "prompt_id": name, "prompt": row["prompt"]})
-    return tuple(found[name] for name in sorted(found))
-
-
-@lru_cache(maxsize=16)
-def _common(data: Tables, split: str) -> frozenset[str]:
-    """The prompts of a split that every view but `prompts` has."""
-    views = [view for view in data.sources() if view not in ("prompts", "graded")]
-    return frozenset.intersection(
-        *(frozenset(row["prompt_id"] for row in _rows(data, view, split)[0]) for view in views)
-    )

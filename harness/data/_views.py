@@ -21,6 +21,7 @@ from harness.data._forms import (
     response_of,
     short,
     text,
+    unanswered,
 )
 from harness.errors import nearest
 
@@ -52,7 +53,7 @@ SPOKEN = ("prompt", "response", "responses", "chosen", "rejected", "first", "sec
 """Fields whose texts may be transcripts."""
 
 ORDERS = {"rank": 1, "ranks": 1, "ratings": -1}
-"""Columns that may say in which order responses are, and whether they rise or fall from the best on."""
+"""What may say in which order responses are, and whether it rises or falls from the best on."""
 
 BEFORE = "the conversation before the response"
 
@@ -153,6 +154,11 @@ class Reader:
                 f"{'' if asked else 'has no prompt, and '}{name} is no transcript: an empty line has to stand before "
                 "each 'Assistant:' and each later 'Human:'"
             )
+        if asked and unanswered(self._get("prompt")[0]):
+            raise BadRow(
+                f"{self._name('prompt')} begins with 'Human:' and has no 'Assistant:', so it is neither a transcript "
+                "nor plain text; end it with an empty line and 'Assistant:', or take 'Human:' away"
+            )
 
     def _with_input(self, asked: list[Message], before: list[Message]) -> list[Message]:
         """The prompt with the input behind it, but where the conversation before the response has the input."""
@@ -240,10 +246,22 @@ class Reader:
         self._check_ranks(len(responses))
         return {"prompt": self._prompt(before), "responses": responses}
 
-    def _check_ranks(self, count: int) -> None:
-        """Refuse a list of ranks in another order than the responses', where the recipe names no scores."""
+    def _ranks(self) -> Iterator[tuple[str, int, Any]]:
+        """What may say in which order responses are: its name, which way it goes, and one of it for each response.
+
+        Numbers beside the responses under a name that nobody knows may be scores.
+        """
         for name, way in ORDERS.items():
-            found = listed(self.record.get(name)) if "scores" not in self.columns else None
+            yield name, way, listed(self.record.get(name))
+        items, column = self._get("responses")
+        beside = items[0] if isinstance(items[0], dict) else {}
+        for name in (name for name in beside if name not in FIELDS["graded"]["score"]):
+            found = [item.get(name) for item in items if isinstance(item, dict)]
+            yield f"'{name}' in {column}", ORDERS.get(name, -1), found
+
+    def _check_ranks(self, count: int) -> None:
+        """Refuse ranks in another order than the responses', where the recipe names no scores."""
+        for name, way, found in self._ranks() if "scores" not in self.columns else ():
             ranks = found if isinstance(found, list) and len(found) == count else []
             numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in ranks)
             if numbers and any(way * (b - a) <= 0 for a, b in pairwise(ranks)):

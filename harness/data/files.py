@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness import registry
 from harness.data import _shelf
 from harness.data._read import READERS, Record, format_of, records
 from harness.data._settle import FROM, Settle
@@ -16,8 +17,10 @@ from harness.data._views import FIELDS
 from harness.errors import HarnessError
 from harness.knobs import knob
 
+HEAVY = 1 << 24
+"""Bytes of all files, zipped or not, from which their rows are written to the cache by ranges of prompts."""
 LARGE = 1 << 28
-"""Bytes from which only one split's rows are held at a time."""
+"""Bytes of a view's largest file from which near duplicates are not sought."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,11 @@ class Files(Tables):
 
     def large(self, source: str) -> bool:
         """Whether a file has 256 MB."""
-        return any(_shelf.find(name.partition(".")[0]).stat().st_size > LARGE for name in source.split())
+        return any(size > LARGE for size in _sizes(source))
+
+    def heavy(self) -> bool:
+        """Whether all files together have 16 MB."""
+        return sum(size for source in self.own().values() for size in _sizes(source)) > HEAVY
 
     @classmethod
     def settle(cls, given: Mapping[str, Any], folder: Path, problem: Settle) -> dict[str, Any]:
@@ -62,6 +69,10 @@ class Files(Tables):
             what = f"encoding = {encoding!r} is none that Python knows for text, as 'utf-8' and 'cp1252' are"
             problem("encoding", what)
         return found
+
+
+def _sizes(source: str) -> list[int]:
+    return [_shelf.find(name.partition(".")[0]).stat().st_size for name in source.split()]
 
 
 def placed(given: str, folder: Path) -> Path | None:
@@ -88,7 +99,10 @@ def _settled(given: str, folder: Path, view: str, problem: Settle) -> str:
     if path is None:
         shared = os.environ.get("HARNESS_DATA")
         where = f"in $HARNESS_DATA ({shared})" if shared else "in $HARNESS_DATA, which is not set"
-        problem(view, f"there is no file '{given}' beside the recipe, in the working folder or {where}")
+        known = (
+            "" if {".", "/"} & {*given} else f", and no data of that name (known: {', '.join(registry.names('data'))})"
+        )
+        problem(view, f"there is no file '{given}' beside the recipe, in the working folder or {where}{known}")
         return ""
     if told := unread(given, path):
         problem(view, told)

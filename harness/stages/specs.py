@@ -80,12 +80,20 @@ def training_rows(dataset: Dataset, view: str, split: str, prompts: int, asked: 
     Raises:
         TooFew: the split has fewer prompts.
     """
-    rows = dataset.rows(view, split)
     if not prompts:
-        return rows
+        return dataset.rows(view, split)
     if view == "text":
-        return rows[:prompts]
-    wanted = set(list(dict.fromkeys(row["prompt_id"] for row in rows))[:prompts])
-    if len(wanted) < prompts:
-        raise TooFew(f"{asked} asks for {prompts} prompts; split '{split}' has {len(wanted)} with {view}")
-    return [row for row in rows if row["prompt_id"] in wanted]
+        return dataset.rows(view, split)[:prompts]
+    rows = dataset.first(view, split, prompts)
+    check_enough(len({row["prompt_id"] for row in rows}), view, split, prompts, asked)
+    return rows
+
+
+def check_enough(found: int, view: str, split: str, prompts: int, asked: str = "budget.prompts") -> None:
+    """Whether so many prompts were found as are asked for.
+
+    Raises:
+        TooFew: there are fewer.
+    """
+    if found < prompts:
+        raise TooFew(f"{asked} asks for {prompts} prompts; split '{split}' has {found} with {view}")

@@ -1,6 +1,6 @@
 """Peak memory of training as `harness plan` estimates it, against what is measured.
 
-    python benchmarks/memory.py [--model 'lab|lab, LoRA|10m|10m, bfloat16|10m, LoRA|smollm2'] [--only 'dpo;kto']
+    python benchmarks/memory.py [--model '10m, LoRA'] [--only 'dpo;kto']
 
 Each algorithm trains for two optimiser steps in a process of its own, on rows that fill the budget's lengths, as the
 estimate supposes. What is measured is the peak of the process's resident memory above what it held when all imports
@@ -48,6 +48,8 @@ BUDGETS: dict[str, dict[str, Any]] = {
     "lab, LoRA": {"batch": 32, "micro_batch": 32, "lora_rank": 8},
     "10m": {"batch": 16, "micro_batch": 16},
     "10m, bfloat16": {"batch": 16, "micro_batch": 16, "precision": "bfloat16"},
+    "lab, bfloat16": {"batch": 32, "micro_batch": 32, "precision": "bfloat16"},
+    "10m, bfloat16, LoRA": {"batch": 16, "micro_batch": 16, "precision": "bfloat16", "lora_rank": 16},
     "10m, LoRA": {"batch": 16, "micro_batch": 16, "lora_rank": 16},
     "smollm2": {"batch": 4, "micro_batch": 4, "lora_rank": 16},
 }

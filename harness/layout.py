@@ -10,7 +10,7 @@ from harness import registry
 from harness.algorithms import Algorithm, Round
 from harness.job import Budget
 from harness.judging import Judging
-from harness.knobs import Value
+from harness.knobs import Value, knobs
 from harness.models import ModelSource
 from harness.recipe import Contestant, Part, Recipe
 from harness.stages import (
@@ -26,7 +26,11 @@ from harness.stages import (
 Policies = Mapping[int | None, tuple[Train, int | None]]
 """The policy's stage and its own step, by the step that a table shows: counted over all rounds, None for the last."""
 
-FROM_PAIRS = '; with pairs alone, say [[start]] name = "sft_chosen" or "base", or demonstrations = "from pairs"'
+FROM_PAIRS = {
+    "demonstrations": '[[start]] name = "sft_chosen" or "base", or demonstrations = "from pairs"',
+    "binary": 'binary = "from pairs"',
+}
+"""What a recipe can say for a view that pairs can be made into."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +174,8 @@ class Layout:
         for who, view in wanted.items():
             if view not in self.views:
                 views = ", ".join(sorted(self.views))
-                hint = FROM_PAIRS if (who, view) == ("sft", "demonstrations") and "pairs" in self.views else ""
+                known = view in FROM_PAIRS and view in knobs(type(self.kind)) and "pairs" in self.views
+                hint = f"; with pairs alone, say {FROM_PAIRS[view]}" if known else ""
                 return f"{who} needs {view}; dataset '{self.dataset.label}' has {views}{hint}"
         if self.baseless:
             return self.baseless

@@ -26,6 +26,8 @@ COPIES = 9
 SLACK, SLACK_LORA = 1.3, 1.9
 """What is saved for the backward pass takes so much more: gradients of a layer, and holes that the allocator cannot
 use, which short-lived products beside every adapter leave behind. Measured: benchmarks/memory.py."""
+KEPT_LOW = 3
+"""Bytes of a number that is saved for the backward pass in bfloat16: norms and softmax compute in float32."""
 ADAM = 3
 """Gradient and two moments of each trained weight; of a bfloat16 one the master weight and two moments."""
 LOADED = 0.6e9
@@ -127,7 +129,8 @@ def training_bytes(model: Shape, algorithm: Algorithm, budget: Budget, device: s
     held += 4 * model.weights * (1 + ADAM) * needed.value
     rows = budget.micro_batch * needed.responses
     length = budget.max_prompt_tokens + budget.max_response_tokens
-    saved = (SLACK_LORA if rank else SLACK) * model.saved(rank) * size + SLACK * model.saved(0) * 4 * needed.value
+    kept = 4 if size == 4 else KEPT_LOW
+    saved = (SLACK_LORA if rank else SLACK) * model.saved(rank) * kept + SLACK * model.saved(0) * 4 * needed.value
     together = rows if device == "cuda" else min(rows, GROUP)
     tile = together * length * min(model.vocabulary, TILE) * 4 * (1 if device == "cuda" else COPIES)
     return int(held + saved * rows * length + (tile if algorithm.product == "policy" else 0))

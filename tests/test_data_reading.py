@@ -231,9 +231,28 @@ def test_what_is_no_encoding_of_text(tmp_path: Path, encoding: str) -> None:
 
 @pytest.mark.parametrize("encoding", ["idna", "utf-7", "ascii"])
 def test_a_line_that_an_odd_encoding_cannot_read_is_a_bad_row(tmp_path: Path, encoding: str) -> None:
-    (tmp_path / "a.jsonl").write_text('{"prompt": "é..é"}\n')
+    (tmp_path / "a.jsonl").write_bytes('{"prompt": "é..é"}\n'.encode("latin-1"))
     (row,) = read(tmp_path / "a.jsonl", encoding)
     assert row.problem.startswith(f"is not {encoding} (")
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.jsonl.gz"])
+def test_an_encoding_is_that_of_files_that_are_not_utf_8(tmp_path: Path, name: str) -> None:
+    """A dataset has one, and files of several kinds."""
+    kind = name.split(".")[1]
+    row = {"prompt": "Où?", "response": "là"}
+    text = {"csv": "prompt,response\nOù?,là\n", "json": json.dumps([row], ensure_ascii=False)}
+    written = text.get(kind, json.dumps(row, ensure_ascii=False) + "\n")
+    for place, encoding in enumerate(("utf-8", "cp1252")):
+        data = written.encode(encoding)
+        file = tmp_path / f"{place}{name}"
+        file.write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+        assert [one.values for one in read(file, "cp1252")] == [row]
+
+
+def test_letters_of_seven_bits_are_read_as_they_are_said_to_be(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes('{"prompt": "日本"}\n'.encode("iso2022_jp"))
+    assert [one.values for one in read(tmp_path / "a.jsonl", "iso2022_jp")] == [{"prompt": "日本"}]
 
 
 def test_paths_that_are_no_file_of_a_known_format(tmp_path: Path) -> None:

@@ -165,16 +165,20 @@ def test_rounds_that_would_learn_nothing_are_not_planned(tmp_path: Path, sets: t
 @pytest.mark.parametrize(
     ("sets", "told"),
     [
+        (("budget.precision=bfloat16", "budget.lora_rank=8"), "adapter is merged into bfloat16 weights"),
+        (("budget.precision=bfloat16",), ""),
         (("budget.steps=1",), "warm-up makes the only step at a learning rate of 0"),
         (("budget.steps=1", "budget.warmup=0.0"), ""),
         ((), ""),
     ],
 )
-def test_a_plan_warns_of_a_budget_that_teaches_nothing(tmp_path: Path, sets: tuple[str, ...], told: str) -> None:
+def test_a_plan_warns_of_budgets_that_teach_less_than_is_meant(
+    tmp_path: Path, sets: tuple[str, ...], told: str
+) -> None:
     warned = [
         text
         for text in describe(plan_of(tmp_path, "dpo", sets=sets), Store(tmp_path))["warnings"]
-        if text.startswith("budget.steps")
+        if text.startswith(("budget.precision", "budget.steps"))
     ]
     assert len(warned) == bool(told)
     assert all(told in text for text in warned)

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from safetensors.torch import save_file
 from small import SmallData, sample_stage, save_small_policy, save_small_reward, train_stage
 from transformers import AutoModelForSequenceClassification
 
@@ -167,6 +168,14 @@ def test_equal_numbers_are_no_evidence_and_a_policy_inside_a_reward_model_is(tmp
     assert not any("norm" in name for name in one.values())
     assert len(shared(one, policy)) == len(one) - 1, "all but the head"
     assert shared(one, fingerprints(other / "reward")) == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_vectors_that_rounding_left_as_they_were_are_no_evidence(tmp_path: Path, dtype: torch.dtype) -> None:
+    tensors = {"norm.weight": torch.linspace(0.5, 1.5, 8, dtype=dtype), "matrix": torch.ones(2, 2, dtype=dtype).tril()}
+    save_file(tensors, tmp_path / "model.safetensors")
+    kept = {"matrix"} if dtype == torch.bfloat16 else {"matrix", "norm.weight"}
+    assert set(fingerprints(tmp_path).values()) == kept
 
 
 def test_a_model_without_weights_is_an_error(tmp_path: Path) -> None:

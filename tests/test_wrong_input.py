@@ -111,6 +111,15 @@ def test_too_few_prompts_for_the_evaluation_are_told_before_anything_is_trained(
     assert not list((tmp_path / "results").glob("*-*"))
 
 
+def test_of_several_datasets_the_one_with_too_few_prompts_is_named(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text(
+        'name = "r"\n[evaluation]\nprompts = 21\n[[dataset]]\nsource = "lab"\n[[dataset]]\nsource = "lab"\n'
+        'label = "small"\nevaluation = 20\n[[algorithm]]\nname = "dpo"\n'
+    )
+    told = str(inside("plan", "r.toml", cwd=tmp_path).exception)
+    assert told == "r.toml: dataset 'small': evaluation.prompts asks for 21 prompts; split 'test' has 20 with prompts"
+
+
 @pytest.mark.parametrize("command", ["plan", "run", "tune"])
 @pytest.mark.parametrize(
     ("knob", "split", "count"), [("evaluation", "test", 20), ("tune", "tune", 20), ("budget", "train", 30)]

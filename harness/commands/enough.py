@@ -15,7 +15,7 @@ from harness.plan import Plan
 from harness.recipe import Recipe
 from harness.search.trials import problems, trial_cells
 from harness.stages import Sample, Stage, Train, walk
-from harness.stages.specs import TooFew, asked_by, open_algorithm, open_dataset, training_rows
+from harness.stages.specs import TooFew, asked_by, dataset_spec, open_algorithm, open_dataset, training_rows
 from harness.stages.train import DATA
 from harness.store import Store
 from harness.training.rows import NoneFits
@@ -66,9 +66,15 @@ def check_prompts(plan: Plan, store: Store, *, tables: bool = True) -> None:
                 elif tables and not any(data.large(source) for source in data.own().values()):
                     _read(data, one)
             except (TooFew, EmptySplit, NoneFits) as error:
-                found.append(f"{plan.recipe.path}: {error}")
+                found.append(f"{plan.recipe.path}: {_whose(plan.recipe, one.spec)}{error}")
     if found:
         raise HarnessError("\n".join(dict.fromkeys(found)))
+
+
+def _whose(recipe: Recipe, spec: dict[str, Any]) -> str:
+    """Which dataset it is, where there are several."""
+    own = [part.label for part in recipe.datasets if dataset_spec(part.name, dict(part.knobs)) == spec]
+    return f"dataset '{own[0]}': " if own and len(recipe.datasets) > 1 else ""
 
 
 def _trials(plan: Plan) -> list[Stage]:

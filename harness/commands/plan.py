@@ -97,12 +97,25 @@ def _warnings(plan: Plan) -> list[str]:
         found.append("evaluation.temperature is not 1: KL and entropy are not those of the policy's own samples")
     if plan.recipe.budget.steps == 1 and plan.recipe.budget.warmup > 0:
         found.append("budget.steps = 1: warm-up makes the only step at a learning rate of 0, so that nothing is learnt")
+    found += _merged(plan)
     found += [f"{shared}: the report will wear it as a watermark" for shared in plan.recipe.shared_rewards]
     ready = [role for role, part in plan.recipe.rewards.items() if part.ready]
     if ready:
         what = f"what {' and '.join(ready)} trained on is not known, so the report cannot call gold held-out"
         found.append(f"{what}, and marks its verdicts")
     return found
+
+
+def _merged(plan: Plan) -> list[str]:
+    """Adapters that begin from another one."""
+    budget, recipe = plan.recipe.budget, plan.recipe
+    trained = any(start.name != "base" for start in recipe.starts)
+    if budget.precision == "float32" or not budget.lora_rank or not trained:
+        return []
+    return [
+        "budget.precision = 'bfloat16' with lora_rank: the start's adapter is merged into bfloat16 weights to train on "
+        'from, which lose what it changed by less than their spacing; float32, or [[start]] name = "base", keeps it'
+    ]
 
 
 def _expected(stages: list[Stage], done: set[str], store: Store) -> dict[str, Any]:

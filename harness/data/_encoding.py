@@ -14,6 +14,21 @@ GZIP, PARQUET = b"\x1f\x8b", b"PAR1\x15"
 """What such files begin with; the last byte is the first of parquet's own tables, for a column may be named PAR1."""
 
 
+def is_utf8(stream: IO[bytes]) -> bool:
+    """Whether a text is UTF-8 with letters beyond ASCII, as hardly any text of another encoding is by chance."""
+    decoder, ascii_alone = codecs.getincrementaldecoder("utf-8")(), True
+    try:
+        while chunk := stream.read(1 << 16):
+            if b"\0" in chunk:  # of a wide encoding
+                return False
+            ascii_alone = ascii_alone and chunk.isascii()
+            decoder.decode(chunk)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return not ascii_alone
+
+
 def single(encoding: str) -> bool:
     """Whether a newline is one byte that nothing else has; in UTF-16 it is two, and 0x0a may be half of a letter."""
     return "\n".encode(_plain(encoding)) == b"\n"

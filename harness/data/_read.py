@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from harness.data._encoding import MARKS, check_bytes, encoded, recoded, single, undecoded
+from harness.data._encoding import MARKS, check_bytes, encoded, is_utf8, recoded, single, undecoded
 from harness.errors import HarnessError
 
 CHUNK = 1 << 16
@@ -53,7 +53,7 @@ def records(path: Path, kind: str, encoding: str, name: str) -> Iterator[Record]
     Args:
         path: the file.
         kind: its format, of `format_of`.
-        encoding: of text; parquet has its own.
+        encoding: of text that is not UTF-8; parquet has its own.
         name: what messages call the file.
 
     Raises:
@@ -61,6 +61,9 @@ def records(path: Path, kind: str, encoding: str, name: str) -> Iterator[Record]
     """
     plain, _, zipped = kind.partition(".")
     text = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
+    if plain != "parquet" and text == encoding:
+        with _opened(path, bool(zipped), name) as stream:
+            text = "utf-8-sig" if is_utf8(stream) else text
     with _opened(path, bool(zipped), name) as stream:
         if plain != "parquet":
             check_bytes(stream, plain, text, name)

@@ -31,7 +31,7 @@ class Files(Tables):
     `<SHA-256>.<format>`, several with a space between.
     """
 
-    encoding: str = knob("utf-8", doc="of text files, for example 'cp1252'")
+    encoding: str = knob("utf-8", doc="of text files that are not UTF-8, for example 'cp1252'")
 
     def records(self, source: str) -> Iterator[tuple[str, Record]]:
         """Records of one file after the other."""

@@ -16,19 +16,21 @@ def step_in_float32(optimizer: torch.optim.Optimizer) -> None:
 
     A bfloat16 weight has 8 significant bits: an update smaller than 1/512 of it would be lost at every step, and the
     more of them the lower the learning rate (Micikevicius et al. 2018, "Mixed Precision Training", 3.1). The copies are
-    part of what the optimiser saves and loads.
+    part of what the optimiser saves and loads. They are made when they are first needed, since accelerate may shard the
+    weights before that, and looks for those of the model in the optimiser.
     """
     import torch
 
     pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
-    for group in optimizer.param_groups:
-        weights = group["params"]
-        group["params"] = [weight if weight.dtype == torch.float32 else weight.detach().float() for weight in weights]
-        pairs += [(old, new) for old, new in zip(weights, group["params"], strict=True) if old is not new]
-    if not pairs:
-        return
+
+    def make() -> None:
+        for group in () if pairs else optimizer.param_groups:
+            weights = group["params"]
+            group["params"] = [w if w.dtype == torch.float32 else w.detach().float() for w in weights]
+            pairs.extend((old, new) for old, new in zip(weights, group["params"], strict=True) if old is not new)
 
     def before(*_: Any) -> None:
+        make()
         for weight, copy in pairs:
             copy.grad = None if weight.grad is None else weight.grad.float()
             weight.grad = None  # it would be held beside its copy
@@ -40,11 +42,15 @@ def step_in_float32(optimizer: torch.optim.Optimizer) -> None:
                 copy.grad = None
 
     def saved(_: Any, state: dict[str, Any]) -> None:
-        state[KEPT] = [copy for _, copy in pairs]
+        if pairs:
+            state[KEPT] = [copy for _, copy in pairs]
 
     def loaded(_: Any, state: dict[str, Any]) -> None:
-        for (_, copy), kept in zip(pairs, state.pop(KEPT), strict=True):
-            copy.copy_(kept)
+        kept = state.pop(KEPT, None)
+        if kept:
+            make()
+            for (_, copy), value in zip(pairs, kept, strict=True):
+                copy.copy_(value)
 
     optimizer.register_step_pre_hook(before)
     optimizer.register_step_post_hook(after)

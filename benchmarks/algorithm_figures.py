@@ -58,7 +58,9 @@ def print_table(tables: Tables) -> dict[str, dict[str, float]]:
     own = tables.spent[tables.spent["part"] == "own"]
     found["seconds"] = {str(n): float(v) for n, v in own.groupby("contestant")["device_seconds"].mean().items()}
     names = sorted(found["oracle"], key=lambda name: -found["oracle"][name])
-    print("| contestant | oracle | gold | proxy | KL, nats | tokens | generated for an answer | device-seconds, by the clock |")
+    print(
+        "| contestant | oracle | gold | proxy | KL, nats | tokens | generated for an answer | device-seconds, by the clock |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for name in names:
         kl = f"{found['kl'][name]:.2f}" if name in found["kl"] else "–"

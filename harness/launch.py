@@ -33,6 +33,9 @@ class Resources:
     constraint: str = knob("", doc="slurm: features that a node must have")
     memory_gb: float = knob(0.0, valid=Between(low=0), doc="slurm: memory on each node; 0 means the cluster's default")
     gpus: int = knob(0, valid=Between(low=0), doc="slurm: GPUs on each node; training has one process for each")
+    gpu_memory_gb: float = knob(
+        0.0, valid=Between(low=0), doc="slurm: memory of each GPU, by which harness plan warns; 0 means not known"
+    )
     nodes: int = knob(1, valid=Between(low=1), doc="slurm: nodes of a training run, with one process each at least")
     cpus: int = knob(0, valid=Between(low=0), doc="slurm: CPUs of each process; 0 means as many as its threads")
     sbatch: tuple[str, ...] = ()

@@ -170,6 +170,15 @@ def test_a_plan_tells_and_warns_where_there_is_no_room(recipe: Path) -> None:
     assert "ppo" in warning
 
 
+def test_gpus_of_a_cluster_have_the_memory_that_the_recipe_says(recipe: Path) -> None:
+    slurm = [word for text in ("executor=slurm", "timeout_min=9", "gpus=1") for word in ("--set", f"launch.{text}")]
+    assert not [warning for warning in plan(recipe, *slurm)["warnings"] if "has room for" in warning]
+    found = plan(recipe, *slurm, "--set", "launch.gpu_memory_gb=0.1")
+    (warning,) = [warning for warning in found["warnings"] if "has room for" in warning]
+    assert warning.startswith("each GPU of a job has room for 0.1 GB; training is estimated to take ")
+    assert {one["where"] for one in found["memory"]} == {"each GPU of a job"}
+
+
 def test_a_gpu_is_asked_for_its_memory(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tool = recipe / "nvidia-smi"
     tool.write_text("#!/bin/sh\necho 81559\necho 40960\n")

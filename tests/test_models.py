@@ -75,6 +75,19 @@ def test_a_folder_gives_the_same_logits_and_its_path_is_in_no_key(folder: Path) 
     assert planned(folder, 'source = "./moved"') != first
 
 
+@pytest.mark.parametrize("gone", ["model.safetensors", "tokenizer.json"])
+def test_a_broken_folder_is_named_and_told_what_it_has_to_hold(folder: Path, gone: str) -> None:
+    file = folder / "mine" / gone
+    if gone.endswith("json"):
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-2000])
+    stages = planned(folder, 'source = "./mine"')
+    with pytest.raises(HarnessError, match="model folder 'mine' cannot be loaded: ") as told:
+        ran(folder, stages[:1])
+    assert str(told.value).endswith("It has to hold a config, safetensors and a tokenizer")
+
+
 def test_padding_is_never_the_end_token(folder: Path) -> None:
     from transformers import AutoTokenizer
 

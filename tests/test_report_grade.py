@@ -141,6 +141,13 @@ def test_unequal_tuning_lowers_it_and_equal_tuning_does_not(tmp_path: Path) -> N
     assert any("Tuning budgets were not equal" in said.text for said in found.said)
 
 
+def test_who_cannot_run_has_no_seeds_to_be_few(tmp_path: Path) -> None:
+    plan, store = study_of(tmp_path, [CLEAR])
+    cells = [replace(cell, reason="the data has no labels") if cell.contestant == "kto" else cell for cell in plan.cells]
+    given = advice(make_plan(cells, 5), store)
+    assert not any("Seeds are few" in said.text for said in given.said)
+
+
 def test_the_page_opens_with_the_letter_and_says_why_it_is_no_better(tmp_path: Path) -> None:
     plan, store = study_of(tmp_path, [TIE], seeds=4)
     answer = build(plan, store, tmp_path / "out")

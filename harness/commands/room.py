@@ -30,9 +30,9 @@ def expected(plan: Plan, store: Store) -> tuple[list[dict[str, Any]], list[str]]
         if root not in shapes:
             shapes[root] = known_shape(stage, store)
         model, algorithm, budget = shapes[root], open_algorithm(stage.algorithm), Budget(**stage.budget)
-        size = training_bytes(model, algorithm, budget, "cuda" if gpu else "cpu") if model else None
+        room, where, device = _room(plan, stage, gpu)
+        size = training_bytes(model, algorithm, budget, device) if model else None
         if name not in most or (size or 0) > (most[name]["bytes"] or 0):
-            room, where = _room(plan, stage, gpu)
             most[name] = {"algorithm": name, "bytes": size, "room": room, "where": where}
     ordered = sorted(most.values(), key=lambda one: -(one["bytes"] or 0))
     return ordered, _warnings([one for one in ordered if one["bytes"] and one["room"] and one["bytes"] > one["room"]])
@@ -84,17 +84,19 @@ def _warnings(narrow: list[dict[str, Any]]) -> list[str]:
     ]
 
 
-def _room(plan: Plan, stage: Train, gpu: int) -> tuple[int, str]:
-    """Bytes that a training may take beyond its loaded process, 0 where nobody knows; and where that is."""
+def _room(plan: Plan, stage: Train, gpu: int) -> tuple[int, str, str]:
+    """Bytes that a training may take beyond its loaded process, 0 where nobody knows; where that is; and the device."""
     launch = plan.recipe.launch
     if launch.executor == "slurm":
         wanted = asked(launch.resources, stage.spec)
+        if wanted.gpus:
+            return int(wanted.gpu_memory_gb * 2**30), "each GPU of a job", "cuda"
         room = int(wanted.memory_gb * 2**30 - LOADED * wanted.processes_per_node) if wanted.memory_gb else 0
-        return (0 if wanted.gpus else room), "a job"
+        return room, "a job", "cpu"
     if gpu:
-        return gpu, "the GPU"
+        return gpu, "the GPU", "cuda"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = launch.workers or max(1, cores // plan.recipe.budget.threads)
     workers = 1 if launch.executor == "inline" else workers
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return int(whole / workers - LOADED), f"each of {workers} workers" if workers > 1 else "this machine"
+    return int(whole / workers - LOADED), f"each of {workers} workers" if workers > 1 else "this machine", "cpu"

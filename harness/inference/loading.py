@@ -213,15 +213,19 @@ def _load(
 def _asked(call: Callable[[Any], Any], kind: str, name: str, revision: str) -> Any:
     """What a class of transformers loads, or one message why it cannot."""
     import transformers
+    from safetensors import SafetensorError
+
+    from harness.data import _shelf
 
     hold = "It has to hold a config, safetensors and a tokenizer"
-    where = "folder" if name == "folder" else f"'{name}' (revision {revision or 'main'})"
+    folder = name == "folder"
+    where = f"folder '{_shelf.find_folder(revision).name}'" if folder else f"'{name}' (revision {revision or 'main'})"
     local = "/" not in name
     with contextlib.nullcontext() if local else hub.asking():
         try:
             return call(getattr(transformers, kind))
-        except (OSError, ValueError) as error:  # unknown id, no network, no token, no config
-            end = f"{hold}; for the hub: {hub.ADVICE[0].lower()}{hub.ADVICE[1:]}"
+        except (OSError, ValueError, SafetensorError) as error:  # unknown id, no network, no token, no config, damage
+            end = hold if folder else f"{hold}; for the hub: {hub.ADVICE[0].lower()}{hub.ADVICE[1:]}"
             raise hub.refusal(error, f"model {where} cannot be loaded", end, local) from error
 
 

@@ -57,6 +57,11 @@ def build(plan: Plan, store: Store, out: Path) -> Answer:
         asked.get()
     first = [section for section in page.sections if section.id.startswith("answer")]
     lines = [
-        text for section in first for text in (section.sentence, *section.points, *(one.text for one in section.linked))
-    ]
+        text
+        for section in first
+        for text in (
+            *([f"{section.title}:"] if len(first) > 1 else []),
+            section.sentence, *section.points, *(one.text for one in section.linked),
+        )
+    ]  # fmt: skip
     return Answer("\n".join(lines), path)

@@ -145,7 +145,7 @@ def weighed(
 
 def facts(one: Comparison, tables: Tables, trust: Trust | None, raised: list[Alarm]) -> tuple[Fact, ...]:
     """The facts of a setting on which the grade of any pick rests, each true or not."""
-    return (_trusted(trust), _seeds(one), _finished(one, tables), _budgets(one, tables), _quiet(one, raised))
+    return (_trusted(trust), _seeds(one, tables), _finished(one, tables), _budgets(one, tables), _quiet(one, raised))
 
 
 def _trusted(trust: Trust | None) -> Fact:
@@ -158,8 +158,11 @@ def _trusted(trust: Trust | None) -> Fact:
     return Fact(condition, not against, seen, "Gold is in doubt")
 
 
-def _seeds(one: Comparison) -> Fact:
-    fewest = min((row.done + row.failed for row in one.standings), default=0)
+def _seeds(one: Comparison, tables: Tables) -> Fact:
+    """Of those that can run here."""
+    cells = tables.cells[(tables.cells["setting"] == one.name) & (tables.cells["status"] != "cut")]
+    able = set(cells["contestant"])
+    fewest = min((row.done + row.failed for row in one.standings if row.name in able), default=0)
     seen = f"{count(fewest, 'seed')} of the contestant with the fewest"
     return Fact(f"at least {LEAST_SEEDS} seeds of each contestant", fewest >= LEAST_SEEDS, seen, "Seeds are few")
 

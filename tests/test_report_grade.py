@@ -143,7 +143,7 @@ def test_unequal_tuning_lowers_it_and_equal_tuning_does_not(tmp_path: Path) -> N
 
 def test_who_cannot_run_has_no_seeds_to_be_few(tmp_path: Path) -> None:
     plan, store = study_of(tmp_path, [CLEAR])
-    cells = [replace(cell, reason="the data has no labels") if cell.contestant == "kto" else cell for cell in plan.cells]
+    cells = [replace(one, reason="no labels" * (one.contestant == "kto")) for one in plan.cells]
     given = advice(make_plan(cells, 5), store)
     assert not any("Seeds are few" in said.text for said in given.said)
 

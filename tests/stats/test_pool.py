@@ -28,7 +28,7 @@ from calibration import (
     pool,
     told_apart,
 )
-from synthetic import World, fill, make_cells, make_plan
+from synthetic import World, fill, make_cells, make_plan, record
 
 from harness.plan import Cell
 from harness.records import read
@@ -123,6 +123,23 @@ def test_records_and_the_report_tell_what_the_arrays_do(runs: np.ndarray, tmp_pa
                     assert (word, p) == (pair.word, pytest.approx(pair.p_holm, rel=1e-6))
             best = {row.name for row in one.standings if row.in_top_set}
             assert best == ({name_of(NAMES - 1)} if number else {name_of(i) for i in range(NAMES)})
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("paired", [True, False])
+def test_all_studies_go_the_whole_way_of_a_report(runs: np.ndarray, tmp_path: Path, paired: bool) -> None:
+    """Each of the 2000 is written as records, read, compared and judged."""
+    cells = make_cells([name_of(i) for i in range(1, NAMES)], runs.shape[0] // NAMES, best_of=0)
+    plan, store, called = make_plan(cells, runs.shape[0] // NAMES, margin=MARGIN, paired=paired), Store(tmp_path), []
+    fill(tmp_path, cells, Dealt({}, dealt=next(dealt_from(runs))))
+    for dealt in dealt_from(runs):
+        world = Dealt({}, dealt=dealt)
+        for cell in cells:
+            record(tmp_path, cell.grades[None], scores=world.scores(cell, None))
+        [one] = compare(plan, read(plan, store))
+        called.append(any(pair.winner for pair in one.pairs if pair.family == "all"))
+    assert np.mean(called) <= 0.05
+    assert called == told_apart(METHOD, paired).tolist()
 
 
 def test_the_arrays_have_the_p_values_of_verdicts(runs: np.ndarray) -> None:

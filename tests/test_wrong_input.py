@@ -116,8 +116,10 @@ def test_of_several_datasets_the_one_with_too_few_prompts_is_named(tmp_path: Pat
         'name = "r"\n[evaluation]\nprompts = 21\n[[dataset]]\nsource = "lab"\n[[dataset]]\nsource = "lab"\n'
         'label = "small"\nevaluation = 20\n[[algorithm]]\nname = "dpo"\n'
     )
-    told = str(inside("plan", "r.toml", cwd=tmp_path).exception)
-    assert told == "r.toml: dataset 'small': evaluation.prompts asks for 21 prompts; split 'test' has 20 with prompts"
+    done = inside("plan", "r.toml", cwd=tmp_path)
+    told = "r.toml: dataset 'small': evaluation.prompts asks for 21 prompts; split 'test' has 20 with prompts"
+    assert done.stderr == f"{told}; what rests on that will fail, and all else goes on\n"
+    assert done.exit_code == 0
 
 
 @pytest.mark.parametrize("command", ["plan", "run", "tune"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,13 +51,15 @@ def check_prompts(plan: Plan, store: Store, *, tables: bool = True) -> None:
         store: has what is done, and needs no prompts.
         tables: whether files and the hub's tables are read too, which can take a minute; else data that are made alone.
 
+    Where some of several datasets are too small, that is told, and the cells of the others go on.
+
     Raises:
         HarnessError: a split has no rows, fewer prompts than are asked for, or none that is short enough for the model
-            that is to train on it; every one of which that is so.
+            that is to train on it; every one of which that is so. No dataset of the recipe is large enough.
     """
     stages = walk([*plan.targets, *_trials(plan)])
     asked = (_asked(plan.recipe, stage) for stage in stages if not store.done(stage.name))
-    found = []
+    found: dict[str, str] = {}
     for one in {one.same(): one for one in asked if one}.values():
         with contextlib.suppress(HarnessError):
             data = open_dataset(one.spec)
@@ -66,9 +69,12 @@ def check_prompts(plan: Plan, store: Store, *, tables: bool = True) -> None:
                 elif tables and not any(data.large(source) for source in data.own().values()):
                     _read(data, one)
             except (TooFew, EmptySplit, NoneFits) as error:
-                found.append(f"{plan.recipe.path}: {_whose(plan.recipe, one.spec)}{error}")
-    if found:
-        raise HarnessError("\n".join(dict.fromkeys(found)))
+                whose = _whose(plan.recipe, one.spec)
+                found[f"{plan.recipe.path}: {whose}{error}"] = whose
+    if len(set(found.values())) == len(plan.recipe.datasets):
+        raise HarnessError("\n".join(found))
+    for text in found:
+        print(f"{text}; what rests on that will fail, and all else goes on", file=sys.stderr)
 
 
 def _whose(recipe: Recipe, spec: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ controlled one "what is gained other than through length"; both are shown.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import cast
 
@@ -61,6 +62,7 @@ def length_controlled(scores: Array, longer: Array, difficulty: Array | None, *,
     """
     from statsmodels.genmod.families import Binomial, Gaussian
     from statsmodels.genmod.generalized_linear_model import GLM
+    from statsmodels.tools.sm_exceptions import PerfectSeparationWarning
 
     sd = float(longer.std())
     close = float((np.abs(longer) <= max(CLOSE * sd, 1.0)).mean())
@@ -78,7 +80,12 @@ def length_controlled(scores: Array, longer: Array, difficulty: Array | None, *,
         columns.append((difficulty - difficulty.mean())[kept // len(levels)])
     design, counts, own = np.stack(columns, -1), counts[kept], row[own]
     means = np.bincount(own.ravel(), weights=scores.ravel()) / counts
-    found = GLM(means, design, family=Binomial() if win else Gaussian(), freq_weights=counts).fit(maxiter=50)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error" if win else "ignore", PerfectSeparationWarning)  # a line may fit exactly
+        try:
+            found = GLM(means, design, family=Binomial() if win else Gaussian(), freq_weights=counts).fit(maxiter=50)
+        except PerfectSeparationWarning:
+            return "length alone separates wins from losses, so that the regression on it has no finite solution"
     if not found.converged or not np.isfinite(found.params).all():
         return "the regression on length does not converge"
     base, pull, fitted = _influence(design, counts.astype(np.float64), np.asarray(found.params), win)

@@ -135,7 +135,8 @@ def test_what_is_asked_wrongly_is_answered_helpfully(slurm: Cluster, tmp_path: P
     assert "waiting" in asked(place, "logs", "dpo r0").stdout
     local = asked(place, "run", "--detach", "--set", "launch.executor='local'")
     assert "--detach leaves jobs to Slurm, but launch.executor is 'local'" in str(local.exception)
-    for search in ((), ("--set", "tune.trials=2", "--set", "tune.random=1")):
+    tuned = [word for text in ("trials=2", "random=1", "prompts=4") for word in ("--set", f"tune.{text}")]
+    for search in ([], tuned):
         refused = asked(place, "run", "--detach", "--set", "launch.partition='nowhere'", *search)
         assert "Invalid partition" in str(refused.exception)
     assert not queue(slurm)

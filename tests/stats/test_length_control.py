@@ -132,6 +132,17 @@ def test_the_sandwich_of_wins_is_that_of_statsmodels():
     assert ((own - own.mean()) ** 2).sum() ** 0.5 / P == pytest.approx(by_prompt.bse[0] * equal * (1 - equal), rel=1e-4)
 
 
+@pytest.mark.filterwarnings("error")
+def test_where_length_alone_decides_who_wins_there_is_no_number():
+    longer = np.rint(np.random.default_rng(3).normal(0, 8, (2, 6, 2, 2)))
+    wins = (longer > 0).astype(float)
+    told = length_controlled(wins, longer, None, win=True)
+    assert told == "length alone separates wins from losses, so that the regression on it has no finite solution"
+    exact = length_controlled(np.tanh(longer / longer.std()), longer, None, win=False)
+    assert isinstance(exact, Controlled), "a line that fits exactly is one"
+    assert exact.scores == pytest.approx(0, abs=1e-9)
+
+
 def test_without_overlap_there_is_no_number():
     gain, longer, _ = world(7, quality=0.0, slope=0.05, shift=40.0)
     said = length_controlled(gain, longer, None, win=False)

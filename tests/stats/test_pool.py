@@ -126,6 +126,7 @@ def test_records_and_the_report_tell_what_the_arrays_do(runs: np.ndarray, tmp_pa
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("paired", [True, False])
 def test_all_studies_go_the_whole_way_of_a_report(runs: np.ndarray, tmp_path: Path, paired: bool) -> None:
     """Each of the 2000 is written as records, read, compared and judged."""

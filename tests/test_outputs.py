@@ -109,7 +109,7 @@ def test_a_share_of_which_there_is_none_may_still_be_some(tmp_path):
     table, _ = report(tmp_path, make_cells(["dpo"], 3), World({"dpo": 1.0}, more=True), 3)
     row = table.loc["dpo"]
     assert row["empty"] == row["empty_low"] == 0
-    assert row["empty_high"] == pytest.approx(0.2425, abs=1e-4)  # Wilson: 0 of 12 prompts, z²/(12 + z²)
+    assert row["empty_high"] == pytest.approx(1 - 0.025 ** (1 / 12))  # Clopper and Pearson: 0 of 12 prompts
 
 
 def test_why_there_is_no_best_of_n_is_said(tmp_path):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from harness.trust.calibration import calibrate
 from harness.trust.card import COLUMNS, Card, make_card, share
@@ -44,10 +45,8 @@ def test_accuracy_by_hand() -> None:
     card = make_card(table([*pair(0, 2, 1), *pair(1, 1, 2), *pair(2, 1, 1), *pair(3, 3, 1)]))
     assert card.accuracy is not None
     assert (card.accuracy.value, card.accuracy.n) == (2.5 / 4, 4)
-    z, p, n = 1.959964, 2.5 / 4, 4  # Wilson's interval, from his formula
-    middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * math.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
-    assert (card.accuracy.low, card.accuracy.high) == pytest.approx((middle - half, middle + half), abs=1e-5)
+    ends = stats.beta.ppf(0.025, 2.5, 2.5), stats.beta.ppf(0.975, 3.5, 1.5)  # Clopper and Pearson's
+    assert (card.accuracy.low, card.accuracy.high) == pytest.approx(ends)
 
 
 def test_accuracy_by_difference_in_length() -> None:

@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from statsmodels.stats.inter_rater import cohens_kappa
 
 from harness.trust.card import COLUMNS, Share, make_card
-from harness.trust.gate import kappa, objections
+from harness.trust.gate import kappa, kappa_of, objections
 
 N = 12_000
 
@@ -51,9 +52,40 @@ def test_kappa_of_hard_pairs_measures_the_shared_errors(shared: float, hard: flo
     value, low, high = found.overstatement
     assert value == pytest.approx(overstated, abs=0.06)
     assert low <= value <= high
-    assert (low < high) == (shared < 1), "the estimate is no more sure than κ"
+    assert low < high, "the estimate is no more sure than κ"
     assert found.low <= found.value <= found.high
     assert found.n == N // 3
+
+
+@pytest.mark.parametrize("pairs", [20, 50, 150])
+@pytest.mark.parametrize(
+    ("gold", "proxy", "copied"), [(0.6, 0.6, 0.6), (0.75, 0.75, 0), (0.9, 0.9, 0), (0.95, 0.8, 0.3)]
+)
+def test_kappas_interval_covers(pairs: int, gold: float, proxy: float, copied: float) -> None:
+    """The proxy is right where gold is, in a share `copied` of pairs, and by chance in the others."""
+    alone = (1 - copied) * np.array([gold * (1 - proxy), (1 - gold) * proxy])
+    shares = np.array([1 - gold - alone[1], alone[1], alone[0], gold - alone[0]])
+    counts, often = np.unique(np.random.default_rng(3).multinomial(pairs, shares, 1500), axis=0, return_counts=True)
+    covered = told = 0
+    for table, many in zip(counts, often, strict=True):
+        found = kappa_of(table.reshape(2, 2).astype(float))
+        if found is not None:
+            told, covered = told + many, covered + many * (found.low <= _true_kappa(shares) <= found.high)
+    assert 0.925 <= covered / told <= 0.985
+
+
+def _true_kappa(shares: np.ndarray) -> float:
+    gold, proxy = shares[2] + shares[3], shares[1] + shares[3]
+    chance = gold * proxy + (1 - gold) * (1 - proxy)
+    return float((shares[0] + shares[3] - chance) / (1 - chance))
+
+
+def test_kappa_is_cohens() -> None:
+    own = world(0.4, oracle=False, n=300)
+    found = kappa(own["gold"], own["proxy"], None)
+    right = [own[name].query("item == 'chosen'")["score"].to_numpy() > 0 for name in ("gold", "proxy")]
+    assert found is not None
+    assert found.value == pytest.approx(cohens_kappa(pd.crosstab(*right)).kappa)
 
 
 def test_the_overstatement_is_what_gold_gives_a_policy_that_pleases_the_proxy() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -35,7 +36,7 @@ class Rates:
 
     @property
     def low(self) -> float:
-        """Lower end of the 95 % interval of Newcombe (1998), made of both rates' Wilson intervals."""
+        """Lower end of the 95 % interval: Newcombe's (1998), of both rates' exact intervals."""
         return self._interval[0]
 
     @property
@@ -45,12 +46,13 @@ class Rates:
 
     @cached_property
     def _interval(self) -> tuple[float, float]:
-        from statsmodels.stats.proportion import confint_proportions_2indep
+        from harness.stats.runs import rate
 
-        low, high = confint_proportions_2indep(
-            self.bad[0], self.n_runs[0], self.bad[1], self.n_runs[1], method="newcomb"
+        (one, low, high), (other, other_low, other_high) = (
+            found for bad, n in zip(self.bad, self.n_runs, strict=True) if (found := rate(bad, n))
         )
-        return float(low), float(high)
+        below, above = math.hypot(one - low, other_high - other), math.hypot(high - one, other - other_low)
+        return self.difference - below, self.difference + above
 
     @cached_property
     def p(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.report.sheet import Row, Sheet, Shown, interval, listed, make_frame, named, number
+from harness.report.sheet import Row, Sheet, Shown, listed, make_frame, named, number
 from harness.report.sheets import ID_MEANINGS
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _FRAME = {
     **{"setting": "string", "component": "string", "shared": "boolean"},
-    **dict.fromkeys(("variance", "low", "high", "estimate"), "Float64"),
+    **dict.fromkeys(("variance", "estimate"), "Float64"),
     **{"many": "Int64", "in_difference": "Float64", "share": "Float64"},
     **dict.fromkeys(("contestants", "seeds", "prompts", "samples"), "Int64"),
     "note": "string",
@@ -23,8 +23,6 @@ _MEANINGS = {
     "component": "what varies; see docs/statistics.md",
     "shared": "true: it is alike for all contestants, and cancels in a difference between two",
     "variance": "gold's variance between two of them, in squared start-sd; 0 where the estimate is negative",
-    "low": "lower end of its approximate 95 % interval",
-    "high": "upper end of it",
     "estimate": "the unbiased estimate itself, which is negative at times where there is little variance",
     "many": "how many of them a contestant's mean is over",
     "in_difference": "its part of the variance of a difference between two contestants, mean over all pairs",
@@ -49,15 +47,15 @@ def components_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
     """A row per component of each setting."""
     shown = [
         Shown("component", lambda row: row["component"], kind="word"),
-        Shown("variance, start-sd² [95 %]", lambda row: interval(row["variance"], row["low"], row["high"], 4)),
+        Shown("variance, start-sd²", lambda row: number(row["variance"], 4)),
         Shown("how many in a mean", lambda row: f"{row['many']:,}"),
         Shown("in the variance of a difference", lambda row: number(row["in_difference"], 5)),
         Shown("share", lambda row: f"{number(100 * row['share'], 0)} %"),
         Shown("note", lambda row: row["note"] or "", kind="prose", optional=True),
     ]
     caption = (
-        "Variance components of the gold reward, means over the contestants; intervals are approximate. What varies "
-        "from response to response is sampling within a prompt."
+        "Variance components of the gold reward, means over the contestants: estimates without an interval, since "
+        "none holds for noise of any kind. What varies from response to response is sampling within a prompt."
     )
     known = [(one.name, one.components) for one in comparisons if one.components]
     rows = [_row(setting, found, own) for setting, found in known for own in found.parts]
@@ -74,8 +72,12 @@ def _row(setting: str, found: Components, part: Component) -> dict[str, Any]:
     estimate = float(part.variance)
     return {
         **{"setting": setting, "component": _name(part), "shared": part.shared, "estimate": estimate},
-        **{"variance": max(estimate, 0.0), "low": max(float(part.low), 0.0), "high": max(float(part.high), 0.0)},
-        **{"many": part.many, "in_difference": float(part.in_difference), "share": found.share(part)},
+        **{
+            "variance": max(estimate, 0.0),
+            "many": part.many,
+            "in_difference": float(part.in_difference),
+            "share": found.share(part),
+        },
         **{"contestants": len(found.contestants), **found.sizes, "note": _note(part, found, estimate)},
     }
 

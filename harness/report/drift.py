@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from harness.report.compare import Estimate
+from harness.report.outputs import share
 from harness.report.sheet import Sheet, Shown, interval, make_frame
 from harness.report.sheets import ID_MEANINGS, IDS
 from harness.trust.card import mean
@@ -20,10 +23,10 @@ _MEANINGS = {
     **ID_MEANINGS,
     "oracle_agreement": "of two samples of one prompt and run between which the oracle sees a difference, how often "
     "gold orders them as it does, a tie counting a half; 0.5 is a coin; mean over seeds",
-    "outside": "share of samples with a gold score outside of all that gold gives labelled pairs; mean over seeds",
+    "outside": "share of samples with a gold score outside of all that gold gives labelled pairs",
     **{
-        f"{name}_{end}": f"{word} end of the 95 % interval of {name} (t over seeds)"
-        for name in _NUMBERS
+        f"{name}_{end}": f"{word} end of the 95 % interval of {name} ({over})"
+        for name, over in zip(_NUMBERS, ("t over seeds", "a share's, over seeds and prompts"), strict=True)
         for end, word in (("low", "lower"), ("high", "upper"))
     },
 }
@@ -65,12 +68,12 @@ def _rows(one: Comparison, reach: tuple[float, float] | None) -> list[dict[str, 
         if rule is not None and both:
             shared = tuple(seed for seed in cube.replicates if seed in rule.replicates)
             runs = zip(cube.at(shared)[:, places[0]], rule.at(shared)[:, places[1]], strict=True)
-            row |= _ends(
-                "oracle_agreement", [share for own, told in runs if (share := agreement(own, told)) is not None]
-            )
+            agreed = [right for own, told in runs if (right := agreement(own, told)) is not None]
+            row |= _ends("oracle_agreement", _over_seeds(agreed)) if agreed else {}
         if reach is not None:
             low, high = reach
-            row |= _ends("outside", [float(((run < low) | (run > high)).mean()) for run in cube.values])
+            beyond = ((cube.values < low) | (cube.values > high)).astype(float)
+            row |= _ends("outside", share(replace(cube, values=beyond)))
         made.append(row)
     return made
 
@@ -86,11 +89,11 @@ def agreement(own: Array, told: Array) -> float | None:
     return float(right[known].mean()) if known.any() else None
 
 
-def _ends(name: str, runs: list[float]) -> dict[str, float | None]:
+def _over_seeds(runs: list[float]) -> Estimate:
     """A mean over runs; without an interval of fewer than two, kept to where a share can be."""
-    if not runs:
-        return {}
     found = mean(runs)
-    if found is None:
-        return {name: runs[0]}
-    return {name: found.value, f"{name}_low": max(found.low, 0.0), f"{name}_high": min(found.high, 1.0)}
+    return Estimate(found.value, max(found.low, 0.0), min(found.high, 1.0)) if found else Estimate(runs[0])
+
+
+def _ends(name: str, found: Estimate) -> dict[str, float | None]:
+    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}

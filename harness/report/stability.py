@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from statistics import stdev
 from typing import TYPE_CHECKING, Any
 
 from harness.report.collapse import definition
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _STABILITY = {
     **IDS,
-    **dict.fromkeys(("best", "near_best", "above_start", "seed_sd", "seed_sd_low", "seed_sd_high"), "Float64"),
+    **dict.fromkeys(("best", "near_best", "above_start", "seed_sd"), "Float64"),
     **dict.fromkeys(("worst_seed", "failed", "failed_low", "failed_high"), "Float64"),
     **dict.fromkeys(("collapsed", "collapsed_low", "collapsed_high"), "Float64"),
 }
@@ -28,15 +29,13 @@ _MEANINGS = {
     "near_best": "approximate chance that it is at most the margin below the highest",
     "above_start": "share of its finished seeds whose mean gold reward is above the start's of that seed",
     "seed_sd": "standard deviation of the gold gain over its finished seeds, in start-sd",
-    "seed_sd_low": "lower end of its 95 % interval (chi squared)",
-    "seed_sd_high": "upper end of it",
     "worst_seed": "the lowest gold gain of a finished seed, in start-sd",
     "failed": "share of its tried runs that failed",
-    "failed_low": "lower end of its 95 % interval (Wilson)",
+    "failed_low": "lower end of its 95 % interval (Clopper and Pearson)",
     "failed_high": "upper end of it",
     "collapsed": "share of its tried runs that failed or collapsed: more than 20 % degenerate responses, or a lower "
     "soft win rate against the start than the base of that seed, as far as these were measured",
-    "collapsed_low": "lower end of its 95 % interval (Wilson)",
+    "collapsed_low": "lower end of its 95 % interval (Clopper and Pearson)",
     "collapsed_high": "upper end of it",
 }
 _AGREEMENT = {"setting": "string", "a": "string", "b": "string", "kendall": "Float64", "contestants": "Int64"}
@@ -74,7 +73,7 @@ def stability_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
         Shown("chance to be the best", lambda row: number(row["best"])),
         Shown("… to be within the margin of it", lambda row: number(row["near_best"])),
         Shown("seeds above the start", lambda row: number(row["above_start"])),
-        Shown("sd over seeds [95 %]", lambda row: interval(row["seed_sd"], row["seed_sd_low"], row["seed_sd_high"])),
+        Shown("sd over seeds", lambda row: number(row["seed_sd"])),
         Shown("worst seed", lambda row: number(row["worst_seed"], sign=True)),
         Shown("failed [95 %]", lambda row: interval(row["failed"], row["failed_low"], row["failed_high"])),
         Shown("or collapsed [95 %]", _collapsed),
@@ -82,7 +81,7 @@ def stability_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
     caption = (
         "How each contestant's gold gain varies over seeds, in sd of the start. Chances are approximate and, unlike "
         "verdicts, not adjusted for how many contestants there are. "
-        + " ".join(sorted({*map(definition, comparisons)}))
+        + " ".join(filter(None, [*sorted({*map(_vague, comparisons)}), *sorted({*map(definition, comparisons)})]))
     )
     rows = [_row(comparison, row) for comparison in comparisons for row in comparison.standings]
     return Sheet("stability", caption, make_frame(rows, _STABILITY), _MEANINGS, shown, part=part)
@@ -103,22 +102,25 @@ def _row(comparison: Comparison, row: Standing) -> dict[str, Any]:
     if gains and row.name != comparison.start:
         values |= {"worst_seed": min(gains), "above_start": sum(gain > 0 for gain in gains) / len(gains)}
     if len(gains) > 1 and row.name != comparison.start:
-        values |= dict(zip(("seed_sd", "seed_sd_low", "seed_sd_high"), _spread(gains), strict=True))
+        values["seed_sd"] = stdev(gains)
     for kind, many in (("failed", row.failed), ("collapsed", row.failed + row.collapsed)):
         lost = rate(many, row.failed + row.done)
         values |= dict(zip((kind, f"{kind}_low", f"{kind}_high"), lost or (), strict=False))
     return values
 
 
-def _spread(gains: list[float]) -> tuple[float, float, float]:
-    """Standard deviation of normal values, with its chi-squared interval."""
-    from statistics import stdev
-
+def _vague(comparison: Comparison) -> str:
+    """How little so many seeds say of a standard deviation; as an interval it would hold for normal seeds alone."""
     from scipy import stats
 
-    df, sd = len(gains) - 1, stdev(gains)
-    low, high = (float((df / stats.chi2.ppf(share, df)) ** 0.5) * sd for share in (0.975, 0.025))
-    return sd, low, high
+    df = max((len(row.gain_by_seed) for row in comparison.standings), default=0) - 1
+    if df < 1:
+        return ""
+    low, high = ((df / stats.chi2.ppf(share, df)) ** 0.5 for share in (0.975, 0.025))
+    return (
+        f"From {df + 1} seeds a standard deviation is known to within a factor of {number(low, 1)} to "
+        f"{number(high, 1)} where they are normal, and less well where some stray far."
+    )
 
 
 def agreement_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:

@@ -11,8 +11,10 @@ is in the contestants' mean, what is their own in the differences from it: each 
 The estimators are those of analysis of variance (moments): a mean square minus another that is expected to be the same
 but for the component. They are unbiased whatever the distributions, and so fall below 0 at times where there is little.
 
-Source: Searle, Casella and McCulloch (1992), Variance Components, ch. 4; intervals by Zou and Donner (2008), Stat. Med.
-27. Checked in tests/stats/test_components.py by simulation, against statsmodels, and against `parts_of_difference`.
+They have no intervals: those that are exact for normal noise cover too seldom where it has heavy tails.
+
+Source: Searle, Casella and McCulloch (1992), Variance Components, ch. 4. Checked in tests/stats/test_components.py by
+simulation, against statsmodels, and against `parts_of_difference`.
 """
 
 from __future__ import annotations
@@ -20,10 +22,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import TypeAlias
 
 import numpy as np
-from scipy import special
 
 from harness.stats.bounds import Array
 
@@ -38,9 +38,6 @@ SOURCES = {
 LESS = {"seed": "cell", "prompt": "cell", "cell": "response"}
 """What a mean square holds beside its own component: all that another one is expected to be."""
 
-Square: TypeAlias = tuple[Array, int]
-"""A mean square and its degrees of freedom."""
-
 
 @dataclass(frozen=True)
 class Component:
@@ -50,16 +47,12 @@ class Component:
         source: of `SOURCES`.
         shared: alike for all contestants.
         variance: of one seed, prompt, cell or response; unbiased, below 0 at times.
-        low: lower end of its approximate 1 - alpha interval.
-        high: upper end.
         many: how many of them a contestant's mean is over.
     """
 
     source: str
     shared: bool
     variance: Array
-    low: Array
-    high: Array
     many: int
 
     @property
@@ -94,15 +87,12 @@ class Components:
         return sum(self.share(one) for one in self.parts if what in SOURCES[one.source]) / 2
 
 
-def components(
-    scores: Mapping[str, tuple[tuple[int, ...], Array]], *, paired: bool, alpha: float = 0.05
-) -> Components | None:
+def components(scores: Mapping[str, tuple[tuple[int, ...], Array]], *, paired: bool) -> Components | None:
     """The components of a study, on contestants that have the same seeds.
 
     Args:
         scores: each contestant's replicates and (S, P, K) scores of its finished runs, all on the same prompts.
         paired: the contestants of a seed share start, order and noise.
-        alpha: of the intervals.
 
     Returns:
         None with fewer than two contestants, seeds or prompts.
@@ -114,12 +104,10 @@ def components(
     if cube.shape[2] < 2:
         return None
     sizes = dict(zip(("seeds", "prompts", "samples"), cube.shape[1:], strict=True))
-    return Components(
-        split(cube, paired=paired, alpha=alpha), names, sizes, tuple(name for name in scores if name not in names)
-    )
+    return Components(split(cube, paired=paired), names, sizes, tuple(name for name in scores if name not in names))
 
 
-def split(scores: Array, *, paired: bool, alpha: float = 0.05) -> tuple[Component, ...]:
+def split(scores: Array, *, paired: bool) -> tuple[Component, ...]:
     """The components of (..., A, S, P, K) scores, the shared ones first; A, S and P are at least 2.
 
     With K = 1 a response cannot be told from its cell, and is in it. Unpaired, a seed is not the same one for two
@@ -137,13 +125,13 @@ def split(scores: Array, *, paired: bool, alpha: float = 0.05) -> tuple[Componen
         each = prod(shape) / many  # how often a mean square holds its component
         if name in own and (paired or name == "prompt"):
             terms = [*_terms(alike, name, 1), *_terms(own, name, -1)]
-            found.append(Component(name, True, *_estimate(terms, each * contestants, alpha), many))
+            found.append(Component(name, True, _estimate(terms, each * contestants), many))
         if name in own:
-            found.append(Component(name, False, *_estimate(_terms(own, name, 1), each, alpha), many))
+            found.append(Component(name, False, _estimate(_terms(own, name, 1), each), many))
     return tuple(sorted(found, key=lambda one: not one.shared))
 
 
-def _squares(y: Array, free: int) -> dict[str, Square]:
+def _squares(y: Array, free: int) -> dict[str, Array]:
     """The mean square of each source within a contestant, over (A, S, P, K); `free` of the A are free to vary."""
     seeds, prompts, samples = y.shape[-3:]
     cells = y.mean(-1)
@@ -156,7 +144,7 @@ def _squares(y: Array, free: int) -> dict[str, Square]:
         "cell": (samples * _sum(rest[..., None]), (seeds - 1) * (prompts - 1)),
         "response": (_sum(y - cells[..., None]), seeds * prompts * (samples - 1)),
     }
-    return {name: (total / (df * free), df * free) for name, (total, df) in sums.items() if df}
+    return {name: total / (df * free) for name, (total, df) in sums.items() if df}
 
 
 def _sum(deviations: Array) -> Array:
@@ -165,23 +153,15 @@ def _sum(deviations: Array) -> Array:
     return found
 
 
-def _terms(squares: dict[str, Square], name: str, sign: int) -> list[tuple[int, Square]]:
+def _terms(squares: dict[str, Array], name: str, sign: int) -> list[tuple[int, Array]]:
     """What is added and taken away for a component."""
     less = LESS.get(name)
     return [(sign, squares[name]), *([(-sign, squares[less])] if less in squares else [])]
 
 
-def _estimate(terms: list[tuple[int, Square]], each: float, alpha: float) -> tuple[Array, Array, Array]:
-    """The sum of signed mean squares by `each`, with the ends of its interval.
-
-    Each mean square has its chi-squared interval; the distances to its ends are summed as variances are.
-    """
-    value, below, above = (np.zeros_like(terms[0][1][0]) for _ in range(3))
-    for sign, (square, df) in terms:
-        low, high = (square * df / special.chdtri(df, tail) for tail in (alpha / 2, 1 - alpha / 2))
-        down, up = (square - low, high - square) if sign > 0 else (high - square, square - low)
-        value, below, above = value + sign * square, below + down**2, above + up**2
-    return value / each, (value - np.sqrt(below)) / each, (value + np.sqrt(above)) / each
+def _estimate(terms: list[tuple[int, Array]], each: float) -> Array:
+    """The sum of signed mean squares by `each`."""
+    return sum((sign * square for sign, square in terms), start=np.zeros_like(terms[0][1])) / each
 
 
 def _balanced(replicates: Mapping[str, tuple[int, ...]]) -> tuple[tuple[str, ...], list[int]]:

@@ -9,6 +9,9 @@ import numpy as np
 
 from harness.stats.bounds import Array
 
+_Z = 1.959963984540054
+"""Of the 95 % interval of a normal mean, in standard errors."""
+
 
 @dataclass(frozen=True)
 class Runs:
@@ -93,9 +96,9 @@ def _only(runs: Runs, replicates: tuple[int, ...]) -> Runs:
 def share_above(a: Runs, b: Runs, *, paired: bool) -> tuple[float, float, float] | None:
     """How often a run of `a` scores above one of `b`: P(A > B) for the next run of each, a tie counting one half.
 
-    Paired, it is the share of the seeds that both have, with Wilson's interval. Unpaired, it is the share of all pairs
-    of runs (Mann and Whitney's), whose variance is at most that of as many independent pairs as the fewer runs; so is
-    its interval, which is wider than it had to be. The prompts are taken as they are.
+    Paired, it is the share of the seeds that both have, with the interval of `rate`. Unpaired, it is the share of all
+    pairs of runs (Mann and Whitney's), whose variance is at most that of as many independent pairs as the fewer runs:
+    Wilson's interval of so many is wide enough already. The prompts are taken as they are.
 
     Returns:
         The share and the ends of its 95 % interval; None where there are no runs to hold against each other.
@@ -105,34 +108,43 @@ def share_above(a: Runs, b: Runs, *, paired: bool) -> tuple[float, float, float]
     means_a, means_b = a.scores.mean(1), b.scores.mean(1)
     gaps = means_a - means_b if paired else means_a[:, None] - means_b
     n = min(len(means_a), len(means_b))
-    return rate(float((0.5 + 0.5 * np.sign(gaps)).mean()) * n, n) if n else None
-
-
-def rate(count: float, n: int, alpha: float = 0.05) -> tuple[float, float, float] | None:
-    """Share of runs that failed or collapsed, with its Wilson interval (low, high); None of no runs."""
-    from scipy import special
-
-    if n == 0:
+    if not n:
         return None
-    z = -float(special.ndtri(alpha / 2))
-    return count / n, *_wilson(count / n, z**2 / n)
+    share = float((0.5 + 0.5 * np.sign(gaps)).mean())
+    return rate(share * n, n) if paired else (share, *_wilson(share, n))
+
+
+def rate(count: float, n: int) -> tuple[float, float, float] | None:
+    """A share of n and the ends of its 95 % interval, which covers at least as often as it says; None of no n."""
+    return (count / n, *_exact(count / n, n)) if n else None
 
 
 def share_ends(share: float, half: float) -> tuple[float, float]:
-    """Wilson's interval of a share between 0 and 1 whose plain interval has a known half width.
+    """The ends for a share between 0 and 1 whose plain 95 % interval has a known half width.
 
-    The half width, over runs and prompts, says how many independent answers the share is worth (the effective sample
-    size of Korn and Graubard 1998); with so many Wilson's interval has the ends that the plain one misses near 0 and 1.
+    The half width, over runs and prompts, says how many independent answers the share is worth; of so many it has the
+    ends that the plain interval misses near 0 and 1 (Korn and Graubard 1998, Survey Methodology 24).
 
     Args:
         share: neither 0 nor 1.
         half: of its plain interval.
     """
-    return _wilson(share, half**2 / (share * (1 - share)))
+    return _exact(share, share * (1 - share) * (_Z / half) ** 2) if half else (share, share)
 
 
-def _wilson(share: float, weight: float) -> tuple[float, float]:
-    """The ends for `weight`, the squared quantile over n: what pulls the share towards a half."""
+def _exact(share: float, n: float) -> tuple[float, float]:
+    """The ends of Clopper and Pearson's 95 % interval; `n` need not be whole."""
+    from scipy import special
+
+    count, rest = share * n, (1 - share) * n
+    low = float(special.betaincinv(count, rest + 1, 0.025)) if count else 0.0
+    high = float(special.betaincinv(count + 1, rest, 0.975)) if rest else 1.0
+    return low, high
+
+
+def _wilson(share: float, n: int) -> tuple[float, float]:
+    """The ends of Wilson's 95 % interval."""
+    weight = _Z**2 / n
     middle = (share + weight / 2) / (1 + weight)
     half = (weight * share * (1 - share) + weight**2 / 4) ** 0.5 / (1 + weight)
     return max(middle - half, 0.0), min(middle + half, 1.0)

@@ -24,7 +24,7 @@ BEST_OF = 4
 
 @dataclass(frozen=True)
 class Share:
-    """A share with its 95 % Wilson interval."""
+    """A share with its exact 95 % interval (Clopper and Pearson)."""
 
     value: float
     low: float
@@ -136,7 +136,7 @@ def share(values: pd.Series[Any]) -> Share | None:
     n = len(values)
     if n == 0:
         return None
-    low, high = proportion_confint(float(values.sum()), n, method="wilson")
+    low, high = proportion_confint(float(values.sum()), n, method="beta")
     return Share(float(values.mean()), float(low), float(high), n)
 
 

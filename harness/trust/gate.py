@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING
 from harness.trust.card import Card, labelled
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
 
 MOST_KAPPA = 0.25
+TABLES = 4000
+"""Drawn for the interval of κ."""
 SHARED = ((0.0, 0.0), (0.17, 0.25), (0.33, 0.5), (1.0, 1.0))
 """κ on hard pairs, and the share of gold's error variance that it stands for: by simulation, in
 tests/test_trust_gate.py. A gain that was made by pleasing the proxy then looks larger by that share to gold."""
@@ -22,7 +28,8 @@ class Kappa:
 
     Attributes:
         value: 0 for independent errors, 1 for the same ones.
-        low: lower end of the 95 % interval.
+        low: lower end of the 95 % interval, by the posterior of Jeffreys' prior: the usual one, by the delta method,
+            covers .49 where both seldom err.
         high: upper end.
         n: pairs.
     """
@@ -56,7 +63,6 @@ def kappa(gold: pd.DataFrame, proxy: pd.DataFrame, third: pd.DataFrame | None) -
         third: another reward model's.
     """
     import numpy as np
-    from statsmodels.stats.inter_rater import cohens_kappa
 
     a, b = labelled(gold), labelled(proxy)
     names = a.index.intersection(b.index)
@@ -71,10 +77,29 @@ def kappa(gold: pd.DataFrame, proxy: pd.DataFrame, third: pd.DataFrame | None) -
     right = [(table["gap"].to_numpy() > 0)[told].astype(int) for table in (one, other)]
     table = np.zeros((2, 2))
     np.add.at(table, (right[0], right[1]), 1)
+    return kappa_of(table)
+
+
+def kappa_of(table: Array) -> Kappa | None:
+    """κ of a (2, 2) table of counts, one judge's wrong and right by the other's; None where one never differs."""
+    import numpy as np
+
     if min(table.sum(0).min(), table.sum(1).min()) == 0:
         return None
-    found = cohens_kappa(table)
-    return Kappa(float(found.kappa), float(found.kappa_low), float(found.kappa_upp), int(table.sum()))
+    shares = np.random.default_rng(0).dirichlet(table.ravel() + 0.5, TABLES)
+    low, high = np.quantile(_kappa(shares.reshape(-1, 2, 2)), [0.025, 0.975])
+    value = float(_kappa(table / table.sum()))
+    return Kappa(value, min(float(low), value), max(float(high), value), int(table.sum()))
+
+
+def _kappa(shares: Array) -> Array:
+    """κ of (..., 2, 2) tables of shares."""
+    import numpy as np
+
+    agreed = np.trace(shares, axis1=-2, axis2=-1)
+    by_chance = (shares.sum(-1) * shares.sum(-2)).sum(-1)
+    found: Array = (agreed - by_chance) / (1 - by_chance)
+    return found
 
 
 def objections(card: Card, shared: Kappa | None) -> list[str]:

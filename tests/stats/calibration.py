@@ -5,21 +5,23 @@ Run it from the project's folder: `python tests/stats/calibration.py`. It takes 
 
 from __future__ import annotations
 
+from dataclasses import fields
 from functools import cache, lru_cache
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from scipy import special
+from scipy import special, stats
 from worlds import World, standard
 
+from harness.report.claim_rates import Rates
 from harness.stats.components import split
-from harness.stats.contrast import contrast
+from harness.stats.contrast import Mean, contrast, summary
 from harness.stats.parts import parts_of_difference
 from harness.stats.power import Noise, more_prompts, more_seeds
-from harness.stats.runs import Runs, share_above
-from harness.stats.verdicts import holm, verdicts
+from harness.stats.runs import Runs, rate, share_above, share_ends
+from harness.stats.verdicts import holm
 
 SEED = 20
 REPS = 4000
@@ -148,12 +150,48 @@ def power_at_detectable(name, paired, reps=2000):
     return delta, float((parts_of_difference(a + delta, b, paired=paired).p <= 0.05 / m).mean())
 
 
-def share_covered(chance, runs, paired, reps=2000):
+def above_covered(chance, runs, paired, reps=2000):
     """Share of intervals of P(A > B) that hold the true chance, of normal runs."""
     gain = float(special.ndtri(chance)) * 2**0.5
     a, b = np.random.default_rng(SEED).standard_normal((2, reps, runs, 1))
     ends = [share_above(Runs.of(x + gain), Runs.of(y), paired=paired)[1:] for x, y in zip(a, b, strict=True)]
     return float(np.mean([low <= chance <= high for low, high in ends]))
+
+
+COUNTS, CHANCES = (3, 5, 10, 20), (0.02, 0.1, 0.25, 0.5, 0.9)
+
+
+def rate_covered(chance, runs):
+    """The chance that the interval of a share of independent runs holds the true one: exact, no simulation."""
+    ends = [rate(count, runs)[1:] for count in range(runs + 1)]
+    return sum(p for p, (low, high) in zip(binomial(runs, chance), ends, strict=True) if low <= chance <= high)
+
+
+def difference_covered(one, other, runs):
+    """The same of the difference of two such shares."""
+    p = np.outer(binomial(runs, one), binomial(runs, other))
+    found = {(a, b): Rates((a, b), (runs, runs)) for a in range(runs + 1) for b in range(runs + 1)}
+    return sum(p[at] for at, own in found.items() if own.low <= one - other <= own.high)
+
+
+def binomial(n, chance):
+    return stats.binom.pmf(range(n + 1), n, chance)
+
+
+def share_covered(chance, runs, reps=2000, prompts=100):
+    """Share of intervals of a share of responses that hold the true one: runs and prompts differ in their chances."""
+    rng = np.random.default_rng(SEED)
+    sizes = ((reps, runs, 1, 1), (reps, 1, prompts, 1), (reps, runs, prompts, 2))
+    drawn = sum(sd * rng.standard_normal(size) for sd, size in zip((0.3, 0.7, 1.0), sizes, strict=True))
+    cut = special.ndtri(chance) * (0.3**2 + 0.7**2 + 1.0) ** 0.5
+    covered = []
+    for study in (drawn < cut).mean(-1):
+        found = summary(study)
+        assert isinstance(found, Mean)
+        inside = 0 < found.value < 1
+        low, high = share_ends(found.value, found.high - found.value) if inside else rate(found.value, prompts)[1:]
+        covered.append(low <= chance <= high)
+    return float(np.mean(covered))
 
 
 def equivalent_at_margin(runs, paired, reps=REPS, delta=0.5):
@@ -172,7 +210,7 @@ AXES = {"seed": "as", "prompt": "ap", "cell": "asp", "response": "aspk"}
 
 @cache
 def components_told(shape, *, paired, reps=2000):
-    """By component: the true variance, the estimates of studies, and how often the intervals hold the truth.
+    """By component: the true variance, and the estimates of studies.
 
     Six contestants, five seeds, ten prompts, three samples; unpaired, nothing but the prompts is shared.
     """
@@ -186,16 +224,15 @@ def components_told(shape, *, paired, reps=2000):
         truth = TRUTH[part.source, part.shared] ** 2
         if not paired and not part.shared and part.source != "prompt":  # a seed's effect is then each run's own
             truth += TRUTH[part.source, True] ** 2
-        covered = float(((part.low <= truth) & (truth <= part.high)).mean())
-        found[part.source, part.shared] = (truth, part.variance, covered)
+        found[part.source, part.shared] = (truth, part.variance)
     return found
 
 
 def components_rows():
-    """By component: the truth, then the mean estimate and how often the interval covers, for two distributions."""
+    """By component: the truth, then mean and sd of the estimates, for two distributions."""
     told = [components_told(shape, paired=True) for shape in ("normal", "t4")]
     for source, shared in TRUTH:
-        numbers = [number for one in told for number in (one[source, shared][1].mean(), one[source, shared][2])]
+        numbers = [number for one in told for number in (one[source, shared][1].mean(), one[source, shared][1].std())]
         yield [f"{source}, {'shared' if shared else 'own'}", TRUTH[source, shared] ** 2, *numbers]
 
 
@@ -241,16 +278,21 @@ def by_both(a, b):
     return abs(float(parts.difference)) > float(parts.half_width(0.05))
 
 
-def planted(runs, paired):
+def noise_of(runs, paired, halves=60):
+    """The noise between two names that share the runs of one method, mean over ways to halve them."""
+    rng, found = np.random.default_rng(5), []
+    for _ in range(halves):
+        a, b = np.split(rng.permutation(runs), 2)
+        found.append(contrast(a, b, paired=paired).noise)
+    return Noise(*(float(np.mean([getattr(one, part.name) for one in found])) for part in fields(Noise)))
+
+
+@cache
+def planted(method, paired):
     """For each study, whether a gain of one name is found that its seeds find with power .8 by the pool's noise."""
-    half = len(runs) // 2
-    noise = verdicts({"a": runs[:half], "b": runs[half:]}, "b", 0.1, paired=paired).start[0].result.noise
+    runs = pool()[method]
     seeds = len(runs) // NAMES
-    gain = next(
-        gain
-        for gain in np.arange(0.02, 2.0, 0.005)
-        if more_seeds(noise, gain, (seeds, seeds), runs.shape[1], 0.05) == 0
-    )
+    gain = noise_of(runs, paired).detectable((seeds, seeds), runs.shape[1], 0.05)
     return np.array([float(parts_of_difference(a + gain, b, paired=paired).p) <= 0.05 for a, b, *_ in dealt_from(runs)])
 
 
@@ -297,15 +339,22 @@ def tables():
     yield table(
         ["true P(A > B)", *(f"{kind} S={s}" for kind in ("unpaired", "paired") for s in SEEDS)],
         [
-            [f"{chance:g}", *(share_covered(chance, s, kind) for kind in (False, True) for s in SEEDS)]
+            [f"{chance:g}", *(above_covered(chance, s, kind) for kind in (False, True) for s in SEEDS)]
             for chance in (0.5, 0.75, 0.9, 0.97)
+        ],
+    )
+    yield table(
+        ["true share", *(f"of {n} runs" for n in COUNTS), *(f"of responses, S={s}" for s in SEEDS)],
+        [
+            [f"{chance:g}", *(rate_covered(chance, n) for n in COUNTS), *(share_covered(chance, s) for s in SEEDS)]
+            for chance in CHANCES
         ],
     )
     yield table(
         ["true difference = margin", *(f"S={s}" for s in SEEDS)],
         [[name, *(equivalent_at_margin(s, name == "paired") for s in SEEDS)] for name in ("unpaired", "paired")],
     )
-    kinds_of = [f"{what}, {shape}" for shape in ("normal", "t with 4 df") for what in ("mean estimate", "covered")]
+    kinds_of = [f"{what}, {shape}" for shape in ("normal", "t with 4 df") for what in ("mean estimate", "its sd")]
     yield table(["component", "truth", *kinds_of], list(components_rows()))
     head = ["runs of", "some pair of 45 differs, paired", "the same, unpaired", "one pair differs, unpaired"]
     head += ["one pair, error bars over prompts alone (wrong)", "planted winner found, paired", "the same, unpaired"]
@@ -317,7 +366,7 @@ def tables():
                 *(float(told_apart(name, paired).mean()) for paired in (True, False)),
                 one_pair(runs, by_both),
                 one_pair(runs, lambda a, b: bool(by_prompts_alone((a - b)[None])[0])),
-                *(float(planted(runs, paired).mean()) for paired in (True, False)),
+                *(float(planted(name, paired).mean()) for paired in (True, False)),
             ]
             for name, runs in pool().items()
         ],

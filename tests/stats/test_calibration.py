@@ -114,12 +114,35 @@ def test_power_at_the_printed_detectable_difference(name, paired):
     assert 0.75 <= power <= 0.85
 
 
-@pytest.mark.parametrize("chance", [0.5, 0.75, 0.9])
+@pytest.mark.parametrize("chance", [0.5, 0.75, 0.9, 0.97])
 @pytest.mark.parametrize("runs", [3, 5, 10])
 def test_intervals_of_how_often_one_run_is_above_another_cover(chance, runs):
-    """Paired it is Wilson's, which dips near 0 and 1 with few seeds; unpaired it is wider than it had to be."""
-    assert calibration.share_covered(chance, runs, paired=True, reps=1000) >= 0.89
-    assert calibration.share_covered(chance, runs, paired=False, reps=1000) >= 0.93
+    """Paired it is that of a share of runs, below; unpaired it is wider than it had to be."""
+    assert calibration.above_covered(chance, runs, paired=True, reps=1000) >= 0.95
+    assert calibration.above_covered(chance, runs, paired=False, reps=1000) >= 0.93
+
+
+@pytest.mark.parametrize("runs", [1, 3, 5, 10, 20])
+def test_intervals_of_a_share_of_runs_never_cover_too_seldom(runs):
+    """Whatever the chance; of two shares' difference the worst of all is two opposite corners."""
+    chances = np.linspace(0.005, 0.995, 100)
+    assert min(calibration.rate_covered(chance, runs) for chance in chances) >= 0.95
+    if runs > 1:
+        corners = [(one, other) for one in chances[::9] for other in chances[::9]]
+        assert min(calibration.difference_covered(one, other, runs) for one, other in corners) >= 0.925
+
+
+def test_of_five_runs_no_interval_covers_a_share_within_the_band():
+    """Why shares of few runs may cover more than .98: there is no set of counts whose chance lies in the band."""
+    counts = calibration.binomial(5, 0.97)
+    chances = {sum(counts[i] for i in range(6) if held >> i & 1) for held in range(2**6)}
+    assert not any(0.93 <= chance <= 0.98 for chance in chances)
+
+
+@pytest.mark.parametrize("chance", calibration.CHANCES)
+@pytest.mark.parametrize("runs", [5, 10])
+def test_intervals_of_a_share_of_responses_cover(chance, runs):
+    assert 0.93 <= calibration.share_covered(chance, runs, reps=1000) <= 0.985
 
 
 @pytest.mark.parametrize("paired", [True, False])

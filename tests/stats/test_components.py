@@ -25,21 +25,15 @@ def scores(*shape, seed=0):
 @pytest.mark.parametrize("shape", ["normal", "t4", "collapse"])
 def test_the_mean_of_the_estimates_is_the_truth(shape, paired):
     """Moments know of no distribution: within 3.5 standard errors of 2000 studies, 13 components at a time."""
-    for (source, shared), (truth, estimates, _) in components_told(shape, paired=paired).items():
+    for (source, shared), (truth, estimates) in components_told(shape, paired=paired).items():
         error = estimates.std() / len(estimates) ** 0.5
         assert abs(estimates.mean() - truth) < 3.5 * error, (source, shared)
 
 
 def test_some_estimates_are_negative_and_cutting_them_would_be_biased():
-    truth, estimates, _ = components_told("normal", paired=True)["seed", True]
+    truth, estimates = components_told("normal", paired=True)["seed", True]
     assert (estimates < 0).any()
     assert np.maximum(estimates, 0).mean() > truth + 3.5 * estimates.std() / len(estimates) ** 0.5
-
-
-def test_intervals_cover():
-    for paired in (True, False):
-        for key, (_, _, covered) in components_told("normal", paired=paired).items():
-            assert 0.93 <= covered <= 0.98, key
 
 
 @pytest.mark.parametrize("samples", [1, 4])
@@ -88,7 +82,7 @@ def test_what_is_added_to_all_contestants_moves_the_shared_ones_alone():
 def test_in_another_unit_they_are_its_square():
     y = scores(3, 4, 5, 2)
     for one, ten in zip(split(y, paired=True), split(10 * y, paired=True), strict=True):
-        assert (ten.variance, ten.low, ten.high) == pytest.approx((100 * one.variance, 100 * one.low, 100 * one.high))
+        assert ten.variance == pytest.approx(100 * one.variance)
 
 
 def test_one_sample_is_in_its_cell():

@@ -61,9 +61,10 @@ def name_of(i: int) -> str:
 
 
 @pytest.mark.parametrize("paired", [True, False])
-def test_one_method_by_ten_names_is_one_method(paired: bool) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_one_method_by_ten_names_is_one_method(method: str, paired: bool) -> None:
     """All 45 pairs under Holm: some pair is called different in no more than 5 % of 2000 studies."""
-    assert told_apart(METHOD, paired).mean() <= 0.05
+    assert told_apart(method, paired).mean() <= 0.05
 
 
 def test_error_bars_over_prompts_alone_call_it_more_often(runs: np.ndarray) -> None:
@@ -74,9 +75,10 @@ def test_error_bars_over_prompts_alone_call_it_more_often(runs: np.ndarray) -> N
 
 
 @pytest.mark.parametrize("paired", [True, False])
-def test_a_planted_winner_is_found_as_often_as_promised(runs: np.ndarray, paired: bool) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_a_planted_winner_is_found_as_often_as_promised(method: str, paired: bool) -> None:
     """A gain that six seeds find with power .8 by the noise of the pool itself is found in about that share."""
-    assert 0.75 <= planted(runs, paired).mean() <= 0.9
+    assert 0.75 <= planted(method, paired).mean() <= 0.85
 
 
 @pytest.mark.parametrize("paired", [True, False])

@@ -20,7 +20,7 @@ def five(seed=0):
 def test_how_often_a_run_is_above_another_by_hand():
     a = Runs(np.array([[1.0, 3.0], [0.0, 0.0], [5.0, 5.0], [1.0, 1.0]]), (0, 1, 2, 3))
     b = Runs(np.array([[1.0, 1.0], [4.0, 4.0], [0.0, 0.0]]), (3, 2, 1))
-    low, high = proportion_confint(2, 3, method="wilson")
+    low, high = proportion_confint(2, 3, method="beta")
     assert share_above(a, b, paired=True) == pytest.approx((2 / 3, low, high)), "a tie, a win and a tie of three seeds"
     low, high = proportion_confint(3 * 7 / 12, 3, method="wilson")
     assert share_above(a, b, paired=False) == pytest.approx((7 / 12, low, high))
@@ -100,10 +100,10 @@ def test_contradictions_are_refused():
 
 
 @pytest.mark.parametrize(("count", "n"), [(0, 5), (2, 5), (5, 5), (30, 100)])
-def test_rate_is_wilsons(count, n):
+def test_rate_is_clopper_and_pearsons(count, n):
     share, low, high = rate(count, n)
     assert share == count / n
-    assert (low, high) == pytest.approx(proportion_confint(count, n, method="wilson"), abs=1e-12)
+    assert (low, high) == pytest.approx(proportion_confint(count, n, method="beta"), abs=1e-12)
 
 
 def test_rate_of_nothing():
@@ -111,10 +111,10 @@ def test_rate_of_nothing():
 
 
 @pytest.mark.parametrize(("count", "n"), [(1, 400), (3, 50), (30, 60), (199, 200)])
-def test_of_independent_answers_a_shares_ends_are_wilsons(count, n):
+def test_of_independent_answers_a_shares_ends_are_those_of_the_count(count, n):
     share = count / n
     half = 1.959963984540054 * (share * (1 - share) / n) ** 0.5
-    assert share_ends(share, half) == pytest.approx(proportion_confint(count, n, method="wilson"))
+    assert share_ends(share, half) == pytest.approx(proportion_confint(count, n, method="beta"))
 
 
 def test_a_wider_plain_interval_gives_wider_ends_within_0_and_1():
@@ -136,5 +136,5 @@ def test_ends_of_a_rare_share_cover_where_plain_ones_do_not():
         low, high = share_ends(found.value, found.high - found.value)
         plain += found.low <= 0.0125 <= found.high
         bent += low <= 0.0125 <= high
-    assert bent / studies >= 0.94
+    assert 0.94 <= bent / studies <= 0.99, "so few are empty that their count jumps"
     assert plain / studies < 0.93

@@ -10,7 +10,7 @@ from harness.metrics import Measurement
 from harness.training.engine import Objective
 from harness.training.reference import read_reference
 from harness.training.road import train
-from harness.training.rows import Encoder, fitting
+from harness.training.rows import Encoder, fitting, order
 from harness.training.sequences import ledger
 
 if TYPE_CHECKING:
@@ -135,7 +135,10 @@ def train_pairs(algorithm: PairAlgorithm, job: Job) -> list[Measurement]:
     found = train(job, rows, objective, learning_rate=algorithm.learning_rate)
     trained = [len(row["chosen"]) + len(row["rejected"]) for row in rows]
     read = [n + 2 * len(row["prompt"]) for n, row in zip(trained, rows, strict=True)]
-    return found + ledger(job, trained, read, left_out, responses=2, labels=1)
+    used = order(len(rows), job.budget.steps * job.budget.batch, job.seed("order"))
+    chosen = sum(len(rows[i]["chosen"]) for i in used)
+    given = ledger(job, trained, read, left_out, responses=2, labels=1)
+    return [*found, *given, Measurement("chosen_tokens", chosen, 1, "tokens")]
 
 
 def _sides(encoder: Encoder, row: dict[str, Any]) -> dict[str, Any]:

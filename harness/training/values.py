@@ -17,10 +17,8 @@ if TYPE_CHECKING:
     from harness.job import Job
 
 HELD = 2**24
-"""Logits of a group that are held until the backward pass, which is faster; more of them are computed twice, in tiles.
-
-What is held of each is several float32 numbers, so that with a large vocabulary they would fill the memory.
-"""
+"""Logits of a group that are held until the backward pass, which is faster; more of them are computed twice, in tiles,
+since even one float32 copy of them would fill the memory with a large vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -102,16 +100,15 @@ class ValueModel:
 
 def _token_scores(model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
     """Log-probabilities and entropies of a group's tokens, with gradient; beyond `HELD` logits by the fused head."""
-    import torch
+    from harness.training.whole_head import whole_scores
 
     config = getattr(model, "module", model).config
     if inputs["input_ids"].numel() * config.get_text_config().vocab_size > HELD:
         outputs = model(**inputs, fused_lm_head=True, use_cache=False)
         return outputs.log_probs, outputs.entropy
     logits = model(inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False).logits
-    logps = torch.log_softmax(logits[:, :-1].float(), -1)
-    chosen = logps.gather(-1, inputs["input_ids"][:, 1:, None])[..., 0]
-    return chosen, -(logps.exp() * logps).sum(-1)
+    log_probs, entropy = whole_scores(logits.float(), inputs["input_ids"].roll(-1, 1))  # a slice would be copied
+    return log_probs[:, :-1], entropy[:, :-1]
 
 
 @contextmanager

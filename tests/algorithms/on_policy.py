@@ -898,8 +898,9 @@ TABLE: list[tuple[str, str, str, str, list[str]]] = [
     (ROAD, "explained_variance", "return 1 - float", "return float", ["explained variance"]),
     # what the value model reads
     (VALUES, "ValueModel._run", "values[:, :-1, 0]", "values[:, 1:, 0]", ["ppo by hand", "values of a reward model"]),
-    (VALUES, "_token_scores", '["input_ids"][:, 1:, None]', '["input_ids"][:, :-1, None]', ["ppo by hand"]),
-    (VALUES, "_token_scores", "return chosen, -(", "return chosen, (", ["ppo by hand"]),
+    (VALUES, "_token_scores", "roll(-1, 1)", "roll(0, 1)", ["ppo by hand"]),
+    (VALUES, "_token_scores", "return log_probs[:, :-1], entropy[:, :-1]", "return log_probs[:, :-1], -entropy[:, :-1]", ["ppo by hand"]),
+    (VALUES, "_token_scores", "return log_probs[:, :-1], entropy[:, :-1]", "return log_probs[:, 1:], entropy[:, :-1]", ["ppo by hand"]),
     (VALUES, "_token_scores", "return outputs.log_probs, outputs.entropy", "return outputs.log_probs, outputs.entropy.detach()", ["ppo with tiles"]),
     (VALUES, "_token_scores", "return outputs.log_probs, outputs.entropy", "return outputs.entropy, outputs.log_probs", ["ppo with tiles"]),
     (VALUES, "ValueModel._run", "given[0]", "given[0].roll(1, 1)", ["ppo by hand"]),

@@ -11,6 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from harness.training.forward import TILE, add_head, token_scores
 from harness.training.values import ValueModel
+from harness.training.whole_head import whole_scores
 
 VOCABULARY, ROWS, TOKENS = 3 * TILE, 4, 24
 
@@ -62,6 +63,52 @@ def test_no_tensor_holds_the_logits_of_all_tokens(monkeypatch: pytest.MonkeyPatc
     with Largest() as largest:
         loss(model).backward()
     assert largest.found <= ROWS * TOKENS * TILE
+
+
+class Whole(TorchDispatchMode):
+    """Where tensors lie that hold the logits of all tokens."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: set[int] = set()
+        self.kept: list[torch.Tensor] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for one in made if isinstance(made, tuple | list) else (made,):
+            if isinstance(one, torch.Tensor) and one.untyped_storage().nbytes() >= 4 * ROWS * TOKENS * VOCABULARY:
+                self.kept.append(one)  # else its place might be given to the next
+                self.found.add(one.untyped_storage().data_ptr())
+        return made
+
+
+def test_logits_that_are_held_are_held_once() -> None:
+    """In `policy` the weights of the vocabulary are smaller than the logits of all tokens."""
+    with Whole() as whole:
+        valued(policy()).backward()
+    assert len(whole.found) == 1
+    with Whole() as whole:
+        torch.log_softmax(policy()(input_ids=batch()["input_ids"]).logits, -1).sum().backward()
+    assert len(whole.found) >= 3
+
+
+def test_scores_in_the_place_of_logits_and_their_gradient_are_those_of_the_formulas() -> None:
+    torch.manual_seed(0)
+    first = torch.randn(3, 5, 7, dtype=torch.float64, requires_grad=True)
+    ids = torch.randint(0, 7, (3, 5))
+    weights, others = torch.randn(2, 3, 5, dtype=torch.float64)
+    logps = torch.log_softmax(first, -1)
+    expected = logps.gather(-1, ids[..., None])[..., 0], -(logps.exp() * logps).sum(-1)
+    ((expected[0] * weights).sum() + (expected[1] * others).sum()).backward()
+    wanted, first.grad = first.grad, None
+    found = whole_scores(first * 1.0, ids)
+    for own, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(own, other, atol=1e-12, rtol=0)
+    loss = (found[0] * weights).sum() + (found[1] * others).sum()
+    loss.backward(retain_graph=True)
+    torch.testing.assert_close(first.grad, wanted, atol=1e-12, rtol=0)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
 
 
 def test_the_logits_of_all_tokens_would_be_noticed() -> None:

@@ -134,6 +134,15 @@ def test_what_was_spent_is_reported(shelf: Path, tmp_path: Path) -> None:
     prompts = sum(len(row["prompt"][0]["content"].split()) + 4 for row in pairs)  # begin, two roles, end
     assert found["dpo"]["forward_tokens"] == words + 2 * prompts
     assert found["dpo"]["loss_first"] > found["dpo"]["loss_last"]
+    assert found["dpo"]["chosen_tokens"] == sum(len(row["chosen"].split()) + 1 for row in pairs)
+
+
+def test_who_trains_on_chosen_responses_alone_reads_those_of_the_pairs(shelf: Path, tmp_path: Path) -> None:
+    """So the records of both tell how long the chosen responses of a run were; two steps are not all pairs."""
+    runs = ("dpo", "sft_chosen")
+    found = {name: tiny.measured(tiny.train(name, tmp_path / name, shelf, steps=2)) for name in runs}
+    assert found["dpo"]["chosen_tokens"] == found["sft_chosen"]["trained_tokens"]
+    assert 2 * found["dpo"]["chosen_tokens"] != found["dpo"]["trained_tokens"]
 
 
 def test_rows_left_out_are_counted(shelf: Path, tmp_path: Path) -> None:

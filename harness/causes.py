@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
 
 from harness.errors import HarnessError, NetworkError
 
@@ -43,3 +44,29 @@ def classify(error: BaseException) -> str:
     if isinstance(error, HarnessError) or (isinstance(error, OSError) and error.errno in _NO_ROOM):
         return "bad data"
     return "bug"
+
+
+def same(cause: str, error: str, *own: str) -> tuple[str, str]:
+    """Equal for failures of one cause and one message, but for what each message calls its own stage.
+
+    Args:
+        cause: a key of `HINTS`.
+        error: the message.
+        own: names of its stage.
+    """
+    for name in filter(None, own):
+        error = error.replace(name, "")
+    return cause, error
+
+
+def alike(failures: Mapping[str, tuple[str, str]], called: Mapping[str, str] | None = None) -> list[list[str]]:
+    """Names of stages whose failures are the same, group by group, in the order in which they are given.
+
+    Args:
+        failures: cause and message by the stage's name.
+        called: what else a message may call a stage, by its name.
+    """
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name, (cause, error) in failures.items():
+        groups.setdefault(same(cause, error, name, (called or {}).get(name, "")), []).append(name)
+    return list(groups.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -142,6 +142,21 @@ def expanded(recipe: Recipe, replicates: Iterable[int] | None = None) -> Plan:
             bases[model.label, dataset.label] = () if layout.baseless else layout.judging.benches(layout.base(0))
             audited[model.label, dataset.label] = audits(recipe, layout.spec, models, starts)
     return Plan(recipe, tuple(cells), rewards, audited, bases)
+
+
+def told_apart(recipe: Recipe, settings: Collection[tuple[str, str, str]]) -> str:
+    """The model, dataset and start that settings share, of those that the recipe has several of.
+
+    Args:
+        recipe: says what there are several of.
+        settings: labels of model, dataset and start.
+
+    Returns:
+        Their labels, for example `small · hh.jsonl`; empty where none is shared, or there is one of each.
+    """
+    several = [len(parts) > 1 for parts in (recipe.models, recipe.datasets, recipe.starts)]
+    shared = [set(own) for own in zip(*settings, strict=True)]
+    return " · ".join(next(iter(own)) for many, own in zip(several, shared, strict=False) if many and len(own) == 1)
 
 
 def _check_gold(plan: Plan) -> None:

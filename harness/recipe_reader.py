@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ from harness.knobs import Between, Value, coerce, keyed
 from harness.launch import on_one_line
 from harness.locate import Located, Step
 from harness.public import called
-from harness.recipe import STARTS, TUNED, Contestant, Evaluation, Part, Recipe
+from harness.recipe import STARTS, Evaluation, Part, Recipe
 from harness.recipe_benchmarks import BenchmarkReader
+from harness.recipe_contestants import ContestantReader
 from harness.recipe_hypotheses import read_hypotheses
 from harness.recipe_judges import read_judges
 from harness.recipe_launch import LaunchReader
@@ -27,8 +27,6 @@ from harness.recipe_tune import TuneReader
 
 KINDS_OF_SOURCE = {"dataset": data.named, "model": models.named}
 """What a source is short for."""
-CONTINUED = "continued"
-"""What a contestant is called after its name that is trained as a start is, and goes on from there."""
 COMPARED = "reward"
 """The metric that all verdicts are about."""
 LONGEST = 100
@@ -67,7 +65,7 @@ class Reader:
         self._quantised(models, budget)
         evaluation = self._evaluation(budget)
         rewards, shared = RewardReader(self, budget).read(evaluation)
-        contestants = self._contestants(starts)
+        contestants = ContestantReader(self).read(starts)
         launch = LaunchReader(self).read()
         recipe = Recipe(
             str(self.values.get("name")), str(self.values.get("question", "")), self._replicates(), models, datasets,
@@ -193,6 +191,9 @@ class Reader:
         name, values = source, given
         if isinstance(source, str):
             name, values = KINDS_OF_SOURCE[table](source, given)
+        if table == "model" and isinstance(name, str) and name not in registry.names(kind):
+            problem("source", models.unknown(name))
+            return None
         owner: Any = self.plugin(kind, name, self.located.where(*path, "source"))
         if owner is None:
             return None
@@ -306,128 +307,14 @@ class Reader:
                 )
         return tuple(sorted(set(at)))
 
-    def _contestants(self, starts: tuple[Part, ...]) -> tuple[Contestant, ...]:
-        tables = self.tables("algorithm")
-        if not tables:
-            known = ", ".join(self._names())
-            self.problems.add(
-                self.located.where("algorithm"), f"a recipe needs at least one [[algorithm]] (known: {known})"
-            )
-        found: list[Contestant] = []
-        names = [table.get("name") for table in tables]
-        for place, given in enumerate(tables):
-            found += self._expand(place, given, names, starts)
-        self._unlike(found, starts)
-        return tuple(found)
-
-    def _unlike(self, found: list[Contestant], starts: tuple[Part, ...]) -> None:
-        """Note contestants that are the cells of another one, or that tables could not tell from one, or a start."""
-        labels, cells = {start.label: start.where for start in starts}, dict[tuple[object, ...], str]()
-        for one in found:
-            cell = _cell(one, starts)
-            if cell in cells:
-                self.problems.add(one.where, f"{one.label} is the same cell as another one ({cells[cell]})")
-                continue
-            cells[cell] = one.where
-            if one.label in labels:
-                why = f"'{one.label}' needs a label of its own: label = \"...\" (the other: {labels[one.label]})"
-                self.problems.add(one.where, f"[[algorithm]] {why}")
-            labels.setdefault(one.label, one.where)
-        for label in [one.label for one in found] if "tune" in self.values else []:
-            if (tuned := f"{label} {TUNED}") in labels:
-                text = f"'{tuned}' is what '{label}' is called once it is tuned; it needs another label"
-                self.problems.add(labels[tuned], text)
-
-    @staticmethod
-    def _names() -> list[str]:
-        """Algorithms that can be contestants: those that make a policy from a start."""
-        kinds = {name: registry.load("algorithms", name) for name in registry.names("algorithms")}
-        return [name for name, kind in kinds.items() if kind.product == "policy" and kind.needs.start]
-
-    def _expand(
-        self, place: int, given: dict[str, Any], names: list[Any], starts: tuple[Part, ...]
-    ) -> list[Contestant]:
-        """All contestants of one [[algorithm]]: the product of its grid."""
-        where = self.located.where("algorithm", place)
-        name, start, label = given.pop("name", None), given.pop("start", ""), given.pop("label", None)
-        if name not in self._names():
-            hint = nearest(str(name), self._names())
-            what = "[[algorithm]] needs a name" if name is None else f"there is no algorithm '{name}'{hint}"
-            self.problems.add(
-                self.located.where("algorithm", place, "name"), f"{what} (known: {', '.join(self._names())})"
-            )
-            return []
-        if start and start not in STARTS:
-            hint = nearest(str(start), STARTS)
-            self.problems.add(
-                self.located.where("algorithm", place, "start"),
-                f"there is no start '{start}'{hint} (known: {', '.join(STARTS)})",
-            )
-        owner = registry.load("algorithms", str(name))
-        grid = self.table(given.pop("grid", {}), "algorithm", place, "grid")
-        fixed = self.coerce(owner, str(name), given, "algorithm", place, also=("name", "label", "start", "grid"))
-        axes = {axis: self._axis(owner, str(name), axis, values, place) for axis, values in grid.items()}
-        for axis in axes:
-            if axis in fixed:
-                self.problems.add(
-                    self.located.where("algorithm", place, "grid", axis),
-                    f"{name}.{axis} is both fixed and an axis of the grid",
-                )
-        points = [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
-        self.together(owner, str(name), [{**fixed, **point} for point in points], "algorithm", place)
-        told = {**fixed} if names.count(name) > 1 and not label else {}
-        usual = f"{name} {CONTINUED}" if name in [one.label for one in starts] else str(name)
-        title = self.label(label, usual, "algorithm", place)
-        return [
-            Contestant(
-                _label(title, {**told, **point}, axes, str(start)),
-                str(name),
-                {**fixed, **point},
-                str(start),
-                where,
-            )
-            for point in points
-        ]
-
     def together(self, owner: type[Algorithm], name: str, sets: list[dict[str, Any]], *path: Step) -> None:
         """Note what knobs that are right one by one contradict together, each contradiction once."""
         for wrong in dict.fromkeys(owner(**knobs).contradiction() for knobs in sets):
             if wrong:
                 self.problems.add(self.located.where(*path), f"{name}: {wrong}")
 
-    def _axis(self, owner: type, name: str, axis: str, values: object, place: int) -> list[Value]:
-        where = self.located.where("algorithm", place, "grid", axis)
-        if not isinstance(values, list) or not values:
-            self.problems.add(where, f"{name}.grid.{axis} is {values!r}; an axis is a list of at least one value")
-            return []
-        found = [coerce(owner, name, {axis: value}, where, self.problems).get(axis) for value in values]
-        right = [value for value in found if value is not None]
-        for value in {value for value in right if right.count(value) > 1}:
-            self.problems.add(where, f"{name}.grid.{axis} has {value} more than once")
-        return list(dict.fromkeys(right))
-
 
 def _content(part: Part, kind: str) -> str:
     """Equal for parts that make the same stages."""
     knobs = keyed(registry.load(kind, part.name)(**part.knobs))
     return keys.canonical(keys.plain([part.name, knobs, dict(part.spend)]))
-
-
-def _cell(one: Contestant, starts: tuple[Part, ...]) -> tuple[object, ...]:
-    """Equal for contestants that are the same in every setting: from which start in each, and with which knobs."""
-    kind = registry.load("algorithms", one.algorithm)
-    begun = tuple(one.start or kind.start or start.name for start in starts) or one.start
-    return begun, kind(**one.knobs)
-
-
-def _label(name: str, values: Mapping[str, Value], axes: Mapping[str, list[Value]], start: str) -> str:
-    told = [f"{key}={_told(value, axes.get(key, []))}" for key, value in values.items()]
-    return " ".join([name, *told, *([f"from {start}"] if start else [])])
-
-
-def _told(value: Value, among: list[Value]) -> str:
-    """A value in six digits, or in as many as tell it from others on its axis."""
-    if not isinstance(value, float):
-        return str(value)
-    short = f"{value:g}"
-    return repr(value) if sum(f"{other:g}" == short for other in among) > 1 else short

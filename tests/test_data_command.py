@@ -89,7 +89,9 @@ def test_data_is_shown_where_no_algorithm_can_use_it(recipe: Path) -> None:
     recipe.write_text(text.replace('name = "sft_chosen"', 'name = "sft"').replace('[[algorithm]]\nname = "cut"\n', ""))
     done = CliRunner().invoke(app, ["data", str(recipe)])
     assert done.exit_code == 0, done.exception
-    assert "sft: sft needs demonstrations; dataset 'files' has binary, judgments, pairs, prompts" in done.stdout
+    lacking = "sft needs demonstrations; dataset 'files' has binary, judgments, pairs, prompts"
+    assert done.stdout.count(lacking) == 1, "what all of them lack is told once"
+    assert f"  sft, forward_prediction and sft continued: {lacking}; with pairs alone, say" in done.stdout
     assert "judgment: This response is not satisfactory., said by a template]" in done.stdout
 
 
@@ -98,3 +100,54 @@ def test_bad_rows_refuse_where_the_recipe_says_nothing(recipe: Path) -> None:
     done = CliRunner().invoke(app, ["data", str(recipe)])
     assert isinstance(done.exception, HarnessError)
     assert "line 13" in str(done.exception)
+
+
+def test_of_several_datasets_the_good_ones_are_shown_and_all_bad_ones_told(recipe: Path) -> None:
+    good = recipe.read_text()
+    table = good[good.index("[[dataset]]") : good.index("[[start]]")]
+    others = [
+        table.replace("p.jsonl", f"{name}.jsonl").replace("\non_bad", f'\nlabel = "{name}"\non_bad') for name in "ab"
+    ]
+    recipe.write_text(good.replace(table, table + "".join(others)))
+    for name, text in {"a": '{"prompt": "bak", "chosen": "so', "b": '{"prompt": "bak", "chosen": "so\n{}\n'}.items():
+        (recipe.parent / f"{name}.jsonl").write_text(text)
+    found = CliRunner().invoke(app, ["data", str(recipe), "--json"])
+    assert [one["dataset"] for one in json.loads(found.stdout)] == ["files"]
+    told = str(found.exception)
+    assert "dataset 'a': none of the 1 rows of a.jsonl can be read" in told
+    assert "a.jsonl, line 1: is cut in the middle (Unterminated string starting at: column 29)" in told
+    assert "dataset 'b': none of the 2 rows of b.jsonl can be read" in told
+    assert "b.jsonl, line 1: is no JSON (Unterminated string starting at: column 29)" in told
+
+
+def test_it_says_what_reward_models_would_train_on(recipe: Path) -> None:
+    text = recipe.read_text().replace("train = 1.0", "train = 0.4, proxy = 0.3, gold = 0.3")
+    rewards = "[reward.proxy]\nmax_response_tokens = 2\n[reward.gold]\nprompts = 40\n"
+    recipe.write_text(text + rewards)
+    file = recipe.parent / "p.jsonl"
+    rows = [{"prompt": f"{a} {b}", "chosen": f"{a} {a}" if a == b else a, "rejected": "fim"}
+            for a in tiny.WORDS[:8] for b in tiny.WORDS[:8]]  # fmt: skip
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = json.loads(CliRunner().invoke(app, ["data", str(recipe), "--json"]).stdout)[0]
+    counts, proxy = found["rows"], found["rewards"]["proxy"]
+    assert proxy["too_long"] > 0, "two words and the end token are three"
+    assert proxy == {
+        **{"split": "proxy", "view": "pairs", "rows": counts["pairs proxy"] - proxy["too_long"]},
+        **{"prompts": proxy["rows"], "too_long": proxy["too_long"]},
+    }
+    few = f"reward.gold.prompts asks for 40 prompts; split 'gold' has {counts['pairs gold']} with pairs"
+    assert found["rewards"]["gold"] == {"split": "gold", "reason": few}
+    assert "split 'selection' has no pairs" in found["rewards"]["selection"]["reason"]
+    said = CliRunner().invoke(app, ["data", str(recipe)]).stdout
+    told = said.partition("What each reward model would train on:\n")[2]
+    assert told.startswith(f"  proxy: {proxy['rows']} rows of pairs of split 'proxy', {proxy['prompts']} prompts; too ")
+    assert f"\n  gold: {few}\n" in told
+
+
+def test_reward_models_that_are_not_trained_say_why(recipe: Path) -> None:
+    ready = f'source = "openai/nothing"\nrevision = "{"0" * 40}"'
+    recipe.write_text(recipe.read_text() + f'[reward.selection]\n{ready}\n[reward.gold]\ndata = "rankings"\n')
+    found = json.loads(CliRunner().invoke(app, ["data", str(recipe), "--json"]).stdout)[0]["rewards"]
+    assert found["selection"] == {"reason": "it is ready-made, so nothing is trained"}
+    views = "binary, pairs, prompts"
+    assert found["gold"] == {"reason": f"a reward model needs rankings; dataset 'files' has {views}"}

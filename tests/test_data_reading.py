@@ -40,6 +40,7 @@ def settled(folder: Path, table: str) -> str:
 
 
 ONE = json.dumps(PAIR)
+ALONE = "where its rows are the list under 'data', write that list alone into the file"
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,11 @@ ONE = json.dumps(PAIR)
         (f"[{ONE},", "row 2 is cut in the middle or no JSON"),
         (f"[{ONE}", "row 2 is cut in the middle or no JSON"),
         (f"{ONE}\n{ONE}\n", "and its first line is a whole object; where each line is one, name it .jsonl"),
+        (f'{{"data": [{ONE}]}}', f"; {ALONE}"),
+        (f'{{\n "version": 1.0,\n "of": "a, b",\n "data": [\n  {ONE}\n ]\n}}', f"; {ALONE}"),
+        (f'{{"data": [{", ".join([ONE] * 2000)}]}}\n', f"; {ALONE}"),
+        (f"{ONE}\n", "which is one object; where that is a row, put it between [ and ]"),
+        ('{"prompt": [{"role": "user", "content": "Why?"}], "chosen": "a"}', "where that is a row, put it between"),
     ],
 )
 def test_a_json_file_is_one_list_and_nothing_else(tmp_path: Path, text: str, message: str) -> None:
@@ -65,6 +71,7 @@ def test_a_json_file_is_one_list_and_nothing_else(tmp_path: Path, text: str, mes
     told = refused(tmp_path / "a.json")
     assert told.startswith("a.json: ")
     assert message in told
+    assert ("name it .jsonl" in told) == ("name it .jsonl" in message), "the advice is given where it helps"
 
 
 def test_white_space_is_no_row_however_long(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ LAYERS = [
     {
         "recipe",
         "recipe_reader",
+        "recipe_contestants",
         "recipe_judges",
         "recipe_launch",
         "launch",

@@ -212,7 +212,14 @@ def test_no_turn_is_left_out_of_any_row(byte_level: Any) -> None:
         ('source = "./empty"', r"r\.toml:\d+: folder empty has no config\.json"),
         ('source = "./mine"\ntemplate = "chatlm"', "no template 'chatlm'; did you mean 'chatml'"),
         ('source = "./mine"\nremote = true', "no knob 'remote'; did you mean 'remote_code'"),
-        ('source = "smollm2"', "there is no model 'smollm2'"),
+        (
+            'source = "smollm2"',
+            "there is no model 'smollm2'; did you mean 'smollm2-135m'.*known: smollm2-135m, all-mini",
+        ),
+        ('source = "SmolLM2-135M"', "; did you mean 'smollm2-135m'"),
+        ('source = "minilm"', "; did you mean 'all-minilm-l6-v2'"),
+        ('source = "labs"', "; did you mean 'lab'"),
+        ('source = "gpt2"', r"there is no model 'gpt2' \(known: .*lab, .*; a hub's id owner/name, or a folder \./name"),
     ],
 )
 def test_what_a_recipe_may_not_say(folder: Path, model: str, message: str) -> None:

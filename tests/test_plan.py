@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from harness import keys
+from harness.commands.labels import labels
 from harness.errors import HarnessError
 from harness.plan import Plan, make_plan
 from harness.recipe import read_recipe
@@ -291,3 +292,16 @@ def test_the_separable_difference_is_that_of_acceptance() -> None:
     ):
         found = [smallest_difference(seeds, count, paired=False) for count in (1, 9, 45)]
         assert found == pytest.approx([one, nine, all_pairs], abs=0.06)
+
+
+def test_a_stage_is_called_by_what_tells_its_setting_from_others(tmp_path: Path) -> None:
+    more = (
+        '[[model]]\nsource = "lab"\n[[model]]\nsource = "lab"\nlabel = "small"\nhidden = 32\n'
+        '[[dataset]]\nsource = "lab"\n[[dataset]]\nsource = "lab"\nlabel = "few"\ntrain = 400\n'
+        '[[start]]\nname = "base"\n[[start]]\nname = "sft"\n'
+    )
+    found = set(labels(plan_of(tmp_path, "dpo", more=more)).values())
+    assert {"train dpo r0 · small · few · sft", "train dpo r0 · lab · lab · base"} <= found
+    assert {"reward gold · small · few", "audit proxy · lab · few"} <= found, "both starts have them"
+    one = set(labels(plan_of(tmp_path, "dpo", more='[[start]]\nname = "sft"\n')).values())
+    assert {"train dpo r0", "reward gold", "audit proxy"} <= one, "there is nothing to tell apart"

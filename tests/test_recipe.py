@@ -191,7 +191,7 @@ def test_tables_of_one_algorithm_are_told_apart_by_what_they_set(tmp_path: Path)
 def test_a_label_that_is_there_twice_is_refused_within_a_table_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.recipe_reader._told", lambda value, among: "some")
+    monkeypatch.setattr("harness.recipe_contestants._told", lambda value, among: "some")
     told = refusal(write(tmp_path, f"{SHORTEST}grid.beta = [0.1, 0.3]\n"))
     assert "'dpo beta=some' needs a label of its own" in told
 

@@ -183,6 +183,28 @@ def test_a_trial_whose_job_was_cancelled_or_refused_stays_open_for_the_next_run(
     assert {trial["status"] for study in studies for trial in study["trials"]} == {"done"}
 
 
+def test_what_no_study_can_do_without_is_told_once(tmp_path: Path) -> None:
+    """A broken file fails the start and the reward model, on which all studies rest."""
+
+    class Broken(Clerk):
+        def submit(self, folder: Path) -> Handle:
+            stage = self.store.load(folder.name)
+            if stage.spec.get("algorithm", {}).get("name") in ("sft", "reward"):
+                note_death(self.store, stage.name, "bad data", "a.jsonl, line 3: is no JSON", 1.0)
+                return Finished(folder, Ended("failed", "bad data", "a.jsonl, line 3: is no JSON"))
+            return super().submit(folder)
+
+    store = Store(tmp_path / "results")
+    with pytest.raises(HarnessError, match="what their trials rest on has failed") as told:
+        tune(recipe_of(tmp_path), store, lambda: Broken(store))
+    first, *others = str(told.value).splitlines()
+    assert [word in first for word in ("dpo study 0", "kto study 0")] == [True, True]
+    failed = len(list(store.root.glob("*/failed.json")))
+    assert failed > 1
+    assert others[0].endswith(": bad data: a.jsonl, line 3: is no JSON")
+    assert others[1:] == [f"the same for {failed - 1} more"]
+
+
 def test_a_trial_above_a_limit_is_not_chosen(tmp_path: Path) -> None:
     sets = ("tune.trials=10", "tune.random=9", "tune.limits.kl=1.1")
     rate = {"score": lambda knobs: knobs["learning_rate"], "kl": lambda knobs: 1e4 * knobs["learning_rate"]}

@@ -254,3 +254,144 @@ def test_that_no_row_is_short_enough_for_a_judge_is_told_before_anything_is_trai
     told = r"own.toml: split 'gold': none of \d+ rows of pairs fits max_prompt_tokens = 64 and max_response_tokens = 1"
     assert re.fullmatch(f".*{told} \\(reward.gold\\)", str(done.exception)), str(done.exception)
     assert not list((tmp_path / "results").glob("*-*"))
+
+
+TWO = """
+name = "two"
+replicates = 1
+[[model]]
+source = "{model}"
+[[dataset]]
+source = "whole.jsonl"
+label = "whole"
+[[dataset]]
+source = "cut.jsonl"
+label = "shortened"
+[[start]]
+name = "base"
+[budget]
+prompts = 8
+steps = 1
+batch = 8
+max_response_tokens = 8
+[evaluation]
+prompts = 4
+samples = 2
+pairs = 4
+best_of = 0
+greedy = false
+metrics = ["reward"]
+[reward.proxy]
+steps = 1
+[reward.selection]
+steps = 1
+[reward.gold]
+steps = 1
+[launch]
+executor = "inline"
+[[algorithm]]
+name = "dpo"
+[[algorithm]]
+name = "simpo"
+"""
+CUT = "cut.jsonl, line 2: is no JSON"
+LAST = "on_bad = 'drop' leaves bad rows out and counts them"
+
+
+@pytest.fixture(scope="module")
+def beside_a_broken_file(tmp_path_factory: pytest.TempPathFactory, shelf: Path) -> tuple[Path, str]:
+    """A comparison on two files, one of them broken, and what `harness run` has said."""
+    folder = tmp_path_factory.mktemp("two")
+    words = [f"{one} {other}" for one in tiny.WORDS[:10] for other in tiny.WORDS[10:20]]
+    rows = [json.dumps({"prompt": text, "chosen": text[:3], "rejected": text[-3:]}) for text in words]
+    (folder / "whole.jsonl").write_text("\n".join(rows))
+    (folder / "cut.jsonl").write_text("\n".join([rows[0], rows[1][:20], *rows[2:-1], rows[-1][:30]]))
+    (folder / "two.toml").write_text(TWO.format(model=shelf / tiny.START / "policy"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HARNESS_CACHE", str(folder / "cache"))
+        done = inside("run", "two.toml", cwd=folder)
+    assert done.exit_code == 1, done.output
+    return folder, done.stderr
+
+
+@pytest.fixture
+def at_two(beside_a_broken_file: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of that comparison, and its cache."""
+    monkeypatch.setenv("HARNESS_CACHE", str(beside_a_broken_file[0] / "cache"))
+    return beside_a_broken_file[0]
+
+
+def failures(folder: Path) -> list[str]:
+    return [json.loads(file.read_text())["error"] for file in folder.glob("results/*/failed.json")]
+
+
+def test_a_broken_file_is_told_once_however_many_stages_meet_it(beside_a_broken_file: tuple[Path, str]) -> None:
+    folder, told = beside_a_broken_file
+    kept = failures(folder)
+    assert len(kept) > 4
+    assert all(error.startswith(CUT) and error.endswith(LAST) for error in kept), "nothing is lost on the disk"
+    assert (told.count(CUT), told.count(LAST)) == (1, 1)
+    lines = told.splitlines()
+    failed = [line for line in lines if line.startswith("failed: ")]
+    assert len(failed) == len(kept)
+    assert all(" · shortened (bad data): " in line for line in failed), "each says whose data it is"
+    first = failed[0].removeprefix("failed: ").partition(" (")[0]
+    assert all(f" (bad data): the same as {first} [" in line for line in failed[1:])
+    (last,) = (line for line in lines if line.startswith("failed (bad data): "))
+    assert last.startswith(f"failed (bad data): {first}; the same for {len(kept) - 1} more: ")
+    assert last.endswith("; mend what the message names, and run again")
+
+
+def test_what_a_broken_file_blocks_is_counted_and_the_other_file_goes_on(
+    beside_a_broken_file: tuple[Path, str],
+) -> None:
+    _, told = beside_a_broken_file
+    blocked = [line for line in told.splitlines() if "; blocked: " in line]
+    assert len(blocked) <= len([line for line in told.splitlines() if line.startswith("failed: ")])
+    assert any(line.count(" · shortened") > 1 for line in blocked), "what one failure blocks stands in one line"
+    assert "; finished: grade simpo r0 · whole\n" in told
+    assert "; finished: train pretrained\n" in told, "what both datasets share is of neither"
+
+
+def test_status_tells_it_once(at_two: Path) -> None:
+    kept, said = failures(at_two), inside("status", "two.toml", cwd=at_two).stdout
+    assert (said.count(CUT), said.count(LAST)) == (1, 1)
+    assert f"\n          the same for {len(kept) - 1} more: " in said
+    assert all(line.startswith(" " * 10) for line in said.splitlines()[2:]), "lines of a message stand below its first"
+    found = json.loads(inside("status", "two.toml", "--json", cwd=at_two).stdout)["failures"]
+    assert [one["error"] for one in found] == [kept[0]] * len(kept), "a program is told each"
+
+
+def test_the_list_of_gaps_tells_it_once(at_two: Path) -> None:
+    page = (at_two / "reports" / "two" / "report.md").read_text()
+    (gaps,) = (part for part in page.split("\n## ") if part.startswith("Gaps\n"))
+    rows = [line.split(" | ") for line in gaps.splitlines() if "shortened" in line]
+    assert len(rows) == 3
+    assert (gaps.count(CUT), gaps.count(LAST)) == (1, 1)
+    assert [row[7] for row in rows[1:]] == ["the same"] * 2
+    file = (at_two / "reports" / "two" / "tables" / "gaps.csv").read_text()
+    assert file.count(CUT) == 3, "the file has it in each row"
+
+
+def test_logs_are_found_with_and_without_the_dataset(at_two: Path) -> None:
+    assert inside("logs", "two.toml", "reward gold · whole", cwd=at_two).stdout.startswith(
+        "reward gold · whole: done ["
+    )
+    said = inside("logs", "two.toml", "reward gold", cwd=at_two).stdout
+    assert said.startswith("reward gold · shortened: failed ["), "of several the one that failed"
+    assert "\nalso: reward gold · whole [" in said
+
+
+def test_messages_that_name_their_own_stage_alone_are_the_same() -> None:
+    from harness.causes import alike
+
+    found = {
+        "train-1": ("bad data", "train-1 cannot read a.jsonl"),
+        "train-2": ("timeout", "train-2 cannot read a.jsonl"),
+        "train-3": ("bad data", "train-3 cannot read a.jsonl"),
+        "train-4": ("bad data", "train-4 cannot read b.jsonl"),
+    }
+    assert alike(found) == [["train-1", "train-3"], ["train-2"], ["train-4"]]
+    assert alike({"a": ("bug", "dpo r0: no"), "b": ("bug", "dpo r1: no")}, {"a": "dpo r0", "b": "dpo r1"}) == [
+        ["a", "b"]
+    ]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
-from harness.commands.survey import READ, Rows, Survey, texts
+from harness.commands.survey import READ, Rows, Survey, Trained, texts
 from harness.data import SPLITS, Dataset, Row
 from harness.data import Part as Prompts
 from harness.data._bad import told
@@ -15,10 +15,12 @@ from harness.data._parts import Merged
 from harness.data._settle import FROM
 from harness.data._tables import Tables
 from harness.errors import HarnessError
+from harness.job import Budget
+from harness.layout import Layout
 from harness.plan import Plan, expanded
 from harness.recipe import Part, read_recipe
-from harness.report.sheet import count
-from harness.stages import dataset_spec, open_dataset
+from harness.report.sheet import count, listed
+from harness.stages import Train, dataset_spec, open_algorithm, open_dataset
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -30,12 +32,23 @@ OPEN, CLOSE = "⟦", "⟧"
 
 
 def show_data(path: Path, assignments: list[str], as_json: bool) -> None:
-    """Print what was understood of the data of a recipe."""
+    """Print what was understood of the data of a recipe.
+
+    Raises:
+        HarnessError: what is wrong with datasets that cannot be used, once all others are shown.
+    """
     plan = expanded(read_recipe(path, assignments))
-    model = plan.recipe.models[0]
-    found = [describe(plan, model, dataset) for dataset in plan.recipe.datasets]
+    datasets, found, wrong = plan.recipe.datasets, [], []
+    for dataset in datasets:
+        try:
+            found.append(describe(plan, plan.recipe.models[0], dataset))
+        except HarnessError as error:
+            wrong.append(f"dataset '{dataset.label}': " * (len(datasets) > 1) + str(error))
     said = json.dumps(found, indent=1, ensure_ascii=False) if as_json else "\n\n".join(_text(one) for one in found)
-    print(said.encode(errors="backslashreplace").decode())  # half a surrogate pair in a column's name is no text
+    if found:
+        print(said.encode(errors="backslashreplace").decode())  # half a surrogate pair in a column's name is no text
+    if wrong:
+        raise HarnessError("\n".join(wrong))
 
 
 def describe(plan: Plan, model: Part, part: Part) -> dict[str, Any]:
@@ -45,10 +58,9 @@ def describe(plan: Plan, model: Part, part: Part) -> dict[str, Any]:
         HarnessError: rows cannot be used and the recipe refuses them.
     """
     data = open_dataset(dataset_spec(part.name, dict(part.knobs)))
-    contestants = _contestants(plan, part)
-    survey = Survey(
-        plan.recipe.evaluation.split, {view for view, _ in contestants.values() if view}, plan.recipe.budget
-    )
+    contestants, (rewards, untrained) = _contestants(plan, part), _rewards(plan, model, part)
+    views = {view for view, _ in contestants.values() if view}
+    survey = Survey(plan.recipe.evaluation.split, views, plan.recipe.budget, rewards)
     tokenizer, lacking = _walked(survey, data, model, part.label)
     encoder = _encoder(tokenizer)
     rows = survey.rows()
@@ -64,6 +76,12 @@ def describe(plan: Plan, model: Part, part: Part) -> dict[str, Any]:
         "contestants": {
             name: survey.trained[view].told(data, encoder is not None) if view else {"reason": reason}
             for name, (view, reason) in contestants.items()
+        },
+        "rewards": {
+            role: {"split": own.split, **own.told(data, encoder is not None)}
+            if (own := rewards.get(role))
+            else {"reason": untrained[role]}
+            for role in plan.recipe.rewards
         },
         "examples": {view: [_example(encoder, view, row) for row in survey.examples(view)] for view in survey.views()},
         **(_care(data, survey) if isinstance(data, Tables) else {}),
@@ -133,6 +151,25 @@ def _contestants(plan: Plan, part: Part) -> dict[str, tuple[str, str]]:
         nothing = cell.reason or not algorithm.trains or not view
         found[cell.contestant] = ("", cell.reason or "nothing is trained") if nothing else (view, "")
     return found
+
+
+def _rewards(plan: Plan, model: Part, part: Part) -> tuple[dict[str, Trained], dict[str, str]]:
+    """What each reward model of the first replicate trains on, by role; and of the others, why it is not trained."""
+    layout, found, reasons = Layout(plan.recipe, model, part), dict[str, Trained](), dict[str, str]()
+    made = layout.rewards(0)
+    for role, asked in plan.recipe.rewards.items():
+        stage = made.get(role)
+        if isinstance(stage, Train):
+            view, knob = open_algorithm(stage.algorithm).requires().data, f"reward.{role}.prompts"
+            found[role] = Trained(view, Budget(**stage.budget), stage.split, knob, same_words=asked.base is None)
+        elif asked.rule or asked.ready:
+            what = f"the dataset's rule '{asked.rule}'" if asked.rule else "ready-made"
+            reasons[role] = f"it is {what}, so nothing is trained"
+        else:
+            needs = layout.algorithm("reward", asked.knobs).requires().data
+            lacks = f"a reward model needs {needs}; dataset '{part.label}' has {', '.join(sorted(layout.views))}"
+            reasons[role] = layout.baseless or lacks
+    return found, reasons
 
 
 def _example(encoder: Encoder | None, view: str, row: Row) -> list[str]:
@@ -231,13 +268,21 @@ def _text(found: dict[str, Any]) -> str:
             lines += ["", title, *[f"  {what}: {count}" for what, count in found[name].items()]]
     if found.get("bad_rows"):
         lines += ["", f"Bad rows, {len(found['bad_rows'])}:", *[f"  {line}" for line in found["bad_told"]]]
-    lines += ["", "What each would train on:"]
-    for name, own in found["contestants"].items():
-        long = f"; too long: {own['too_long']} rows" if "too_long" in own else ""
-        text = own.get("reason") or "{rows} rows of {view}, {prompts} prompts".format(**own) + long
-        lines.append(f"  {name}: {text}")
+    lines += ["", "What each would train on:", *_trained(found["contestants"])]
+    lines += ["", "What each reward model would train on:", *_trained(found["rewards"])]
     bare = ", without a chat template" if lacking else ""
     lines += ["", f"Examples{bare}; what is trained on stands in {OPEN}{CLOSE}:"]
     for view, examples in found["examples"].items():
         lines += [f"--- {view}", *[text for example in examples for text in example]]
     return "\n".join(lines)
+
+
+def _trained(found: dict[str, dict[str, Any]]) -> list[str]:
+    """A line for each training; those that have the same, or nothing for the same reason, share one."""
+    lines: dict[str, list[str]] = {}
+    for name, own in found.items():
+        split = f" of split '{own['split']}'" if "split" in own else ""
+        long = f"; too long: {own['too_long']} rows" if "too_long" in own else ""
+        text = own.get("reason") or "{rows} rows of {view}{of}, {prompts} prompts".format(**own, of=split) + long
+        lines.setdefault(text, []).append(name)
+    return [f"  {listed(names)}: {text}" for text, names in lines.items()]

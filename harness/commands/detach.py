@@ -11,7 +11,8 @@ from pathlib import Path
 from harness import dispatch
 from harness.commands.driver import leave_driver, name_of
 from harness.commands.enough import check_prompts
-from harness.commands.run import labels, open_executor, path_of
+from harness.commands.labels import labels
+from harness.commands.run import open_executor, path_of
 from harness.errors import HarnessError
 from harness.executors import _slurm_notes as notes
 from harness.executors._slurm_leave import Left, leave

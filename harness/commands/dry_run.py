@@ -13,7 +13,8 @@ from typing import Any
 from harness import dispatch
 from harness.commands.detach import needs_driver
 from harness.commands.driver import name_of
-from harness.commands.run import labels, open_executor
+from harness.commands.labels import labels
+from harness.commands.run import open_executor
 from harness.errors import HarnessError
 from harness.executors._slurm_leave import Left, leave
 from harness.executors._slurm_notes import Note

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from harness.commands.driver import note_of
+from harness.commands.labels import AT
 from harness.commands.run import PATIENCE_SECONDS
 from harness.commands.status import State, job_of, state_of, wanted
 from harness.errors import HarnessError
@@ -77,8 +78,9 @@ def find(which: str, called: Mapping[str, str], store: Store) -> list[str]:
     if len(which) >= LEAST_OF_A_KEY and not by_key:
         by_key = [name for name in called if name.startswith(which) or name.partition("-")[2].startswith(which)]
     by_job = _of_job(which, called, store) if _JOB.fullmatch(which) else []
-    exact = [name for name, label in called.items() if label == which]
-    cell = [name for name, label in called.items() if label.endswith(f" {which}")]
+    short = {name: label.partition(AT)[0] for name, label in called.items()}
+    exact = [name for name, label in called.items() if which in (label, short[name])]
+    cell = [name for name, label in called.items() if any(one.endswith(f" {which}") for one in (label, short[name]))]
     found = next(filter(None, (exact, by_job, cell, by_key)), [])
     if found:
         return found

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
-import time
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
 from harness.commands.enough import check_prompts
+from harness.commands.labels import labels
+from harness.commands.progress import Progress
 from harness.executors._slurm_ends import write_deaths
 from harness.executors._slurm_queue import Queue
 from harness.launch import Launch
@@ -28,10 +27,9 @@ PATIENCE_SECONDS = 10.0
 """So long squeue may take where nothing waits for its answer."""
 
 if TYPE_CHECKING:
-    from harness.dispatch import Event, Summary
+    from harness.dispatch import Summary
     from harness.executors import Executor
     from harness.plan import Plan
-    from harness.stages import Stage
 
 
 def run_recipe(path: Path, assignments: list[str], results: Path, reports: Path, as_json: bool) -> int:
@@ -50,13 +48,14 @@ def finish(recipe: Recipe, store: Store) -> tuple[Plan, Summary]:
     from harness import dispatch
 
     check_prompts(plan_so_far(recipe, store)[0], store)
+    progress = Progress()
     if recipe.tune is not None:
-        search(recipe, store)
+        search(recipe, store, progress)
     more = True
     while more:
         plan, more = plan_so_far(recipe, store)
         executor = open_executor(recipe.launch, recipe)
-        progress = Progress(labels(plan))
+        progress.begin(labels(plan))
         summary = dispatch.run(plan.targets, store, executor, retries=recipe.launch.retries, on_event=progress)
         progress.close(summary)
     return plan, summary
@@ -92,16 +91,18 @@ def tune_recipe(path: Path, assignments: list[str], results: Path, as_json: bool
     refuse_beside(store, recipe)
     recipe = replace(recipe, tune=tune_of(recipe))
     check_prompts(make_plan(recipe), store)
-    studies = search(recipe, store)
+    studies = search(recipe, store, Progress())
     print(json.dumps({"studies": studies}, indent=1) if as_json else "\n".join(_chosen(study) for study in studies))
 
 
-def search(recipe: Recipe, store: Store) -> list[dict[str, Any]]:
+def search(recipe: Recipe, store: Store, progress: Progress) -> list[dict[str, Any]]:
     """Tune, telling how far it is."""
     from harness.search.run import tune
 
-    progress = Progress({})
-    return tune(recipe, store, lambda: open_executor(recipe.launch, recipe), progress, progress.say)
+    try:
+        return tune(recipe, store, lambda: open_executor(recipe.launch, recipe), progress, progress.say)
+    finally:
+        progress.flush()
 
 
 def _chosen(study: dict[str, Any]) -> str:
@@ -134,96 +135,3 @@ def _report(plan: Plan, store: Store, reports: Path, as_json: bool, summary: Sum
         print(json.dumps({"answer": answer.text.splitlines(), "report": str(answer.path), **stages}, indent=1))
     else:
         print(f"\n{answer.text}\n\nReport: {answer.path}")
-
-
-class Progress:
-    """Tells what runs now, what is left, and roughly for how long: one line that is rewritten on a terminal."""
-
-    def __init__(self, labels: Mapping[str, str]) -> None:
-        self.began = time.monotonic()
-        self.first_done = -1
-        self.labels = labels
-        self.terminal = sys.stderr.isatty()
-
-    def __call__(self, event: Event) -> None:
-        """Show one event."""
-        if self.first_done < 0:
-            self.first_done = event.done
-        label = self.labels.get(event.stage.name, event.stage.name)
-        if event.what in ("failed", "again"):
-            self._line(f"{event.what}: {label} ({event.cause}): {event.error} [{event.stage.name}]")
-        if event.what in ("started", "finished") or not self.terminal:
-            self._now(event, label)
-
-    def _now(self, event: Event, label: str) -> None:
-        running = ", ".join(self.labels.get(name, name) for name in event.running)
-        state = f"{event.done}/{event.total} stages done{self._left(event)}"
-        if self.terminal:
-            width = shutil.get_terminal_size().columns - 1
-            sys.stderr.write(f"\r{f'{state}; now: {running}'[:width]:<{width}}")
-            sys.stderr.flush()
-        elif event.what in ("finished", "blocked", "elsewhere"):
-            self._line(f"{state}; {event.what}: {label}")
-
-    def _left(self, event: Event) -> str:
-        made = event.done - self.first_done
-        if made < max(3, event.total // 10):  # the first stages are the longest and would mislead
-            return ""
-        seconds = (time.monotonic() - self.began) / made * (event.total - event.done)
-        return f", about {seconds / 60:.0f} min left" if seconds > 90 else f", about {seconds:.0f} s left"
-
-    def say(self, text: str, labels: Mapping[str, str]) -> None:
-        """Begin a part of the work: what it is, and what to call its stages."""
-        self.labels, self.first_done, self.began = labels, -1, time.monotonic()
-        self._line(text)
-
-    def _line(self, text: str) -> None:
-        sys.stderr.write(("\r\033[K" if self.terminal else "") + text + "\n")
-
-    def close(self, summary: Summary) -> None:
-        """Say how it ended."""
-        seconds = time.monotonic() - self.began
-        parts = [f"{len(summary.ran)} stages ran", f"{summary.reused} were there"]
-        parts += [
-            f"{len(group)} {word}"
-            for word, group in (("failed", summary.failed), ("blocked", summary.blocked))
-            if group
-        ]
-        self._line(f"{', '.join(parts)}; {seconds:.0f} s")
-
-
-def labels(plan: Plan) -> dict[str, str]:
-    """What to call each stage: its kind and who it is for."""
-    found: dict[str, str] = {}
-    for cell in plan.cells:
-        if cell.reason:
-            continue
-        who = f"{cell.contestant} r{cell.replicate}"
-        for step in cell.grades:
-            found.setdefault(cell.samples[step].name, f"sample {who}")
-            found.setdefault(cell.grades[step].name, f"grade {who}")
-            if "greedy" in cell.grades[step].inputs:
-                found.setdefault(cell.grades[step].inputs["greedy"].name, f"sample greedy {who}")
-        if cell.pool:
-            found.setdefault(cell.pool.inputs["sample"].name, f"pool {who}")
-            found.setdefault(cell.pool.name, f"grade pool {who}")
-        for stage in cell.own:
-            found.setdefault(stage.name, f"{stage.kind} {who}")
-    for (_, _, replicate), roles in plan.rewards.items():
-        for role, reward in roles.items():
-            found.setdefault(reward.name, f"reward {role}" + (f" r{replicate}" if role == "proxy" else ""))
-    for audits in plan.audits.values():
-        for role, audit in audits.cards.items():
-            found.setdefault(audit.name, f"audit {role}")
-    for stage in plan.stages():
-        found.setdefault(stage.name, plain_label(stage))
-    return found
-
-
-def plain_label(stage: Stage) -> str:
-    """What to call a stage that is for nobody in particular."""
-    spec = stage.spec
-    algorithm = spec["algorithm"]["name"] if "algorithm" in spec else ""
-    start = stage.inputs.get("start")
-    seed = spec.get("seed") or (start.spec.get("seed", "") if start else "")
-    return " ".join(filter(None, [stage.kind, algorithm, str(seed)]))

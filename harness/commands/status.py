@@ -11,10 +11,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.causes import HINTS
+from harness.causes import HINTS, alike
 from harness.commands.driver import Driving
 from harness.commands.driver import state as driver_state
-from harness.commands.run import PATIENCE_SECONDS, labels, plain_label
+from harness.commands.labels import labels, plain_label
+from harness.commands.progress import the_same
+from harness.commands.run import PATIENCE_SECONDS
 from harness.executors import _slurm_notes as notes
 from harness.executors._slurm_ends import death
 from harness.executors._slurm_queue import UNKNOWN, Queue, requeues
@@ -234,12 +236,23 @@ def _text(status: Status, store: Store) -> str:
             job = f" (Slurm job {state.job}{again})" if state.job else ""
             silence = f"; no sign of life for {state.silent_min:.0f} minutes" if state.silent_min else ""
             lines.append(f"  now: {called[name]}{job}{silence}")
-        if state.word == "failed" and state.failure:
-            failure = state.failure
-            what = f"{failure['cause']}, attempt {failure['attempt']}"
-            lines.append(f"  failed: {called[name]} ({what}): {failure['error']}")
-            lines.append(f"          {failure['hint']} [{store.folder(name)}]")
+    lines += _failures(status, store)
     unsure = [state for state in (*status.found.values(), status.driver) if state and state.word == "queued"]
     if any(not state.sure for state in unsure):
         lines.append("  squeue does not answer here: what is queued may have ended since")
     return "\n".join(lines)
+
+
+def _failures(status: Status, store: Store) -> list[str]:
+    """What failed: each cause and message in full once, and how many other stages have the same."""
+    found = {name: state.failure for name, state in status.found.items() if state.word == "failed" and state.failure}
+    reasons = {name: (str(failure["cause"]), str(failure["error"])) for name, failure in found.items()}
+    lines = []
+    for first, *others in alike(reasons, status.called):
+        failure = found[first]
+        what = f"{failure['cause']}, attempt {failure['attempt']}"
+        told, *more = f"  failed: {status.called[first]} ({what}): {failure['error']}".split("\n")
+        hint = f"{failure['hint']} [{store.folder(first)}]"
+        rest = [the_same(others, status.called).removeprefix("; ")] if others else []
+        lines += [told, *(f"{'':10}{line}" for line in (*more, hint, *rest))]
+    return lines

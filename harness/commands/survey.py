@@ -35,11 +35,15 @@ class Survey:
         evaluated: the split whose prompts are answered.
         trained: views that contestants train on.
         budget: of the contestants.
+        rewards: what reward models train on, by role.
     """
 
-    def __init__(self, evaluated: str, trained: Iterable[str], budget: Budget) -> None:
+    def __init__(
+        self, evaluated: str, trained: Iterable[str], budget: Budget, rewards: Mapping[str, Trained] | None = None
+    ) -> None:
         self._evaluated = evaluated
         self.trained = {view: Trained(view, budget) for view in trained}
+        self.rewards = rewards or {}
         self._examples: dict[str, dict[str, Row]] = {}
         self._left: dict[tuple[str, str], Counter[str]] = {}
         self._unshared: Counter[tuple[str, str]] = Counter()
@@ -57,8 +61,8 @@ class Survey:
             own = [row for (_, other), found in rows.items() if other == split for row in found]
             self._prompts[split] += len({row["prompt_id"] for row in own})
             self._openings[split].extend({_mark(opening(row["prompt"])) for row in own})
-        for view, one in self.trained.items():
-            one.add(rows.get((view, "train"), []), encoder)
+        for one in (*self.trained.values(), *self.rewards.values()):
+            one.add(rows.get((one.view, one.split), []), encoder)
         for (view, split), found in rows.items():
             if split == "train":
                 first = {row["prompt_id"]: row for row in reversed(found)} | self._examples.get(view, {})
@@ -139,20 +143,36 @@ class Survey:
 
 
 class Trained:
-    """What a contestant would train on, of the budget's prompts, after those that are too long are left out."""
+    """What a training would have, of the budget's prompts, after those that are too long are left out.
 
-    def __init__(self, view: str, budget: Budget) -> None:
-        self.view, self.budget = view, budget
+    Args:
+        view: of the rows.
+        budget: how many prompts, and how long they may be.
+        split: of the rows.
+        knob: the recipe's that says how many prompts.
+        same_words: whether it reads with the tokenizer of the policies; else nothing is measured.
+    """
+
+    def __init__(
+        self,
+        view: str,
+        budget: Budget,
+        split: str = "train",
+        knob: str = "budget.prompts",
+        same_words: bool = True,
+    ) -> None:
+        self.view, self.budget, self.split, self.knob, self.same_words = view, budget, split, knob, same_words
         self.rows = self.kept = self.prompts = self.kept_prompts = 0
         self.problem = self.too_long = ""
 
     def add(self, rows: list[Row], encoder: Encoder | None) -> None:
-        """Go on with rows of the training split, as long as the budget has prompts left."""
+        """Go on with rows of the split, as long as the budget has prompts left."""
         names = list(dict.fromkeys(row["prompt_id"] for row in rows))
         wanted = set(names[: self.budget.prompts - self.prompts] if self.budget.prompts else names)
         own = [row for row in rows if row["prompt_id"] in wanted]
         if own:
-            kept = self._fitting(encoder, own) if encoder and not self.problem else own
+            measured = encoder if self.same_words else None
+            kept = self._fitting(measured, own) if measured and not self.problem else own
             self.rows, self.prompts = self.rows + len(own), self.prompts + len(wanted)
             self.kept += len(kept)
             self.kept_prompts += len({row["prompt_id"] for row in kept})
@@ -174,13 +194,13 @@ class Trained:
         """As JSON; how many are too long where that was measured."""
         try:
             if not self.rows:
-                data.first(self.view, "train", 1)  # says why there are none
-            check_enough(self.prompts, self.view, "train", self.budget.prompts)
+                data.first(self.view, self.split, 1)  # says why there are none
+            check_enough(self.prompts, self.view, self.split, self.budget.prompts, self.knob)
         except HarnessError as error:
             return {"reason": str(error)}
         if self.problem or not self.kept:
             return {"reason": self.problem or self.too_long.format(self.rows)}
-        long = {"too_long": self.rows - self.kept} if measured else {}
+        long = {"too_long": self.rows - self.kept} if measured and self.same_words else {}
         return {"view": self.view, "rows": self.kept, "prompts": self.kept_prompts, **long}
 
 

@@ -26,6 +26,11 @@ UNKNOWN = (ArithmeticError, LookupError, ValueError)
 """What pyarrow raises for a cell that Python has no value for: a date after the year 9999, an unknown time zone."""
 _LIST = re.compile(rb"\s*\[\s*(\{|\Z)")
 _LAST = re.compile(r"[\w.+-]*\s*\Z")
+_HOLDS = re.compile(
+    r'\{(?:\s*"[^"\\]*"\s*:\s*(?:"(?:[^"\\]|\\.)*"|[^\s"\[{},]+)\s*,)*'  # plain values come before it, perhaps
+    r'\s*"([^"\\]*)"\s*:\s*\[\s*\{(?!\s*"(?:role|from|content|value)")'
+)
+"""The beginning of an object that holds a list of objects which are no turns of a conversation."""
 
 
 class Record(NamedTuple):
@@ -97,12 +102,13 @@ def _jsonl(stream: IO[bytes], encoding: str, name: str) -> Iterator[Record]:
 def _line(place: str, line: bytes, encoding: str, decoder: _Decoder) -> Record:
     decoder.twice = ""
     try:
-        values = decoder.decode(line.decode(encoding))
+        values = decoder.decode(line.decode(encoding).rstrip("\r\n"))  # else a text that is cut runs into the next line
     except UnicodeError as error:
         return Record(place, None, undecoded(encoding, line, error, line))
     except (json.JSONDecodeError, RecursionError) as error:
         cut = not line.endswith(b"\n") and _cut(error)
-        return Record(place, None, f"{'is cut in the middle' if cut else 'is no JSON'} ({error})")
+        why = f"{error.msg}: column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+        return Record(place, None, f"{'is cut in the middle' if cut else 'is no JSON'} ({why})")
     return _record(place, values, decoder.twice)
 
 
@@ -204,12 +210,17 @@ class _Text:
 
 
 def _no_list(text: str) -> str:
-    """What is said of a JSON file that is no list; it may be JSONL."""
+    """What is said of a JSON file that is no list: it may be JSONL, one row, or an object that holds the list."""
     said = f"a JSON file must be a list of objects, [ {{...}}, ... ]; this begins {text[:20]!r}"
+    first, _, rest = text.partition("\n")
+    whole = False
     with contextlib.suppress(ValueError, RecursionError):
-        if isinstance(json.loads(text.partition("\n")[0]), dict):
-            return f"{said}, and its first line is a whole object; where each line is one, name it .jsonl"
-    return said
+        whole = isinstance(json.loads(first), dict)
+    if whole and rest.strip():
+        return f"{said}, and its first line is a whole object; where each line is one, name it .jsonl"
+    if held := _HOLDS.match(text):
+        return f"{said}; where its rows are the list under '{held[1]}', write that list alone into the file"
+    return f"{said}, which is one object; where that is a row, put it between [ and ]" if whole else said
 
 
 def _csv(stream: IO[bytes], encoding: str, name: str, delimiter: str = ",") -> Iterator[Record]:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from harness import registry
+from harness.errors import nearest
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -49,10 +52,24 @@ class ModelSource(ABC):
         """How the weights are made; the seed is the plan's to choose."""
 
 
+OWN = {"smollm2-135m": "pretrained", "all-minilm-l6-v2": "encoder"}
+"""Models that have a name of their own here, and the plug-in that loads each."""
+SHORTEST = 4
+"""A shorter part of such a name says nothing."""
+
+
 def named(source: str, given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """The plug-in that a recipe's `source` means, and what is set about it: a hub's id and a folder stand for it."""
-    if source == "all-minilm-l6-v2":
-        return "encoder", {**given, "name": source}
-    if "/" in source or source.startswith((".", "~")) or source == "smollm2-135m":
+    if source in OWN:
+        return OWN[source], {**given, "name": source}
+    if "/" in source or source.startswith((".", "~")):
         return "pretrained", {**given, "name": source}
     return source, dict(given)
+
+
+def unknown(source: str) -> str:
+    """What is said of a source that is none of ours: the nearest name, and all that a source may be."""
+    known = [*OWN, *registry.names("models")]
+    parts = [one for one in OWN if len(source) >= SHORTEST and source.lower() in one]
+    hint = nearest(source.lower(), known) or (f"; did you mean '{parts[0]}'?" if parts else "")
+    return f"there is no model '{source}'{hint} (known: {', '.join(known)}; a hub's id owner/name, or a folder ./name)"

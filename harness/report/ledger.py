@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import harness.registry as registry
+from harness.causes import same
 from harness.records import FINAL
 from harness.report.sheet import GAP, Row, Sheet, Shown, make_frame, mebibytes, number, rows
 from harness.report.sheets import ID_MEANINGS, IDS
@@ -119,7 +120,14 @@ _GAP_MEANINGS = {
 
 
 def gaps_sheet(tables: Tables) -> Sheet:
-    """Every cell without scores, judgments or benchmarks, and why."""
+    """Every cell without scores, judgments or benchmarks, and why; equal reasons stand together, in full once."""
+    found = [{**row, "lacks": "scores"} for row in rows(tables.gaps)]
+    found += [{**row, "step": FINAL, "lacks": what} for what, row in unasked(tables)]
+    by_reason: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in found:
+        by_reason.setdefault(_reason(row), []).append(row)
+    heads = {_gap_id(own[0]) for own in by_reason.values()}
+    found = [row for own in by_reason.values() for row in own]
     shown = [
         Shown("setting", lambda row: row["setting"], kind="word"),
         Shown("contestant", lambda row: row["contestant"], kind="word"),
@@ -128,13 +136,29 @@ def gaps_sheet(tables: Tables) -> Sheet:
         Shown("lacks", lambda row: row["lacks"], kind="word"),
         Shown("status", lambda row: row["status"], kind="word"),
         Shown("cause", lambda row: row["cause"], kind="word"),
-        Shown("what happened", lambda row: _shorten(row["error"]), kind="prose"),
-        Shown("hint", lambda row: row["hint"], kind="prose"),
+        Shown("what happened", lambda row: _what(row, _gap_id(row) in heads), kind="prose"),
+        Shown("hint", lambda row: row["hint"] if _gap_id(row) in heads else "", kind="prose"),
         Shown("stage", lambda row: row["stage"], kind="word"),
     ]
-    found = [{**row, "lacks": "scores"} for row in rows(tables.gaps)]
-    found += [{**row, "step": FINAL, "lacks": what} for what, row in unasked(tables)]
     return Sheet("gaps", "Runs without scores, and why.", make_frame(found, _GAP), _GAP_MEANINGS, shown)
+
+
+SAME = "the same"
+"""Stands for the message of the row above."""
+
+
+def _reason(row: Row) -> tuple[str, str]:
+    """Equal for gaps of one cause and message; what only waits has no more reason than that."""
+    return same(row["cause"], "" if row["status"] == "waiting" else row["error"], row["stage"])
+
+
+def _what(row: Row, first: bool) -> str:
+    """The message in full, in the first row of its reason."""
+    return _shorten(row["error"]) if first or row["status"] == "waiting" else SAME
+
+
+def _gap_id(row: Row) -> tuple[Any, ...]:
+    return tuple(row[name] for name in (*RUN_IDS, "step", "lacks"))
 
 
 def unasked(tables: Tables) -> list[tuple[str, Row]]:
@@ -146,7 +170,7 @@ def unasked(tables: Tables) -> list[tuple[str, Row]]:
     return [(what, row) for what, row in named if (row["setting"], row["contestant"], row["replicate"]) in scored]
 
 
-def _shorten(text: str, most: int = 200) -> str:
+def _shorten(text: str, most: int = 1000) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.plan import Cell, make_plan
+from harness.plan import Cell, make_plan, told_apart
 from harness.search.chosen import read_studies
 from harness.search.rungs import halves
-from harness.search.trials import problems, trial_cells, tune_of
+from harness.search.trials import Problem, problems, trial_cells, tune_of
 
 if TYPE_CHECKING:
     from harness.recipe import Recipe
@@ -23,16 +23,18 @@ def open_trials(recipe: Recipe, store: Store) -> list[tuple[str, Cell]]:
         if not trials:
             continue
         start, _, *cells = trial_cells(recipe, problem, [trial["knobs"] for trial in trials])
-        found.append((f"{start.contestant} of {problem.contestant.label}", start))
+        called = trial_label(recipe, problem, "")
+        found.append((f"{start.contestant} of {called}", start))
         for trial, cell in zip(trials, cells, strict=True):
             parts = halves(cell, step) if step else None
-            found.append((trial_label(problem.contestant.label, trial["number"]), parts.rest if parts else cell))
+            found.append((trial_label(recipe, problem, f"trial {trial['number']}"), parts.rest if parts else cell))
     return found
 
 
-def trial_label(contestant: str, number: int) -> str:
-    """What a trial is called."""
-    return f"{contestant} trial {number}"
+def trial_label(recipe: Recipe, problem: Problem, which: str) -> str:
+    """What a study's contestant is called in `which` of its trials, and where, if there are several settings."""
+    who = f"{problem.contestant.label} {which}".rstrip()
+    return " · ".join(filter(None, [who, told_apart(recipe, [problem.setting])]))
 
 
 def labels_of(called: str, cell: Cell) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.causes import alike
 from harness.dispatch import run as run_stages
 from harness.errors import HarnessError
 from harness.lease import Busy, Lease, outlast
@@ -17,6 +18,7 @@ from harness.search.chosen import TRIALS, all_studies, as_text, choose, folder_o
 from harness.search.rungs import below_median, halves
 from harness.search.study import Search, open_storage
 from harness.search.trials import problems, trial_cells, tune_of
+from harness.stages import walk
 from harness.store import write_whole
 
 if TYPE_CHECKING:
@@ -82,8 +84,8 @@ class _Tuning:
         storage = open_storage(folder / JOURNAL)
         self.searches = [Search(problem, self.tune, storage) for problem in problems(recipe, make_plan(recipe))]
         self.starts: dict[str, Cell] = {}
-        self.stuck: dict[str, str] = {}
-        """Studies that cannot go on, and why."""
+        self.stuck: dict[str, dict[str, tuple[str, str]]] = {}
+        """Studies that cannot go on, and cause and message of what has failed, by the stage's name."""
 
     def to_the_end(self) -> list[dict[str, Any]]:
         """Rounds of trials until no study asks for more."""
@@ -94,7 +96,7 @@ class _Tuning:
             asked = [search for search in self.searches if search.open() and search.problem.name not in self.stuck]
             found = self._write()
             if not asked and self.stuck:
-                raise HarnessError("\n".join(self.stuck.values()))
+                raise HarnessError(self._why_stuck())
             if not asked:
                 return found
             self._round(asked)
@@ -191,7 +193,7 @@ class _Tuning:
         left = sum(max(self.tune.trials - len(search.trials()), 0) for search in self.searches)
         labels: dict[str, str] = {}
         for search, number, cell in laid:
-            labels |= labels_of(trial_label(search.problem.contestant.label, number), cell)
+            labels |= labels_of(trial_label(self.recipe, search.problem, f"trial {number}"), cell)
         self.on_round(f"tuning: {len(laid)} trials, at most {left} after them", labels)
 
     def _tell(self, search: Search, number: int, cell: Cell) -> None:
@@ -205,7 +207,7 @@ class _Tuning:
         if record is None and failures and failures[0]["cause"] not in NOT_ITS_OWN:
             search.tell(number, None, {}, {**notes, "cause": failures[0]["cause"], "error": failures[0]["error"]})
         elif record is None:
-            self.stuck[search.problem.name] = self._blocked(search, cell)
+            self.stuck[search.problem.name] = self._failures(cell)
         else:
             measured = {item["metric"]: float(item["value"]) for item in record["measurements"]}
             excess = {name: measured[name] - most for name, most in self.tune.limits.items() if name in measured}
@@ -217,15 +219,20 @@ class _Tuning:
             kept = {name: measured[name] for name in (self.tune.metric, *excess)}
             search.tell(number, measured[self.tune.metric], excess, {**notes, "measured": kept})
 
-    def _blocked(self, search: Search, cell: Cell) -> str:
-        from harness.stages import walk
+    def _failures(self, cell: Cell) -> dict[str, tuple[str, str]]:
+        """Cause and message of all that a cell rests on and that has failed, by the stage's name."""
+        found = {stage.name: self.store.failure(stage.name) for stage in walk([cell.grades[None]])}
+        return {name: (failure["cause"], failure["error"]) for name, failure in found.items() if failure}
 
-        causes = {stage.name: self.store.failure(stage.name) for stage in walk([cell.grades[None]])}
-        told = [f"{name}: {found['cause']}: {found['error']}" for name, found in causes.items() if found]
-        return (
-            f"{search.problem.name}: what its trials rest on has failed, or was ended; nothing was lost\n"
-            + "\n".join(told)
-        )
+    def _why_stuck(self) -> str:
+        """Which studies cannot go on, and what has failed, each cause and message once."""
+        failures = {name: why for found in self.stuck.values() for name, why in found.items()}
+        whose = "its trials rest" if len(self.stuck) == 1 else "their trials rest"
+        lines = [f"{', '.join(self.stuck)}: what {whose} on has failed, or was ended; nothing was lost"]
+        for first, *others in alike(failures):
+            cause, error = failures[first]
+            lines += [f"{first}: {cause}: {error}", *([f"the same for {len(others)} more"] if others else [])]
+        return "\n".join(lines)
 
     def _write(self) -> list[dict[str, Any]]:
         """Keep all studies in one whole file, which needs no Optuna to be read; recipes of one name share it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from harness.errors import nearest
 from harness.knobs import NUMBERS, above
@@ -18,6 +18,9 @@ EVERY, START = "every", "start"
 CURVE, SPREAD, SWEEP = "curve:", "spread:", "sweep:"
 NUMBERED = ("gold", "seconds", "memory", "widening", "growth", "margin", COLLAPSE)
 """What claims are about beside the metrics of the metrics folder; before a colon what is made of something else."""
+CHOSEN_LONGER, ALIKE = "chosen_minus_rejected_tokens", "equal"
+PREMISES = {CHOSEN_LONGER: ("above", "below"), **dict.fromkeys(("prompts", "responses", "labels"), (ALIKE,))}
+"""What a claim may suppose of the data that its contestants train on, and the directions that each may have."""
 WORDS = {
     "direction": ("above", "below", EITHER),
     "test": (SUPERIOR, NOT_WORSE, EQUAL),
@@ -26,13 +29,27 @@ WORDS = {
 }
 SETTLED = {"proof": "PROVED", "by_construction": "BY CONSTRUCTION", "not_run": "NOT RUN"}
 """Keys that settle a claim without scores, and the verdict of each."""
-_TEXT, _NAMES, _NUMBER = "text", "a list of names", "a finite number"
+_TEXT, _NAMES, _NUMBER, _PREMISE = "text", "a list of names", "a finite number", "a table of data and direction"
 FIELDS = {
     **dict.fromkeys(("id", "source", "quote_zh", "claim", "note", "tier", *SETTLED, "runs", "metric"), _TEXT),
     **{"a": _NAMES, "b": _NAMES, "along": _TEXT, "against": _NUMBER, "starts": _NAMES, "correlates": _TEXT},
+    "premise": _PREMISE,
     **{**dict.fromkeys(WORDS, _TEXT), "delta": _NUMBER},
 }
 _NEEDED = ("id", "claim", "metric", "direction", "delta")
+
+
+class Premise(NamedTuple):
+    """What a claim supposes: which measured quantity of the data of training, and which way it lies.
+
+    Attributes:
+        data: `chosen_minus_rejected_tokens`, the mean over the pairs that `a` trained on; or `prompts`, `responses` or
+            `labels`, what a run of each contestant saw in training.
+        direction: `above` or `below` 0; or `equal`, alike for all contestants that are named.
+    """
+
+    data: str
+    direction: str
 
 
 @dataclass(frozen=True)
@@ -71,6 +88,7 @@ class Hypothesis:
             `equal`: within delta on both.
         direction: which way the claim says that a minus b, or the change, lies from 0; `either` across settings.
         delta: the difference that matters, above 0, in the metric's unit.
+        premise: what has to be so for the verdict to mean anything; where it is not, the claim is not judged.
     """
 
     id: str
@@ -95,6 +113,7 @@ class Hypothesis:
     test: str = SUPERIOR
     direction: str = "above"
     delta: float = 0.0
+    premise: Premise | None = None
 
     @property
     def family(self) -> str:
@@ -140,14 +159,22 @@ def hypothesis(given: Mapping[str, Any], problem: Callable[[str, str], None]) ->
         wrong += _wrong_sides(given, problem)
     if wrong:
         return None
-    values: dict[str, Any] = {key: tuple(value) if FIELDS[key] == _NAMES else value for key, value in given.items()}
-    return Hypothesis(**values)
+    return Hypothesis(**{key: _value(FIELDS[key], value) for key, value in given.items()})
+
+
+def _value(kind: str, value: Any) -> Any:
+    """A TOML value as the field holds it."""
+    if kind == _PREMISE:
+        return Premise(**value)
+    return tuple(value) if kind == _NAMES else value
 
 
 def _wrong(key: str, value: Any) -> str:
     kind = FIELDS.get(key)
     if kind is None:
         return f"a hypothesis has no '{key}'{nearest(key, FIELDS)} (known: {', '.join(FIELDS)})"
+    if kind == _PREMISE:
+        return _wrong_premise(value)
     fits = {
         _TEXT: isinstance(value, str) and bool(value),
         _NAMES: isinstance(value, list) and bool(value) and all(isinstance(one, str) for one in value),
@@ -161,6 +188,20 @@ def _wrong(key: str, value: Any) -> str:
         return f"hypothesis.delta is {value!r}; it must be above 0"
     if key == "along" and (value.count(".") != 1 or not all(value.split("."))):
         return f"hypothesis.along is {value!r}; it must be algorithm.knob, for example dpo.beta"
+    return ""
+
+
+def _wrong_premise(value: Any) -> str:
+    """What is wrong with what a claim supposes."""
+    if not isinstance(value, dict) or set(value) != set(Premise._fields):
+        example = f'{{data = "{CHOSEN_LONGER}", direction = "above"}}'
+        return f"hypothesis.premise is {value!r}; it must be {_PREMISE}, for example {example}"
+    data, direction = value["data"], value["direction"]
+    if data not in tuple(PREMISES):
+        return f"hypothesis.premise.data is {data!r}{nearest(str(data), PREMISES)}; it must be {' or '.join(PREMISES)}"
+    if direction not in PREMISES[data]:
+        wanted = " or ".join(PREMISES[data])
+        return f"hypothesis.premise.direction is {direction!r}; of {data} it must be {wanted}"
     return ""
 
 
@@ -191,6 +232,8 @@ def _sides_trouble(given: Mapping[str, Any]) -> tuple[str, str] | None:
         return "starts", f"hypothesis.starts is {given['starts']!r}; it must be the start of a and the start of b"
     if ("starts" in given or "across" in given) and given.get("metric") != "gold":
         return "metric", f"hypothesis.metric is {given.get('metric')!r}; only gold is compared across settings"
+    if "premise" in given and ("starts" in given or "across" in given):
+        return "premise", "hypothesis.premise is about the data of one setting; starts and across compare settings"
     if ("across" in given) != (given.get("direction") == EITHER):
         return "direction", "hypothesis.direction = 'either' is for across = 'settings', and that for it alone"
     if given.get("metric") == COLLAPSE and ("b" not in given or given.get("test", SUPERIOR) != SUPERIOR):

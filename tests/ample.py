@@ -26,7 +26,7 @@ WAY = {0: (0.0, 2.0, 9.0), 20: (0.5, 0.5, 1.0)}
 def ample(root: Path, seeds: int = 3) -> tuple[Plan, Store]:
     """Ten contestants, many of long names: a failure, graded steps, best of n, benchmarks, audited rewards."""
     cells = make_cells(list(GAINS), seeds, steps=(20,))
-    fill(root, cells, World(GAINS, response=HOSTILE, way=WAY, more=True), skip={("kto", 2)})
+    fill(root, cells, World(GAINS, response=HOSTILE, way=WAY, more=True, distinct=True), skip={("kto", 2)})
     fail(root, next(c for c in cells if (c.contestant, c.replicate) == ("kto", 2)).policy, "divergence")
     done = [cell for cell in cells if (cell.contestant, cell.replicate) != ("kto", 2)]
     kept = {cell.contestant: np.arange(50) < 40 + 5 * GAINS.get(cell.contestant, 0) for cell in done}

@@ -159,6 +159,8 @@ class World:
     """By step, 0 for the end: more gold, how far the proxy is ahead of gold, and KL, of all but the start."""
     more: bool = False
     """Also metrics of prompts, of whole runs and of greedy responses."""
+    distinct: bool = False
+    """Also distinct n-grams."""
 
     def scores(self, cell: Cell, step: int | None) -> pa.Table:
         """One cell's scores: gold, oracle, length, KL, and a metric of pairs."""
@@ -191,6 +193,10 @@ class World:
         pairs = own.integers(0, 2, 6).astype(float)
         parts += self._more(own, gold) if self.more else []
         parts.append(_score_table("preference_accuracy", "", "pair", [f"pair{i}" for i in range(6)], [-1] * 6, pairs))
+        if self.distinct:
+            prompts = [f"p{p}" for p in range(self.prompts)]
+            varied = own.uniform(0.4, 0.8, self.prompts)
+            parts.append(_score_table("distinct", "", "prompt", prompts, [-1] * self.prompts, varied))
         return pa.concat_tables(parts)
 
     def _more(self, own: np.random.Generator, gold: np.ndarray) -> list[pa.Table]:
@@ -264,14 +270,14 @@ def fill(root: Path, cells: list[Cell], world: World, skip: set[tuple[str, int]]
         record(root, cell.policy, seconds=3.0, measurements=[spent], curves=world.curves())
 
 
-def benched(root: Path, cell: Cell, right: np.ndarray) -> Cell:
-    """The cell with a finished benchmark `t`, by document right or wrong."""
+def benched(root: Path, cell: Cell, right: np.ndarray, task: str = "t", metric: str = "acc", asks: str = "x") -> Cell:
+    """The cell with one more finished benchmark, by document right or wrong; `asks` tells its documents from others."""
     assert cell.policy is not None
-    stage = Bench({"policy": cell.policy}, lm_eval="0.4.11", tasks=["t"], chat=True, batch=1, threads=1)
-    documents = [f"{i}-x" for i in range(len(right))]
-    found = _score_table("acc", "t", "document", documents, [-1] * len(right), right.astype(float))
+    stage = Bench({"policy": cell.policy}, lm_eval="0.4.11", tasks=[task], chat=True, batch=1, threads=1)
+    documents = [f"{i}-{asks}" for i in range(len(right))]
+    found = _score_table(metric, task, "document", documents, [-1] * len(right), right.astype(float))
     record(root, stage, scores=found)
-    return replace(cell, benches=(stage,))
+    return replace(cell, benches=(*cell.benches, stage))
 
 
 def make_plan(

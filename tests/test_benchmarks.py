@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from synthetic import World, benched, fill, make_cells, make_plan
+from synthetic import World, benched, fail, fill, make_cells, make_plan
 
 from harness import keys, registry
 from harness.data._lab_prompts import split_of
@@ -25,10 +26,13 @@ from harness.job import Budget, Job
 from harness.metrics import Measurement
 from harness.plan import Plan
 from harness.plan import make_plan as plan_of
-from harness.recipe import read_recipe
+from harness.recipe import Benchmark, read_recipe
+from harness.records import read
 from harness.report import build
-from harness.report.benchmarks import _FRAME, NOT_ASKED, tax
+from harness.report.benchmarks import _FRAME, NOT_ASKED, benchmarks_sheet, tax
 from harness.report.sheet import Sheet, make_frame
+from harness.report.standings import compare
+from harness.report.tasks import _main_metrics
 from harness.stages import Bench, Train, dataset_spec, from_spec, grade
 from harness.store import Store
 
@@ -296,10 +300,6 @@ def _benched(root: Path, effects: dict[str, float], margin: float, looks: tuple[
         flips = np.random.default_rng([cell.replicate, *cell.contestant.encode()]).random(200) < 0.02
         right = (hard < 100 + 200 * effects.get(cell.contestant, 0.0)) ^ flips
         made.append(benched(root / "results", cell, right))
-    from dataclasses import replace
-
-    from harness.recipe import Benchmark
-
     plan = make_plan(made, 5)
     recipe = replace(plan.recipe, benchmarks=(Benchmark(tasks=("t",), margin=margin),), looks=looks)
     plan = replace(plan, recipe=recipe)
@@ -322,6 +322,97 @@ def test_the_alignment_tax_is_told_by_document(tmp_path):
     answer = text.split("## Answer")[1].split("\n## ")[0]
     assert "Significantly lower than the start on a benchmark: dpo on t (−0." in answer
     assert "which is recommended" not in answer, "whoever is recommended was asked"
+
+
+def test_of_one_task_the_main_table_has_its_difference(tmp_path):
+    table = _benched(tmp_path, {"dpo": -0.2, "kto": 0.0}, margin=0.05)
+    main = pd.read_parquet(tmp_path / "report" / "tables" / "main.parquet").set_index("contestant")
+    ends = {"benchmarks": "difference", "benchmarks_low": "difference_low", "benchmarks_high": "difference_high"}
+    for name in ("dpo", "kto"):
+        assert [main.loc[name, one] for one in ends] == pytest.approx([table.loc[name, one] for one in ends.values()])
+    assert main.loc["sft", "benchmarks"] == 0
+    assert main.loc["sft", ["benchmarks_low", "benchmarks_high"]].isna().all()
+    head = (tmp_path / "report" / "report.md").read_text().split("## Contestants")[1]
+    assert "| benchmarks − start [95 %] |" in head.split("## ")[0]
+
+
+def _of_tasks(root: Path, asked: dict[str, tuple[str, int, str]], lacks: dict[str, str], lost: set[tuple[str, int]]):
+    """The table of contestants, where each task has a metric, so many documents and a mark of whose they are.
+
+    `lacks` names the task that a contestant was not asked, `lost` the runs that failed.
+    """
+    import numpy as np
+
+    effects, made = {"dpo": -0.2, "kto": 0.1}, []
+    cells = make_cells(list(effects), 5)
+    fill(root / "results", cells, World(dict.fromkeys(effects, 0.0), prompts=8, samples=2), skip=lost)
+    for cell in cells:
+        known = (cell.contestant, cell.replicate) not in lost
+        for task, (metric, many, asks) in asked.items() if known else ():
+            if lacks.get(cell.contestant) != task:
+                rng = np.random.default_rng([cell.replicate, *cell.contestant.encode(), *task.encode()])
+                right = rng.random(many) < 0.5 + effects.get(cell.contestant, 0.0) * (task == "long")
+                cell = benched(root / "results", cell, right, task, metric, asks)
+        if not known:
+            fail(root / "results", cell.policy, "divergence")
+        made.append(cell)
+    plan = _asking(make_plan(made, 5), tuple(asked))
+    build(plan, Store(root / "results"), root / "report")
+    tables = root / "report" / "tables"
+    main, table = (pd.read_parquet(tables / f"{name}.parquet") for name in ("main", "benchmarks"))
+    return main.set_index("contestant"), table.set_index(["contestant", "task", "metric"])["difference"]
+
+
+def test_each_task_counts_alike_however_many_documents_it_has(tmp_path):
+    asked = {"long": ("acc", 300, "x"), "short": ("exact_match,first", 20, "y"), "odd": ("brier_score", 50, "z")}
+    main, each = _of_tasks(tmp_path, asked, lacks={}, lost={("dpo", 4)})
+    for name in ("dpo", "kto"):
+        two = [each[name, "long", "acc"], each[name, "short", "exact_match,first"]]
+        assert each[name, "odd", "brier_score"] != 0, "it is told, but no share of which more is better"
+        assert main.loc[name, "benchmarks"] == pytest.approx(sum(two) / 2), "a failed run counts as the start in both"
+        assert main.loc[name, "benchmarks_low"] < main.loc[name, "benchmarks"] < main.loc[name, "benchmarks_high"]
+
+
+def test_who_lacks_a_task_has_no_mean(tmp_path):
+    asked = {"long": ("acc", 60, "x"), "short": ("acc", 20, "y")}
+    main, _ = _of_tasks(tmp_path, asked, lacks={"kto": "short"}, lost=set())
+    assert main["benchmarks"].isna().to_dict() == {"sft": False, "dpo": False, "kto": True}
+
+
+def test_tasks_that_ask_the_same_documents_do_not_count_as_independent(tmp_path):
+    """Two tasks with the same answers to the same documents say no more than one; with others' documents they do."""
+    import numpy as np
+
+    widths = []
+    for number, marks in enumerate((("x", "x"), ("x", "y"))):
+        cells, made = make_cells(["dpo"], 5), []
+        root = tmp_path / str(number)
+        fill(root / "results", cells, World({"dpo": 0.0}, prompts=8, samples=2))
+        for cell in cells:
+            rng = np.random.default_rng([cell.replicate, cell.is_start])
+            right = (np.random.default_rng(cell.is_start).random(50) < 0.5) ^ (rng.random(50) < 0.02)
+            for task, asks in zip(("a", "b"), marks, strict=True):
+                cell = benched(root / "results", cell, right, task, "acc", asks)
+            made.append(cell)
+        plan = _asking(make_plan(made, 5), ("a", "b"))
+        tables = read(plan, Store(root / "results"))
+        compared = compare(plan, tables)
+        one = next(row for row in compared[0].standings if row.name == "dpo").estimates["benchmarks"]
+        each = benchmarks_sheet(plan, compared, tables).frame.set_index(["contestant", "task"]).loc["dpo", "a"]
+        assert one.value == pytest.approx(each["difference"])
+        if marks == ("x", "x"):
+            assert (one.low, one.high) == pytest.approx((each["difference_low"], each["difference_high"]))
+        widths.append(one.high - one.low)
+    assert widths[1] < 0.8 * widths[0]
+
+
+def _asking(plan: Plan, tasks: tuple[str, ...]) -> Plan:
+    return replace(plan, recipe=replace(plan.recipe, benchmarks=(Benchmark(tasks=tasks, margin=0.05),)))
+
+
+def test_of_several_metrics_one_stands_for_the_task():
+    asked = [("t", "acc"), ("t", "acc_norm"), ("u", "exact_match,b"), ("u", "exact_match,a"), ("v", "brier_score")]
+    assert _main_metrics(sorted(asked)) == {"t": "acc_norm", "u": "exact_match,a"}
 
 
 def test_the_answer_says_that_the_recommended_was_asked_no_benchmark():

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from synthetic import World, fail, fill, make_cells, make_plan
 
-from harness.claims import COLLAPSE, CURVE, EVERY, NUMBERED, SPREAD, START, SWEEP, Hypothesis
+from harness.claims import CHOSEN_LONGER, COLLAPSE, CURVE, EVERY, NUMBERED, SPREAD, START, SWEEP, Hypothesis, Premise
 from harness.errors import HarnessError
 from harness.plan import Plan
 from harness.plan import make_plan as plan_of
 from harness.recipe import read_recipe
 from harness.recipe_hypotheses import about_nobody
 from harness.records import read
-from harness.report import claim_metrics, claim_scores
+from harness.report import claim_metrics, claim_scores, claim_words
 from harness.report.claims import Judged, built_in, judge
-from harness.report.hypotheses import hypotheses_section
+from harness.report.hypotheses import ARTICLES, hypotheses_section
 from harness.report.say import cost
 from harness.report.sheet import rows
 from harness.report.standings import compare
@@ -169,6 +169,132 @@ def test_memory_is_known_of_a_gpu_alone(tmp_path: Path) -> None:
     assert compared(judged_in((plan, tables, compare(plan, tables)), claim)) == pytest.approx(np.log(2))
 
 
+LONGER, SHORTER = (Premise(CHOSEN_LONGER, direction) for direction in ("above", "below"))
+ALIKE = Premise("responses", "equal")
+PAIRS = {"prompts": 100.0, "responses": 200.0, "trained_tokens": 1000.0, "rows_available": 90.0}
+
+
+def seen(root: Path, plan: Plan, contestant: str, **given: float) -> None:
+    """What the trainings of a contestant read, as their records say."""
+    for cell in plan.cells:
+        if cell.contestant == contestant:
+            assert cell.policy is not None
+            file = root / cell.policy.name / "record.json"
+            record = json.loads(file.read_text())
+            record["measurements"] = [
+                {"metric": name, "value": value, "n": 1, "unit": "", "better": ""} for name, value in given.items()
+            ]
+            file.write_text(json.dumps(record))
+
+
+def supposing(root: Path, plan: Plan, claim: Hypothesis) -> tuple[Judged, dict[str, Any]]:
+    """A verdict, and the claim's row of the table."""
+    tables = read(plan, Store(root))
+    plan = replace(plan, recipe=replace(plan.recipe, hypotheses=(claim,)))
+    (found,) = (one for one in judge(plan, tables, compare(plan, tables)) if one.claim.tier == "own")
+    (sheet,) = hypotheses_section(plan, [found]).sheets
+    return found, rows(sheet.frame)[0]
+
+
+def test_without_its_premise_a_claim_is_not_judged(tmp_path: Path) -> None:
+    """550 of 1000 tokens are of chosen responses: by one for each of 100 pairs they are the longer ones."""
+    _, plan, *_ = judged(tmp_path, [])
+    seen(tmp_path, plan, "dpo", **PAIRS, chosen_tokens=550.0)
+    holds, row = supposing(tmp_path, plan, own(premise=LONGER, note="a note"))
+    assert (holds.word, holds.why) == ("SUPPORTED, LARGE", "")
+    assert row["note"] == "a note; its premise holds: chosen responses are 1.00 tokens longer than rejected ones"
+    fails, row = supposing(tmp_path, plan, own(premise=SHORTER))
+    told = "its premise fails: chosen responses are 1.00 tokens longer than rejected ones"
+    assert (fails.word, fails.why, row["why"], row["estimate"], row["note"]) == ("NOT RUN", told, told, None, None)
+    seen(tmp_path, plan, "dpo", **PAIRS, chosen_tokens=485.0)
+    fails, _ = supposing(tmp_path, plan, own(premise=LONGER))
+    assert fails.why == "its premise fails: chosen responses are 0.30 tokens shorter than rejected ones"
+    seen(tmp_path, plan, "dpo", **PAIRS, chosen_tokens=500.0)
+    for premise in (LONGER, SHORTER):
+        fails, _ = supposing(tmp_path, plan, own(premise=premise))
+        assert fails.why == "its premise fails: chosen responses are as long as rejected ones"
+
+
+def test_where_a_premise_is_not_known_the_verdict_says_so(tmp_path: Path) -> None:
+    _, plan, *_ = judged(tmp_path, [])
+    seen(tmp_path, plan, "dpo", **PAIRS)
+    found, row = supposing(tmp_path, plan, own(premise=LONGER))
+    assert found.word == "SUPPORTED, LARGE"
+    assert row["note"] == "whether chosen responses are longer than rejected ones is not known here"
+    seen(tmp_path, plan, "kto", **PAIRS, chosen_tokens=900.0)  # reads no pairs, whatever its record holds
+    _, row = supposing(tmp_path, plan, own(a=("kto",), premise=SHORTER))
+    assert row["note"] == "whether chosen responses are shorter than rejected ones is not known here"
+    _, row = supposing(tmp_path, plan, own(premise=ALIKE))
+    assert row["note"] == "whether all saw as many responses is not known here"
+
+
+def test_older_records_know_the_chosen_length_by_who_trained_on_the_same_pairs(tmp_path: Path) -> None:
+    gains = {**GAINS, "sft_chosen": 0.0}
+    _, plan, *_ = judged(tmp_path, [], World(gains, prompts=30, samples=2))
+    seen(tmp_path, plan, "dpo", **PAIRS)
+    seen(tmp_path, plan, "sft_chosen", **PAIRS | {"responses": 100.0, "trained_tokens": 550.0})
+    holds, row = supposing(tmp_path, plan, own(premise=LONGER))
+    assert (holds.word, row["note"][:18]) == ("SUPPORTED, LARGE", "its premise holds:")
+    fails, _ = supposing(tmp_path, plan, own(premise=SHORTER))
+    assert fails.why == "its premise fails: chosen responses are 1.00 tokens longer than rejected ones"
+    for other in ({"prompts": 99.0}, {"rows_available": 80.0}):  # then its pairs are others
+        seen(tmp_path, plan, "sft_chosen", **PAIRS | {"responses": 100.0, "trained_tokens": 550.0} | other)
+        assert supposing(tmp_path, plan, own(premise=SHORTER))[0].word != "NOT RUN"
+
+
+def test_a_premise_may_be_that_all_saw_as_much(tmp_path: Path) -> None:
+    _, plan, *_ = judged(tmp_path, [])
+    seen(tmp_path, plan, "dpo", responses=960.0)
+    seen(tmp_path, plan, "ipo", responses=965.0)
+    holds, row = supposing(tmp_path, plan, own(b=("ipo",), premise=ALIKE))
+    assert (holds.word, row["note"]) == ("SUPPORTED, LARGE", "its premise holds: 965 responses seen in a run of each")
+    seen(tmp_path, plan, "ipo", responses=1920.0)
+    fails, _ = supposing(tmp_path, plan, own(b=("ipo",), premise=ALIKE))
+    told = "its premise fails: responses seen are 960 in a run of dpo and 1,920 in a run of ipo"
+    assert (fails.word, fails.why) == ("NOT RUN", told)
+
+
+def test_a_premise_counts_in_its_family_whether_it_holds_or_not(tmp_path: Path) -> None:
+    """As what can be tested does that has no scores: whom a premise stops makes no other claim easier."""
+    _, plan, *_ = judged(tmp_path, [])
+    seen(tmp_path, plan, "dpo", **PAIRS, chosen_tokens=550.0)
+    tables = read(plan, Store(tmp_path))
+    p = []
+    for premise in (None, SHORTER):
+        claims = (own(premise=premise), own("Z2", a=("ipo",)))
+        told = replace(plan, recipe=replace(plan.recipe, hypotheses=claims))
+        p.append(judge(told, tables, compare(plan, tables))[-1].found[0].p)
+    assert 0 < p[0] <= p[1]
+
+
+def test_a_claim_is_judged_in_the_settings_where_its_premise_holds(tmp_path: Path) -> None:
+    cells = [*make_cells(["dpo"], 5), *make_cells(["dpo"], 5, model="other")]
+    fill(tmp_path, cells, World({"dpo": 3.0}, prompts=30, samples=2))
+    plan = make_plan(cells, 5)
+    for model, chosen in (("lab", 550.0), ("other", 450.0)):
+        own_cells = replace(plan, cells=tuple(cell for cell in cells if cell.model == model))
+        seen(tmp_path, own_cells, "dpo", **PAIRS, chosen_tokens=chosen)
+    found, row = supposing(tmp_path, plan, own(premise=LONGER))
+    told = "in other · lab · sft its premise fails: chosen responses are 1.00 tokens shorter than rejected ones"
+    assert (found.word, found.why) == ("SUPPORTED, LARGE", told)
+    assert [(one.word, one.result is None) for one in found.found] == [("SUPPORTED, LARGE", False), ("NOT RUN", True)]
+    assert (row["setting"], row["own_verdict"]) == ("lab · lab · sft", "SUPPORTED, LARGE")
+
+
+def test_the_lab_lacks_what_two_claims_suppose() -> None:
+    """By the records of the published study, which are older than the count of chosen tokens."""
+    published = RECIPES.parent / "results" / "published" / "compare_all"
+    plan, store = plan_of(read_recipe(RECIPES / "compare_all.toml")), Store(published)
+    tables = read(plan, store)
+    found = {one.claim.id: one for one in judge(plan, tables, compare(plan, tables))}
+    supposed = {name: one for name, one in found.items() if one.claim.premise}
+    told = {name: (one.word, one.why) for name, one in supposed.items()}
+    shorter = "its premise fails: chosen responses are 1.18 tokens shorter than rejected ones"
+    fewer = "its premise fails: responses seen are 960 in a run of ppo and 1,920 in a run of reinforce"
+    assert told == {"A24": ("NOT RUN", shorter), "A07": ("NOT RUN", fewer), "A33": ("UNDECIDED", "")}
+    assert supposed["A33"].found[0].scored.premise == "its premise holds: 1,920 responses seen in a run of each"
+
+
 def test_growth_is_the_fitted_change_over_a_runs_graded_policies(tmp_path: Path) -> None:
     way = {1: (-2.0, 0.0, 0.1), 2: (-1.0, 0.0, 0.2), 0: (0.0, 0.0, 0.3)}
     cells = make_cells(["cut_online"], 5, steps=(1, 2))
@@ -257,6 +383,56 @@ def test_the_section_holds_every_claim_with_its_source(tmp_path: Path) -> None:
     for row in found:
         assert (row["estimate"] is None) == (row["own_verdict"] in (None, "NOT RUN"))
         assert row["verdict"] != "NOT RUN" or row["why"]
+
+
+def test_each_claim_is_one_line_that_opens_to_the_rows_of_the_table(tmp_path: Path) -> None:
+    claims = [own(a=("dpo", "cpo"), delta=3.0), own("<b>", metric="chosen_logp")]
+    _, plan, tables, comparisons = judged(tmp_path, claims)
+    found = judge(plan, tables, comparisons)
+    (sheet,) = hypotheses_section(plan, found).sheets
+    assert sheet.listing is not None
+    lines = [*sheet.listing.entries, *sheet.listing.folded]
+    assert sorted(line.cells[0] for line in lines) == sorted(one.claim.id for one in found)
+    assert {line.cells[3] for line in sheet.listing.folded} == {"NOT RUN"}
+    assert "NOT RUN" not in {line.cells[3] for line in sheet.listing.entries}
+    shown = [column.title for column in sheet.columns]
+    told = [dict(zip(shown, row, strict=True)) for row in sheet.texts]
+    compared = [(one["comparison"], one["estimate [95 %]"], one["p, Holm"]) for one in told if one["comparison"] != "—"]
+    opened = [dict(zip((title for title, _ in line.heads), row, strict=True)) for line in lines for row in line.rows]
+    assert [(one["comparison"], one.get("estimate [95 %]", "—"), one.get("p, Holm", "—")) for one in opened] == compared
+    several = next(line for line in lines if line.cells[0] == "Z1")
+    assert (several.cells[2], several.cells[4], len(several.rows)) == ("this recipe", "2 comparisons", 2)
+    assert dict(several.facts)["compared"] == "each of dpo and cpo minus start"
+    not_run = next(line for line in lines if line.cells[0] == "<b>")
+    assert [title for title, _ in not_run.heads] == ["comparison", "verdict", "what else"]
+    assert not_run.rows == (("dpo − sft", "NOT RUN", "dpo and sft have no chosen_logp"),)
+    articles = sheet.listing.choices()["article"]
+    assert list(articles.values()) == [*ARTICLES.values(), "this recipe"]
+
+
+COMPARED = {
+    "each of dpo and ipo minus start": own(a=("dpo", "ipo")),
+    "the mean of dpo and ipo minus the mean of cpo": own(a=("dpo", "ipo"), b=("cpo",), contrast="groups"),
+    "dpo minus 0.5": own(b=(), against=0.5),
+    "the change from the lowest to the highest value of dpo.beta": own(a=(), b=(), along="dpo.beta"),
+    "dpo from base minus dpo from sft": own(b=("dpo",), starts=("base", "sft")),
+    "the rank correlation of gold with kl over every, minus 0": own(a=("every",), b=(), against=0.0, correlates="kl"),
+    "how far every is ahead of the mean of all, in one setting minus in another": own(
+        a=("every",), b=(), across="settings"
+    ),
+}
+
+
+@pytest.mark.parametrize("told", COMPARED)
+def test_what_a_claim_compares_is_told_in_words(told: str) -> None:
+    assert claim_words.compared(COMPARED[told]) == told
+
+
+def test_every_metric_of_the_articles_claims_has_its_unit_told() -> None:
+    for one in built_in():
+        assert not one.metric or one.correlates or claim_words.unit(one.metric), one.metric
+    assert claim_words.unit("spread:gold") == "distance of a run to the median run, sd of the start"
+    assert claim_words.unit("length") == "tokens"
 
 
 def test_the_articles_claims_are_whole() -> None:
@@ -356,6 +532,10 @@ NOBODY: dict[str, tuple[dict[str, Any], str]] = {
     "a sweep against a number": ({"metric": "sweep:beta", "b": None, "against": 0.0}, "b is missing"),
     "against infinity": ({"b": None, "against": float("inf")}, "hypothesis.against is inf; it must be a finite number"),
     "against nan": ({"b": None, "against": float("nan")}, "hypothesis.against is nan; it must be a finite number"),
+    "no premise": (
+        {"premise": "it is so"},
+        "hypothesis.premise is 'it is so'; it must be a table of data and direction",
+    ),
     "infinite delta": ({"delta": float("inf")}, "hypothesis.delta is inf; it must be a finite number"),
 }
 
@@ -367,6 +547,32 @@ def test_a_claim_about_nobody_is_refused(case: str, tmp_path: Path) -> None:
         read_recipe(claiming(tmp_path, **more))
     assert message in str(error.value)
     assert str(error.value).count("\n") == 0, "told once"
+
+
+PREMISES = {
+    '{data = "labels"}': "r.toml:15: hypothesis.premise is {'data': 'labels'}; it must be a table of data and",
+    '{data = "label", direction = "equal"}': "premise.data is 'label'; did you mean 'labels'?; it must be chosen",
+    '{data = "labels", direction = "above"}': "hypothesis.premise.direction is 'above'; of labels it must be equal",
+    '{data = ["labels"], direction = "equal"}': "hypothesis.premise.data is ['labels']; did you mean",
+    '{data = "labels", direction = ["equal"]}': "hypothesis.premise.direction is ['equal']; of labels it must be equal",
+    '{data = "labels", direction = "equal"}\nstarts = ["sft", "base"]': "starts and across compare settings",
+}
+
+
+@pytest.mark.parametrize("premise", PREMISES)
+def test_a_premise_is_checked(premise: str, tmp_path: Path) -> None:
+    path = claiming(tmp_path)
+    path.write_text(f"{path.read_text()}premise = {premise}\n")
+    with pytest.raises(HarnessError) as error:
+        read_recipe(path)
+    assert PREMISES[premise] in str(error.value)
+    assert str(error.value).count("\n") == 0, "told once"
+
+
+def test_a_recipes_own_claim_may_have_a_premise(tmp_path: Path) -> None:
+    path = claiming(tmp_path)
+    path.write_text(f'{path.read_text()}premise = {{direction = "below", data = "{CHOSEN_LONGER}"}}\n')
+    assert read_recipe(path).hypotheses[0].premise == SHORTER
 
 
 SOMEBODY: dict[str, dict[str, Any]] = {

@@ -45,6 +45,7 @@ LINKS = re.compile(
 
 def test_every_table_of_the_page_is_in_csv_parquet_and_latex(out: Path) -> None:
     page, text = parsed(out / "report.html").tables, (out / "report.html").read_text()
+    page.pop("", None)  # inside of a line that opens: of the table whose listing it is in, see test_hypotheses.py
     files = {table: names for table, *names in LINKS.findall(text.replace("\n", " "))}
     assert set(files) == set(page)
     assert {"table-matrix", "table-outputs-greedy-0", "table-preference", "table-cards-0", "table-best_of_n-0",

@@ -21,7 +21,8 @@ pytestmark = needs_browser
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("page")
     cells = make_cells(["dpo", "kto", "simpo"], 3, steps=(20,))
-    world = World({"dpo": 1.0, "kto": 0.3, "simpo": 1.0}, response="<script>document.title = 'taken'</script>")
+    hostile = "<script>document.title = 'taken'</script>"
+    world = World({"dpo": 1.0, "kto": 0.3, "simpo": 1.0}, response=hostile, distinct=True)
     fill(root, cells, world, skip={("kto", 2)})
     fail(root, next(c for c in cells if (c.contestant, c.replicate) == ("kto", 2)).policy, "divergence")
     return build(make_plan(cells, 3), Store(root), root / "out").path

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +21,7 @@ from harness.held_out import Audits
 from harness.plan import Plan
 from harness.report import build
 from harness.report.drift import agreement
+from harness.report.trust_figures import _by_length, _map
 from harness.stages import Audit, Ready, Separation, Stage, Train
 from harness.store import Store
 
@@ -35,6 +38,12 @@ class Page:
     answer: str
     tables: Path
 
+    def figure(self, id: str) -> dict[str, Any]:
+        """A figure's specification, as the browser draws it."""
+        found = re.search(rf'data-for="chart-{id}">(.*?)</script>', self.html)
+        assert found, f"no figure {id}"
+        return json.loads(found[1])
+
     @property
     def trust(self) -> str:
         return self.text.split("## Reward-model trust")[1].split("\n## ")[0]
@@ -42,11 +51,11 @@ class Page:
 
 def page(
     root: Path, scores: dict[str, pd.DataFrame] | None, prompts: dict | None = None, weights: dict | None = None,
-    shared: tuple[str, ...] = (), ready: bool = False, gold_base: str = "pretrain-1",
+    shared: tuple[str, ...] = (), ready: bool = False, gold_base: str = "pretrain-1", truth: World = WORLD,
 ) -> Page:  # fmt: skip
     """A report of a world in which dpo is better, with audits as given; without scores they have not run."""
     cells = make_cells(["dpo", "kto"], 5)
-    fill(root, cells, WORLD)
+    fill(root, cells, truth)
     plan = audited(root, make_plan(cells, 5), "lab", scores, prompts, weights, shared, ready, gold_base)
     answer = build(plan, Store(root), root / "out")
     html, text = ((root / "out" / name).read_text() for name in ("report.html", "report.md"))
@@ -189,3 +198,80 @@ def test_the_tables_hold_the_cards_and_the_guarantees(pages: Pages, sound: dict)
     assert gold["low"] < gold["value"] < gold["high"]
     assert set(pd.read_csv(seen.tables / "separation.csv")["shown"]) == {"✓"}
     assert 'id="chart-reliability"' in seen.html
+
+
+def with_lengths(scores: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The same pairs, of which gold likes the longer response, by up to three times as much as what is good."""
+    found = {}
+    for role, table in scores.items():
+        tokens = pd.Series(np.random.default_rng(7).integers(1, 40, table["name"].nunique()), table["name"].unique())
+        longer = table["name"].map(tokens).where(table["item"] == "chosen", 20)
+        liked = 0.15 * longer if role == "gold" else 0.0
+        found[role] = table.assign(tokens=longer.to_numpy(), score=table["score"] + liked)
+    return found
+
+
+@pytest.fixture(scope="module")
+def lengths(sound: dict[str, pd.DataFrame], tmp_path_factory: pytest.TempPathFactory) -> Page:
+    """Responses of several lengths; training has pleased the proxy by 4 more than gold."""
+    truth = replace(WORLD, way={0: (0.0, 4.0, 1.0)})
+    return page(tmp_path_factory.mktemp("lengths"), with_lengths(sound), truth=truth)
+
+
+def test_accuracy_is_drawn_by_length_as_it_stands_in_the_table(lengths: Page, sound: dict) -> None:
+    pairs = with_lengths(sound)["gold"].pivot(index="name", columns="item", values=["score", "tokens"])
+    right = pairs["score"]["chosen"] > pairs["score"]["rejected"]
+    gap = pairs["tokens"]["chosen"] - pairs["tokens"]["rejected"]
+    spec = lengths.figure("accuracy-by-length")
+    points = {row["pairs"]: row for row in spec["layer"][2]["data"]["values"] if row["role"] == "gold"}
+    assert list(points) == ["all", "least", "middle", "most", "longer rejected"]
+    assert points["longer rejected"]["value"] == pytest.approx(right[gap < 0].mean())
+    assert points["longer rejected"]["n"] == (gap < 0).sum()
+    assert points["longer rejected"]["high"] < points["all"]["low"], "gold leans on length"
+    table = pd.read_csv(lengths.tables / "trust.csv").set_index(["role", "statistic"])
+    for third in ("least", "middle", "most"):
+        row = table.loc[("gold", f"accuracy, {third} difference in length")]
+        assert [points[third][end] for end in ("value", "low", "high")] == pytest.approx(
+            list(row[["value", "low", "high"]])
+        )
+    assert {row["role"] for row in spec["layer"][2]["data"]["values"]} == {"gold", "proxy"}
+
+
+def test_without_lengths_or_audits_there_is_no_figure_by_length(pages: Pages, tmp_path: Path) -> None:
+    assert "accuracy-by-length" not in pages("").html, "all responses are equally long"
+    assert "accuracy-by-length" not in page(tmp_path, None).html
+
+
+def test_the_map_holds_every_response_and_shows_a_proxy_that_runs_ahead(lengths: Page) -> None:
+    start, others = lengths.figure("proxy-gold")["concat"]
+    seeds, prompts, samples = 5, WORLD.prompts, WORLD.samples
+    for panel, policies in ((start, 1), (others, 2)):
+        count = policies * seeds * prompts * samples
+        squares = panel["layer"][0]["data"]["values"]
+        assert sum(square["responses"] for square in squares) == count
+        assert sum(square["share"] for square in squares) == pytest.approx(1, abs=0.01)
+        assert panel["title"].endswith(f": {count} responses")
+        [mean] = panel["layer"][2]["data"]["values"]
+        inside = [one for one in squares if one["gold"] <= mean["gold"] <= one["gold_to"]]
+        assert inside, "the axes are gold's and the proxy's, not the other way round"
+        line = panel["layer"][1]["data"]["values"]
+        assert all(end["gold"] == end["proxy"] for end in line)
+    [at], [moved] = (panel["layer"][2]["data"]["values"] for panel in (start, others))
+    assert (at["gold"], at["proxy"]) == pytest.approx((0, 0), abs=1e-9), "the start's own scale"
+    assert moved["proxy"] > moved["gold"] + 1
+    html = lengths.html
+    assert html.index('id="trust"') < html.index('id="figure-proxy-gold"')
+    assert re.search(r"how far they err alike is κ, [\d.−]+ \[", html)
+
+
+def test_without_scores_of_the_proxy_there_is_no_map(pages: Pages) -> None:
+    assert "proxy-gold" not in pages("").html
+    assert 'id="chart-reliability"' in pages("").html
+
+
+def test_the_figures_of_trust_keep_to_the_schema() -> None:
+    points = [{"role": "gold", "pairs": "all", "value": 0.7, "low": 0.4, "high": 0.8, "n": 30}]
+    square = {"gold": 0.0, "gold_to": 1.0, "proxy": 0.0, "proxy_to": 1.0, "responses": 2, "share": 1.0}
+    panel = {"title": "the start", "squares": [square], "mean": [{"gold": 0.5, "proxy": 0.4}], "ends": [0.0, 1.0]}
+    for chart in (*_by_length("a", points).values(), *_map("b", [panel]).values()):
+        chart.to_dict(validate=True)  # the page leaves this out for its time

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from synthetic import World, fill, make_cells, make_plan
@@ -14,7 +16,8 @@ from harness.records import Tables, read, rows, searches
 from harness.report.answer import points
 from harness.report.compare import Comparison
 from harness.report.standings import compare
-from harness.report.tuning import studies_sheet, trials_sheet, tuning_section
+from harness.report.tuning import studies_of, studies_sheet, trials_sheet, tuning_section
+from harness.report.tuning_figures import charts
 from harness.store import Store
 
 SPACE = {"learning_rate": {"low": 1e-5, "high": 1e-3, "log": True}, "beta": {"low": 0.01, "high": 1.0, "log": True}}
@@ -98,7 +101,7 @@ def test_the_section_says_that_scores_of_a_search_are_no_results(world: tuple[Co
     assert "too few" in told
     assert "changes from dpo to kto" in told
     assert "UNEQUAL" not in told
-    assert all(figure.picture.svg for figure in section.figures)
+    assert [figure.id for figure in section.figures if not figure.picture.svg] == ["importance-0"], "too few trials"
 
 
 def test_unequal_budgets_wear_a_banner(world: tuple[Comparison, Tables]) -> None:
@@ -124,3 +127,125 @@ def test_the_answer_says_whether_anything_was_tuned(world: tuple[Comparison, Tab
     assert "Nothing was tuned" in points(comparison, tables)[-1]
     assert "their search selected" in points(comparison, with_studies(tables, DPO, KTO))[-1]
     assert tuning_section(comparison, tables, "-0") is None
+
+
+def searched(places: int, random: int = 20, **more: Any) -> dict[str, Any]:
+    """A study in which only the learning rate decides; trial 3 fails, 4 is above a limit."""
+    draw = np.random.default_rng(0)
+    trials = []
+    for place in range(places):
+        rate, beta = (float(10 ** draw.uniform(*ends)) for ends in ((-5, -3), (-2, 0)))
+        score = None if place == 3 else 1 - abs(float(np.log10(rate)) + 3.7)
+        one = trial(place, score, rate, **({"phase": "guided"} if place > random else {}))
+        one["knobs"]["beta"] = beta
+        trials.append({**one, "feasible": False} if place == 4 else one)
+    best = max((one for one in trials if one["feasible"]), key=lambda one: one["score"])
+    return {**study("dpo", trials, best["trial"]), **more}
+
+
+def drawn(world: tuple[Comparison, Tables], *studies: dict[str, Any]) -> dict[str, Any]:
+    """The section's figures by name: a specification, or why there is none."""
+    section = tuning_section(world[0], with_studies(world[1], *studies), "-0")
+    assert section is not None
+    pictures = {figure.id.removesuffix("-0"): figure.picture for figure in section.figures}
+    return {name: json.loads(one.spec) if one.spec else one.reason for name, one in pictures.items()}
+
+
+def test_knobs_are_weighed_by_random_trials_with_the_range_of_resampled_studies(
+    world: tuple[Comparison, Tables],
+) -> None:
+    own = searched(30)
+    spec = drawn(world, own)["importance"]
+    rows = {row["knob"]: row for row in spec["data"]["values"]}
+    assert list(rows) == ["learning_rate", "beta"], "the most important first"
+    assert rows["learning_rate"]["value"] > 0.6
+    assert sum(row["value"] for row in rows.values()) == pytest.approx(1)
+    assert all(0 <= row["low"] < row["high"] <= 1 for row in rows.values())
+    assert spec["concat"][0]["title"] == "dpo (20 random trials)"
+    [told] = studies_sheet([world[0]], with_studies(world[1], own)).frame["important"]
+    assert told.startswith(f"learning_rate {rows['learning_rate']['value']:.2f} [{rows['learning_rate']['low']:.2f}, ")
+    other = [one | {"score": -9.0} if one["phase"] == "guided" else one for one in own["trials"]]
+    same = drawn(world, {**own, "trials": other})["importance"]
+    assert same["data"]["values"] == list(rows.values()), "guided trials weigh nothing"
+
+
+def test_below_five_trials_in_the_best_quarter_nothing_is_weighed(world: tuple[Comparison, Tables]) -> None:
+    few = searched(40, random=16)
+    assert "at most 16 such trials" in drawn(world, few)["importance"]
+    sheet = studies_sheet([world[0]], with_studies(world[1], few))
+    assert sheet.texts[0][-1] == "too few random trials"
+    assert "concat" in drawn(world, searched(40, random=17))["importance"]
+
+
+def test_of_a_lone_knob_nothing_is_weighed(world: tuple[Comparison, Tables]) -> None:
+    own = searched(30, space={"learning_rate": SPACE["learning_rate"]})
+    for one in own["trials"]:
+        del one["knobs"]["beta"]
+    assert "two knobs" in drawn(world, own)["importance"]
+    assert studies_sheet([world[0]], with_studies(world[1], own)).texts[0][-1] == "its only knob"
+    [panel] = drawn(world, own)["trials-by-knobs"]["concat"]
+    assert {row["axis"] for row in lines(panel)} == {"learning_rate", "score"}
+
+
+def lines(panel: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a panel's lines, each once: thick lines are drawn twice."""
+    layers = [layer["data"]["values"] for layer in panel["layer"] if layer["mark"]["type"] == "line"]
+    return [dict(row) for row in dict.fromkeys(tuple(row.items()) for layer in layers for row in layer)]
+
+
+def test_each_trial_is_a_line_over_its_knobs_to_its_score(world: tuple[Comparison, Tables]) -> None:
+    [panel] = drawn(world, searched(20))["trials-by-knobs"]["concat"]
+    rows = lines(panel)
+    by_trial = {place: {row["axis"]: row for row in rows if row["trial"] == place} for place in range(20)}
+    knobs = searched(20)["trials"]
+    for place, own in by_trial.items():
+        rate, beta = (np.log10(knobs[place]["knobs"][name]) for name in ("learning_rate", "beta"))
+        assert own["learning_rate"]["at"] == pytest.approx((rate + 5) / 2), "its place on a logarithmic axis"
+        assert own["beta"]["at"] == pytest.approx((beta + 2) / 2)
+        assert ("score" in own) == (place != 3), "a failed trial ends at its last knob"
+    assert {place: own["beta"]["ended"] for place, own in by_trial.items() if own["beta"]["ended"] != "finished"} == {
+        3: "failed", 4: "above a limit",
+    }  # fmt: skip
+    scores = [own["score"] for own in by_trial.values() if "score" in own]
+    assert {row["at"] for row in scores if row["score"] == max(one["score"] for one in scores)} == {1.0}
+    texts = [row["label"] for layer in panel["layer"] if layer["mark"]["type"] == "text"
+             for row in layer["data"]["values"] if "label" in row]  # fmt: skip
+    assert {"1e-05", "0.001", "0.01", "1"} <= set(texts), "the ends of both axes"
+    dashes = next(layer for layer in panel["layer"] if layer["mark"]["type"] == "line")["encoding"]["strokeDash"]
+    assert dashes["scale"]["domain"] == ["finished", "above a limit", "failed"]
+    grey = next(
+        layer for layer in panel["layer"] if "color" not in layer["encoding"] and layer["mark"]["type"] == "line"
+    )
+    assert {row["trial"] for row in grey["data"]["values"]} == {3}
+
+
+def test_knobs_beyond_their_range_and_choices_have_a_place(world: tuple[Comparison, Tables]) -> None:
+    space = {**SPACE, "threshold": {"choice": [1.1, 1.2, 1.5]}}
+    own = searched(6, space=space)
+    for place, one in enumerate(own["trials"]):
+        one["knobs"] |= {"threshold": space["threshold"]["choice"][place % 3]}
+    own["trials"][0]["knobs"] |= {"beta": 10.0, "threshold": 1.7}
+    [panel] = drawn(world, own)["trials-by-knobs"]["concat"]
+    first = {row["axis"]: row["at"] for row in lines(panel) if row["trial"] == 0}
+    assert (first["beta"], first["threshold"]) == (1.0, 1.0)
+    assert all(0 <= row["at"] <= 1 for row in lines(panel))
+    second = {row["axis"]: row["at"] for row in lines(panel) if row["trial"] == 1}
+    assert second["threshold"] == pytest.approx(1 / 3), "the second of four"
+
+
+def test_several_studies_and_studies_without_a_score_are_told_apart(world: tuple[Comparison, Tables]) -> None:
+    failed = study("dpo", [trial(place, None, 1e-4) for place in range(3)], 0)
+    waiting = study("kto", [trial(0, None, 1e-4, status="open")], None)
+    panels = drawn(world, failed, searched(20, number=1), waiting)["trials-by-knobs"]["concat"]
+    assert [panel["title"] for panel in panels] == ["dpo, study 0", "dpo, study 1"]
+    assert drawn(world, waiting)["trials-by-knobs"] == "No trial has finished yet."
+
+
+def test_the_figures_of_tuning_keep_to_the_schema(world: tuple[Comparison, Tables]) -> None:
+    stopped = {**searched(20), "contestant": "kto"}
+    stopped["trials"][5] |= {"status": "pruned", "score": None, "feasible": False}
+    studies = studies_of(with_studies(world[1], searched(30), stopped), world[0].name)
+    found = charts(studies, [one.weights for one in studies], "")
+    assert set(found) == {"expected-best", "score-by-knob", "trials-by-knobs", "importance"}
+    for chart in found.values():
+        chart.to_dict(validate=True)  # the page leaves this out for its time

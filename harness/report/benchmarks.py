@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 from harness.records.files import BASE
-from harness.records.scores import blocks_of
 from harness.report.compare import Estimate, estimate
-from harness.report.cubes import Cube, Cubes, cubes
 from harness.report.outputs import share
 from harness.report.page import Section
 from harness.report.sheet import Row, Sheet, Shown, chance, count, interval, listed, make_frame, named, rows
 from harness.report.sheets import ID_MEANINGS, IDS
+from harness.report.tasks import lost_policies, task_runs, task_scores
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from harness.plan import Plan
     from harness.records import Tables
     from harness.report.compare import Comparison
-    from harness.stats.runs import Runs
+    from harness.report.cubes import Cube, Cubes
     from harness.stats.verdicts import Verdict
 
 _FRAME = {
@@ -36,7 +35,7 @@ _MEANINGS = {
     "seeds": "finished runs",
     "documents": "documents that every run has a value of",
     "value": "mean over runs and documents",
-    "value_low": "lower end of its 95 % interval over runs and documents (Wilson's, where each is right or wrong)",
+    "value_low": "lower end of its 95 % interval over runs and documents (a share's, where each is right or wrong)",
     "value_high": "upper end of it",
     "difference": "value minus the start's, paired by document and, where seeds are paired, by seed; failed runs count "
     "as the start",
@@ -103,14 +102,10 @@ def _shown() -> list[Shown]:
 
 
 def _of_setting(one: Comparison, tables: Tables, margins: dict[str, float], usual: float) -> list[dict[str, Any]]:
-    scores = tables.benchmarks[tables.benchmarks["setting"] == one.name]
-    blocks = blocks_of(scores)
     missing = tables.no_benchmarks[tables.no_benchmarks["setting"] == one.name]
-    asked = scores[["role", "metric"]].drop_duplicates().astype(str).sort_values(["role", "metric"])
-    made = []
-    for task, metric in asked.itertuples(index=False):
-        found = cubes(blocks.of(one.name, metric, task, "document"), blocks.prompts)
-        made += _of_task(one, found, {"task": task, "metric": metric}, margins.get(task, usual), _failed(one, tables))
+    made, failed = [], lost_policies(one.name, tables)
+    for (task, metric), found in task_scores(one.name, tables).items():
+        made += _of_task(one, found, {"task": task, "metric": metric}, margins.get(task, usual), failed)
     others = [name for name in one.contestants if name not in one.plain] if made else []
     made += [{"setting": one.name, "contestant": name, "gap": NOT_ASKED} for name in others]
     known = {(row["contestant"], row.get("task")) for row in made}
@@ -125,13 +120,6 @@ def _of_setting(one: Comparison, tables: Tables, margins: dict[str, float], usua
         if (contestant, task) not in known:
             made.append({"setting": one.name, "contestant": contestant, "task": task, "gap": text})
     return made
-
-
-def _failed(one: Comparison, tables: Tables) -> dict[str, list[int]]:
-    """Replicates whose training was tried and left no policy, by contestant."""
-    gaps = tables.gaps[(tables.gaps["setting"] == one.name) & (tables.gaps["status"] == "failed")]
-    gaps = gaps[gaps["stage"].astype(str).str.startswith("train-")]
-    return {str(name): sorted({int(seed) for seed in own["replicate"]}) for name, own in gaps.groupby("contestant")}
 
 
 def _of_task(
@@ -160,24 +148,11 @@ def _value(cube: Cube) -> Estimate:
 
 def _judged(one: Comparison, found: Cubes, margin: float, failed: dict[str, list[int]]) -> list[Verdict]:
     """Each contestant against the start; none where the start has no values."""
-    import numpy as np
-
-    from harness.stats.runs import Runs, with_failures
     from harness.stats.verdicts import against_start
 
-    if one.start not in found.by_contestant:
+    runs = task_runs(one, found, failed)
+    if not runs:
         return []
-    nothing = Runs(np.zeros((0, len(found.prompts))), ())
-    finished = {
-        name: Runs(cube.prompts, cube.replicates) if (cube := found.by_contestant.get(name)) else nothing
-        for name in one.contestants
-        if name in found.by_contestant or name in failed
-    }
-    start = finished[one.start]
-    runs: dict[str, Runs] = {
-        name: with_failures(own, failed.get(name, []) if name != one.start else [], start)
-        for name, own in finished.items()
-    }
     return list(against_start(runs, one.start, margin, paired=one.paired, looks=one.looks))
 
 

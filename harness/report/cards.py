@@ -24,7 +24,7 @@ _MEANINGS = {
     "role": "gold, selection or proxy (of the first seed)",
     "statistic": "what is measured; how to read it stands in the report",
     "value": "the number",
-    "low": "lower end of its 95 % interval: Wilson for shares, t over prompts for means",
+    "low": "lower end of its 95 % interval: Clopper and Pearson for shares, t over prompts for means",
     "high": "upper end of it",
     "n": "pairs, rankings, prompts or texts",
 }

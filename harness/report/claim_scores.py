@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.claims import COLLAPSE, GROUPS
 from harness.report.claim_metrics import FEWEST, LACKING, SWEEP, by_run, ladders, runs_of, steps
+from harness.report.sheet import listed
 
 if TYPE_CHECKING:
     from harness.claims import Hypothesis
@@ -38,6 +39,8 @@ class Scored:
         rates: instead of scores, how many runs collapsed.
         contestants: of the smaller side.
         of: comparisons of which this is the one with the smallest p; its p is multiplied by them.
+        premise: what is known of the claim's premise here; empty where it has none.
+        beside: the claim is not about this comparison, for its premise fails here, and it has no scores.
     """
 
     setting: str
@@ -53,6 +56,8 @@ class Scored:
     rates: Rates | None = None
     contestants: int = 1
     of: int = 1
+    premise: str = ""
+    beside: bool = False
 
 
 def comparisons_of(claim: Hypothesis, tables: Tables, settings: list[Comparison]) -> list[Scored] | str:
@@ -205,7 +210,8 @@ def counted(scored: Scored, given: list[Runs], used: list[Runs]) -> Scored:
 def _lacking(claim: Hypothesis, names: list[str]) -> str:
     if claim.metric in LACKING:
         return LACKING[claim.metric]
-    return f"{', '.join(names)} has no {claim.metric}" + (f"; see {claim.runs}" if claim.runs else "")
+    told = f"{listed(names)} {'has' if len(names) == 1 else 'have'} no {claim.metric}"
+    return told + (f"; see {claim.runs}" if claim.runs else "")
 
 
 def _absent(claim: Hypothesis, names: list[str], setting: Comparison) -> int:

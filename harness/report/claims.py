@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from harness.claims import EQUAL, Hypothesis, hypothesis
 from harness.errors import HarnessError
 from harness.report.claim_metrics import measured_by
-from harness.report.claim_scores import Scored, comparisons_of
+from harness.report.claim_premises import supposing
+from harness.report.claim_scores import Scored
 from harness.report.claim_tests import EQUIVALENT, LARGE, MIXED, NOT_RUN, SUPPORTED, UNDECIDED, Weighed
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def built_in() -> tuple[Hypothesis, ...]:
 def judge(plan: Plan, tables: Tables, comparisons: list[Comparison]) -> list[Judged]:
     """Judge the articles' claims and the recipe's own.
 
-    A family is what can be tested with the contestants of the plan: a comparison without scores stays in it as p = 1.
+    A family is what can be tested with the contestants of the plan: a comparison without scores, or without what its
+    claim supposes, stays in it as p = 1.
 
     Args:
         plan: for the recipe's own claims, and whether seeds are paired.
@@ -91,9 +93,7 @@ def judge(plan: Plan, tables: Tables, comparisons: list[Comparison]) -> list[Jud
         A verdict for each claim, the articles' first.
     """
     claims = (*built_in(), *(replace(one, tier=OWN) for one in plan.recipe.hypotheses))
-    scored = [
-        "" if one.settled else _unmeasured(one, plan) or comparisons_of(one, tables, comparisons) for one in claims
-    ]
+    scored = ["" if one.settled else _unmeasured(one, plan) or supposing(one, tables, comparisons) for one in claims]
     tested = [
         Weighed(claim, one, _result(one, paired=plan.recipe.evaluation.paired))
         for claim, own in zip(claims, scored, strict=True)
@@ -187,12 +187,13 @@ def _judged(claim: Hypothesis, found: str | list[Found]) -> Judged:
         return Judged(claim, *claim.settled)
     if isinstance(found, str):
         return Judged(claim, NOT_RUN, found)
-    words = [one.word for one in found]
+    words = [one.word for one in found if not one.scored.beside]
     ran = {word for word in words if word != NOT_RUN}
     if not ran:
         return Judged(claim, NOT_RUN, "; ".join(dict.fromkeys(one.scored.why for one in found)), tuple(found))
     counts = ", ".join(f"{words.count(word)} {word}" for word in dict.fromkeys(words))
-    why = f"of {len(words)} comparisons: {counts}" if len(words) > 1 else ""
+    told = [f"of {len(words)} comparisons: {counts}"] if len(words) > 1 else []
+    why = "; ".join([*told, *dict.fromkeys(one.scored.why for one in found if one.scored.beside)])
     if len(ran) == 1 and NOT_RUN not in words:
         return Judged(claim, words[0], why, tuple(found))
     decided = {SUPPORTED if word == LARGE else word for word in ran} - {UNDECIDED}

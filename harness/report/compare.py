@@ -132,6 +132,8 @@ class Price:
         beaten_by: contestants that cost no more of anything and are significantly better.
         reached: seeds whose policy reached the target.
         tried: seeds that ended, in success or failure.
+        target_by_seed: by graded seed, the device-seconds until its first graded policy that reaches the target,
+            without tuning; infinite where none does.
         to_target: median over the tried seeds of the device-seconds until the target, without tuning; None where fewer
             than half reach.
     """
@@ -146,6 +148,7 @@ class Price:
     beaten_by: tuple[str, ...] = ()
     reached: int = 0
     tried: int = 0
+    target_by_seed: dict[int, float] = field(default_factory=dict)
     to_target: float | None = None
 
 
@@ -242,6 +245,16 @@ class Comparison:
         from harness.stats.ranks import ranks
 
         return ranks(self.runs, self.margin)
+
+    @cached_property
+    def letters(self) -> dict[str, str]:
+        """Letters of all pairs on gold, of the contestants on whom there is any verdict; see `stats/letters.py`."""
+        from harness.stats.letters import letters
+
+        told = [pair for pair in self.pairs if pair.family == "all" and pair.verdict]
+        known = {name for pair in told for name in (pair.a, pair.b)}
+        names = [row.name for row in self.standings if row.name in known]
+        return letters(names, [(pair.a, pair.b) for pair in told if pair.winner])
 
     @cached_property
     def components(self) -> Components | None:

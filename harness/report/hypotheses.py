@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from harness.claims import NOT_WORSE, SETTLED, SUPERIOR
+from harness.claims import EITHER, SETTLED
 from harness.report.claim_metrics import TRAINED
 from harness.report.claim_tests import CONTRADICTED, EQUIVALENT, LARGE, MIXED, NOT_RUN, SUPPORTED, UNDECIDED
+from harness.report.claim_words import TESTS, compared, measured, remarks, supposes
+from harness.report.claims import OWN
+from harness.report.listing import Entry, Listing
 from harness.report.page import Section
-from harness.report.sheet import Sheet, Shown, chance, count, interval, listed, make_frame
+from harness.report.sheet import GAP, Row, Sheet, Shown, chance, count, interval, listed, make_frame, number
 
 if TYPE_CHECKING:
+    from harness.claims import Hypothesis
     from harness.plan import Plan
     from harness.report.claims import Found, Judged
 
 PROVED, BY_CONSTRUCTION = SETTLED["proof"], SETTLED["by_construction"]
+ARTICLES = {
+    "A": "000: RLHF, DPO, CPO, KTO, ORPO and SimPO",
+    "B": "001: RLHF and REINFORCE",
+    "C": "002: CUT",
+    "D": "003: the three stages of RLHF",
+}
+"""By the letter of its claims: an article, and what it is about."""
+_NO_SOURCE = "this recipe"
+TIERS = {
+    "T0": "T0: by-product of any comparison",
+    "T1": "T1: main comparison",
+    "T2": "T2: recipe of its own",
+    OWN: "own: of this recipe",
+}
 WORDS = (PROVED, BY_CONSTRUCTION, LARGE, SUPPORTED, CONTRADICTED, EQUIVALENT, MIXED, UNDECIDED, NOT_RUN)
 _COLUMNS = {
     **dict.fromkeys(("id", "claim", "source", "tier", "note", "verdict", "why", "setting", "comparison"), "string"),
@@ -28,7 +48,7 @@ _MEANINGS = {
     "claim": "in words",
     "source": "who says so",
     "tier": "T0 by-product of any comparison, T1 main comparison, T2 recipe of its own, own: of this recipe",
-    "note": "what speaks against the claim elsewhere",
+    "note": "what speaks against the claim elsewhere, and what is known of its premise",
     "verdict": "of the claim, over all its comparisons",
     "why": "why the verdict is not of one comparison, or why there is none",
     "setting": "model · dataset · start",
@@ -54,16 +74,8 @@ _MEANINGS = {
 }
 
 
-_LEFT_OUT = {
-    "failed": ("failed run", "left out"),
-    "stand_ins": ("failed run", "in with the start's scores"),
-    "unmatched": ("run", "left out, of a seed that the other side lacks"),
-}
-"""By column: what is told beside a verdict."""
-
-
 def hypotheses_section(plan: Plan, judged: list[Judged]) -> Section:
-    """Verdicts, one row for each comparison of a claim."""
+    """Verdicts: one line for each claim, which opens to its comparisons; those that no run tests come last."""
     ordered = sorted(judged, key=lambda one: one.word == NOT_RUN)
     sheet = hypotheses_sheet(ordered)
     title = "Hypotheses of the articles" + (" and of this recipe" if plan.recipe.hypotheses else "")
@@ -79,24 +91,102 @@ def sentence(judged: list[Judged]) -> str:
 
 
 def hypotheses_sheet(judged: list[Judged]) -> Sheet:
-    """The verdicts as a table."""
-    found = [row for one in judged for row in _rows(one)]
+    """The verdicts as a table, one row for each comparison of a claim; the page shows it as a listing of claims."""
+    by_claim = [_rows(one) for one in judged]
+    found = [row for own in by_claim for row in own]
     shown = [
         Shown("claim", lambda row: f"{row['id']}: {row['claim']}", kind="prose"),
-        Shown("source", lambda row: row["source"] or "this recipe", kind="prose"),
+        Shown("source", lambda row: row["source"] or _NO_SOURCE, kind="prose"),
         Shown("verdict", lambda row: row["verdict"], kind="word"),
         Shown("comparison", lambda row: row["comparison"] or "—", kind="word"),
         Shown("metric", lambda row: _metric(row["metric"]), kind="word"),
-        Shown("estimate [95 %]", lambda row: interval(row["estimate"], row["low"], row["high"], 3, sign=True)),
+        Shown("estimate [95 %]", _estimate),
         Shown("p, Holm", lambda row: chance(row["p_holm"])),
         Shown("q, BH (T2)", lambda row: chance(row["q_bh"])),
         Shown("why", _why, kind="prose"),
     ]
-    caption = (
-        "Claims and verdicts; the estimate is of the comparison, the verdict of the claim. Articles: 000 RLHF, DPO, "
-        "CPO, KTO, ORPO and SimPO; 001 RLHF and REINFORCE; 002 CUT; 003 the three stages of RLHF."
+    about = "; ".join(text.replace(":", "") for text in ARTICLES.values())
+    caption = f"Claims and verdicts; the estimate is of the comparison, the verdict of the claim. Articles: {about}."
+    sheet = Sheet("hypotheses", caption, make_frame(found, _COLUMNS), _MEANINGS, shown, folded=True)
+    places = iter(sheet.rows)
+    return replace(
+        sheet,
+        listing=_listing([(one, list(islice(places, len(own)))) for one, own in zip(judged, by_claim, strict=True)]),
     )
-    return Sheet("hypotheses", caption, make_frame(found, _COLUMNS), _MEANINGS, shown, folded=True)
+
+
+def _listing(found: list[tuple[Judged, list[Row]]]) -> Listing:
+    """A line for each claim, of those that ran and of those that did not.
+
+    Args:
+        found: each claim with its rows of the table.
+    """
+    ran, others = (
+        tuple(_entry(one, own) for one, own in found if (one.word == NOT_RUN) == not_run) for not_run in (False, True)
+    )
+    filters = {
+        "verdict": {word: word for word in WORDS},
+        "article": {**ARTICLES, OWN: _NO_SOURCE},
+        "tier": TIERS,
+    }
+    heads = ("claim", "in words", "source", "verdict", "estimate [95 %]")
+    return Listing(
+        "claims", heads, ran, others, f"{NOT_RUN}: no run tests them, or what they suppose is not so", filters
+    )
+
+
+def _entry(one: Judged, own: list[Row]) -> Entry:
+    claim = one.claim
+    results = [{**row, "reason": each.scored.why} for row, each in zip(own, one.found, strict=False)]
+    estimate = count(len(results), "comparison") if len(results) > 1 else _estimate(own[0])
+    tags = {"verdict": one.word, "article": OWN if claim.tier == OWN else claim.family, "tier": claim.tier}
+    columns = _columns(results)
+    return Entry(
+        (claim.id, claim.claim, claim.source or _NO_SOURCE, one.word, estimate),
+        tags,
+        tuple((term, text) for term, text in _facts(one).items() if text),
+        tuple((column.title, column.kind) for column in columns),
+        tuple(tuple(column.text(row) for column in columns) for row in results),
+    )
+
+
+def _facts(one: Judged) -> dict[str, str]:
+    """What was claimed, by whom, and how it was tested; what does not apply is empty."""
+    claim = one.claim
+    about = "" if claim.tier == OWN else f" ({ARTICLES[claim.family]})"
+    side = "on either side of 0" if claim.direction == EITHER else f"{claim.direction} 0"
+    tested = {
+        **{"compared": compared(claim), "metric": measured(claim), "test": TESTS[claim.test]},
+        **{"direction": f"the claim says {side}", "delta": f"{claim.delta:g}, the difference that matters"},
+    }
+    premise = [supposes(claim), *dict.fromkeys(each.scored.premise for each in one.found)]
+    return {
+        **{"claim": claim.claim, "source": f"{claim.source or _NO_SOURCE}{about}", "tier": TIERS[claim.tier]},
+        **(tested if claim.metric else {}),
+        **{"premise": "; ".join(filter(None, premise)), "verdict": ": ".join(filter(None, [one.word, one.why]))},
+        **{"note": claim.note, "asked by": claim.runs},
+    }
+
+
+def _columns(results: list[dict[str, Any]]) -> list[Shown]:
+    """Of the comparisons of one claim; a column in which no row has anything is left out."""
+    several = len({row["setting"] for row in results}) > 1
+    columns = [
+        *[Shown("setting", lambda row: row["setting"], kind="word")] * several,
+        Shown("comparison", lambda row: row["comparison"], kind="word"),
+        Shown("verdict", lambda row: row["own_verdict"], kind="word"),
+        Shown("estimate [95 %]", _estimate),
+        Shown("p, Holm", lambda row: chance(row["p_holm"])),
+        Shown("q, BH (T2)", lambda row: chance(row["q_bh"])),
+        Shown("runs (seeds)", lambda row: number(row["seeds"], 0)),
+        Shown("prompts", lambda row: number(row["prompts"], 0)),
+        Shown("what else", lambda row: "; ".join(filter(None, [row["reason"], *remarks(row)])) or GAP, kind="prose"),
+    ]
+    return [column for column in columns if any(column.text(row) != GAP for row in results)]
+
+
+def _estimate(row: Row) -> str:
+    return interval(row["estimate"], row["low"], row["high"], 3, sign=True)
 
 
 def _metric(name: str | None) -> str:
@@ -107,45 +197,23 @@ def _why(row: Any) -> str:
     parts = [row["why"]]
     if row["own_verdict"] not in (None, row["verdict"]):
         parts.append(f"this one: {row['own_verdict']}")
-    parts += [f"{count(row[key], what)} {fate}" for key, (what, fate) in _LEFT_OUT.items() if row[key]]
-    if row["own_verdict"] == UNDECIDED:
-        parts.append(_more(row["more_seeds"], row["more_prompts"], row["delta"]))
-    if row["own_verdict"] in (SUPPORTED, CONTRADICTED) and row["test"] == SUPERIOR and _within(row):
-        parts.append(f"real but smaller than {row['delta']:g}")
-    if row["own_verdict"] == SUPPORTED and row["test"] != SUPERIOR:
-        parts.append(f"{_shown_by(row)} at {row['delta']:g}")
-    if row["own_verdict"] == EQUIVALENT:
-        parts.append(f"within ±{row['delta']:g}")
-    return "; ".join(part for part in (*parts, row["note"]) if part)
-
-
-def _shown_by(row: Any) -> str:
-    """What a test of the margin has shown."""
-    if row["test"] != NOT_WORSE:
-        return "equal"
-    return "not above 0 by more than the margin," if row["direction"] == "below" else "not worse"
-
-
-def _within(row: Any) -> bool:
-    return bool(max(-row["low"], row["high"]) < row["delta"])
-
-
-def _more(seeds: int | None, prompts: int | None, delta: float) -> str:
-    if seeds == 0:
-        return f"a difference of {delta:g} would probably have been found"
-    wanted = [f"+{count(seeds, 'seed')}"] if seeds else []
-    wanted += [f"+{count(prompts, 'prompt')}"] if prompts else []
-    return f"{' or '.join(wanted)} would decide at {delta:g}" if wanted else "neither seeds nor prompts alone decide it"
+    return "; ".join(part for part in (*parts, *remarks(row), row["note"]) if part)
 
 
 def _rows(one: Judged) -> list[dict[str, Any]]:
     claim = one.claim
     same = {
         **{"id": claim.id, "claim": claim.claim, "source": claim.source or None, "tier": claim.tier or None},
-        **{"note": claim.note or None, "verdict": one.word, "why": one.why or None, "metric": claim.metric or None},
+        **{"verdict": one.word, "why": one.why or None, "metric": claim.metric or None},
         **({key: getattr(claim, key) for key in ("contrast", "test", "direction", "delta")} if claim.metric else {}),
     }
-    return [{**same, **_comparison(found)} for found in one.found] or [same]
+    return [{**same, **_comparison(found), "note": _note(claim, found.scored.premise)} for found in one.found] or [
+        {**same, "note": _note(claim)}
+    ]
+
+
+def _note(claim: Hypothesis, premise: str = "") -> str | None:
+    return "; ".join(filter(None, [claim.note, premise])) or None
 
 
 def _comparison(found: Found) -> dict[str, Any]:

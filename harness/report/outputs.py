@@ -200,7 +200,7 @@ def _measured(column: Column, setting: str, scores: Scores) -> dict[str, Estimat
 
 
 def share(cube: Cube) -> Estimate:
-    """A share of responses with Wilson's interval: over runs and prompts, or over prompts where it is 0 or 1."""
+    """A share of responses with an exact interval: over runs and prompts, or over prompts where it is 0 or 1."""
     from harness.stats.contrast import Mean, summary
     from harness.stats.runs import rate, share_ends
 

@@ -137,6 +137,11 @@ class Page:
         """Whether the script of the decision guide is needed."""
         return any(section.guide for section in self.sections)
 
+    @property
+    def has_listings(self) -> bool:
+        """Whether the script of the filters is needed."""
+        return any(sheet.listing for section in self.sections for sheet in section.sheets)
+
 
 def pictures(charts: Callable[..., dict[str, Any]], *arguments: Any) -> Asked[dict[str, Picture]]:
     """Have figures drawn by the second process, while this one goes on.
@@ -198,7 +203,8 @@ def html(page: Page) -> str:
     css = Markup((TEMPLATES / "page.css").read_text())
     runtime = painter.runtime() if page.has_figures else ""
     guide = (TEMPLATES / "guide.js").read_text() if page.has_guides else ""
-    scripts = {"runtime": runtime, "guide": guide, "figures": (TEMPLATES / "figures.js").read_text()}
+    sift = (TEMPLATES / "filter.js").read_text() if page.has_listings else ""
+    scripts = {"runtime": runtime, "guide": guide, "filter": sift, "figures": (TEMPLATES / "figures.js").read_text()}
     return environment.get_template("page.html").render(page=page, css=css, **scripts)
 
 

@@ -107,7 +107,8 @@ def _reached(row: Standing, by_seed: dict[int, float]) -> dict[str, Any]:
     costs = [*by_seed.values(), *[float("inf")] * (tried - len(by_seed))]
     middle = median(costs) if costs else float("inf")
     reached = sum(cost < float("inf") for cost in costs)
-    return {"tried": tried, "reached": reached, "to_target": middle if middle < float("inf") else None}
+    to_target = middle if middle < float("inf") else None
+    return {"tried": tried, "reached": reached, "target_by_seed": by_seed, "to_target": to_target}
 
 
 def _to_target(comparison: Comparison, tables: Tables) -> dict[str, dict[int, float]]:

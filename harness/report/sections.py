@@ -15,7 +15,7 @@ from harness.report.answer import headline, points, recommended
 from harness.report.articles import articles_sheet
 from harness.report.benchmarks import benchmarks_section, benchmarks_sheet, tax
 from harness.report.best_of import best_of_sheet, best_of_view
-from harness.report.cards import card_sheet, cards_sheet, checks_sheet, reliability
+from harness.report.cards import card_sheet, cards_sheet, checks_sheet
 from harness.report.claims import judge
 from harness.report.collapse import in_top_set
 from harness.report.components import components_sheet
@@ -47,6 +47,7 @@ from harness.report.sheets import main_sheet, matrix_sheet, pairs_sheet
 from harness.report.stability import agreement_sheet, stability_section, stability_sheet
 from harness.report.standings import compare
 from harness.report.trust import Trust, banners, trust_points, trusts, watermark
+from harness.report.trust_figures import trust_figures
 from harness.report.tuning import studies_sheet, trials_sheet, tuning_section
 from harness.report.twins import prompts_sheet
 
@@ -239,7 +240,7 @@ def _trust(found: dict[tuple[str, str], Trust], comparisons: list[Comparison]) -
             "Reward-model trust" + (f" · {one.label}" if several else ""),
             one.sentence,
             points=trust_points(one),
-            figures=[reliability(one, f"-{index}" if several else "")],
+            figures=trust_figures(one, comparisons, f"-{index}" if several else ""),
             sheets=[
                 card_sheet(one, f"-{index}"),
                 drift_sheet([one], comparisons, f"-{index}"),

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     import pandas as pd
 
+    from harness.report.listing import Listing
+
 Row = Mapping[str, Any]
 """One row of a frame; a number that is not there is None."""
 
@@ -50,6 +52,7 @@ class Sheet:
         view_of: the table whose CSV and parquet files hold its numbers, where it is another view of one.
         part: set where it is one setting's part of the table in the files.
         group: what rows that follow one another have in common; the page puts it above them. None for no groups.
+        listing: lines that open, which the page shows in its place.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Sheet:
     view_of: str = ""
     part: str = ""
     group: Callable[[Row], str] | None = None
+    listing: Listing | None = None
 
     @property
     def anchor(self) -> str:

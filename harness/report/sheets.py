@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.report.compare import UNTRAINED
 from harness.report.sheet import GAP, Row, Sheet, Shown, chance, interval, make_frame, mebibytes, number
+from harness.report.tasks import MAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +34,9 @@ _ESTIMATES = {
     "length": "response tokens",
     "kl": "KL(policy ‖ start) per response in nats, from full logits on the policy's own responses",
     "distinct": "expectation-adjusted distinct n-grams of the samples of a prompt, mean over n = 1 to 5",
+    "benchmarks": f"mean over lm-eval tasks of the score minus the start's: {', '.join(MAIN[:-1])} or {MAIN[-1]}, the "
+    "first that a task has; a task without any is not in it; failed runs count as the start, and who lacks a task has "
+    "no mean",
 }
 _MAIN = {
     **IDS,
@@ -72,14 +76,13 @@ def main_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
     found = []
     doubted = {comparison.name for comparison in comparisons if comparison.caveats}
     for comparison in comparisons:
-        spelled = _letters(comparison)
         for row in comparison.standings:
             values: dict[str, Any] = {"setting": comparison.name, "contestant": row.name}
             for field in ("algorithm", "knobs", "planned", "done", "failed", "unfinished", "verdict", "p_holm", "gap"):
                 values[field] = getattr(row, field)
             for field in ("more_seeds", "more_prompts", "peak_memory_bytes"):
                 values[field] = getattr(row, field)
-            values |= {"top_set": row.in_top_set, "letters": spelled.get(row.name)}
+            values |= {"top_set": row.in_top_set, "letters": comparison.letters.get(row.name)}
             values |= {f"{part}_device_seconds": s for part, s in row.seconds.items()}
             for metric, estimate in row.estimates.items():
                 values |= _ends(metric, estimate)
@@ -96,6 +99,7 @@ def main_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
         Shown("response tokens", lambda row: number(row["length"], 1)),
         Shown("KL to start, nats", lambda row: number(row["kl"])),
         Shown("distinct n-grams", lambda row: number(row["distinct"]), optional=True),
+        Shown("benchmarks − start [95 %]", lambda row: _estimate(row, "benchmarks", 3, sign=True), optional=True),
         Shown("device-s own / with shared", _seconds),
         Shown("peak memory", lambda row: mebibytes(row["peak_memory_bytes"])),
         Shown("gaps", lambda row: row["gap"] or "", kind="prose", optional=True),
@@ -107,16 +111,6 @@ def main_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
     )
     caption += " † marks verdicts that are one grade lower, since gold is in doubt." * bool(doubted)
     return Sheet("main", caption, make_frame(found, _MAIN), _MAIN_MEANINGS, shown, part=part, group=_standing)
-
-
-def _letters(comparison: Comparison) -> dict[str, str]:
-    """Letters of all pairs, for the contestants on whom there is any verdict."""
-    from harness.stats.letters import letters
-
-    told = [pair for pair in comparison.pairs if pair.family == "all" and pair.verdict]
-    known = {name for pair in told for name in (pair.a, pair.b)}
-    names = [row.name for row in comparison.standings if row.name in known]
-    return letters(names, [(pair.a, pair.b) for pair in told if pair.winner])
 
 
 def _standing(row: Row) -> str:
@@ -173,7 +167,7 @@ _PAIR_MEANINGS = {
     **{"seeds": "seeds in the comparison", "prompts": "prompts in the comparison"},
     **{"more_seeds": _MAIN_MEANINGS["more_seeds"], "more_prompts": _MAIN_MEANINGS["more_prompts"]},
     "above": "share of the seeds in which a run of a scores above b's (unpaired: of all pairs of runs), ties one half",
-    "above_low": "lower end of its 95 % interval (Wilson); with few seeds it is wide",
+    "above_low": "lower end of its 95 % interval (Clopper and Pearson; unpaired, Wilson); with few seeds it is wide",
     "above_high": "upper end of it",
     "detectable": "the smallest true difference that this comparison finds with power .8 in its family, in start-sd",
     **{role: f"the same difference by the {role} reward, where gold separates the two" for role in UNTRAINED},

@@ -16,6 +16,7 @@ from harness.report.cubes import Cubes, cubes
 from harness.report.length import NOTHING, at_equal_length, control
 from harness.report.prices import priced
 from harness.report.sheet import count, listed
+from harness.report.tasks import over_all_tasks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,8 +103,15 @@ def _setting(name: str, tables: Tables, evaluation: Evaluation, looks: int) -> C
     others = {role: _runs(empty, role, failed) for role in scales if role != "gold"}
     judged = replace(empty, runs=runs, pairs=_pairs(verdicts, others, empty.paired) if verdicts else [])
     standings = [_standing(one, judged, verdicts, cells, gaps, tables, failed, others) for one in contestants]
-    lost = collapsed(judged)
-    standings = [replace(row, collapsed=len(lost[row.name])) for row in standings]
+    lost, benched = collapsed(judged), over_all_tasks(judged, tables)
+    standings = [
+        replace(
+            row,
+            collapsed=len(lost[row.name]),
+            estimates=row.estimates | ({"benchmarks": benched[row.name]} if row.name in benched else {}),
+        )
+        for row in standings
+    ]
     standings.sort(key=lambda row: ("gold" not in row.estimates, not row.in_top_set, -_gain(row)))
     return replace(judged, standings=standings)
 

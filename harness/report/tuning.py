@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from harness import keys
 from harness.recipe import TUNED
 from harness.report.page import Drawn, Section, pictures
 from harness.report.sheet import GAP, Row, Sheet, Shown, count, interval, listed, make_frame, number
@@ -14,6 +16,7 @@ from harness.report.sheets import ID_MEANINGS, IDS
 if TYPE_CHECKING:
     from harness.records import Tables
     from harness.report.compare import Comparison
+    from harness.stats.sensitivity import Weight
 
 _STUDIES = {
     **IDS,
@@ -40,10 +43,11 @@ _STUDY_MEANINGS = {
     "confirmed": "the same gain in selection reward with fresh seeds on the evaluation prompts",
     "gold": "the gain of tuning in gold reward with fresh seeds on the evaluation prompts, in sd of the start",
     "above_start": "share of random trials that beat the start",
-    "above_start_low": "lower end of its 95 % interval (Wilson)",
+    "above_start_low": "lower end of its 95 % interval (Clopper and Pearson)",
     "above_start_high": "upper end of it",
     "basin": "decades of learning rate that keep half of the best random trial's gain over the start",
-    "important": "share of reaching the best quarter of trials that each knob decides (PED-ANOVA)",
+    "important": "share of reaching the best quarter of random trials that each knob decides, approximate (PED-ANOVA), "
+    "and the range of 90 % of resampled studies",
 }
 _TRIALS = {
     **IDS,
@@ -92,6 +96,20 @@ class Study:
             return []
         return [trial for trial in self.trials if trial["phase"] == "random" and trial["status"] != "open"]
 
+    @property
+    def weights(self) -> dict[str, Weight]:
+        """How much each knob decides, by random trials; none where they are too few to tell."""
+        trials = tuple((keys.canonical(trial["knobs"]), trial["score"]) for trial in self.random)
+        return _weights(trials, keys.canonical(self.space))
+
+
+@lru_cache(maxsize=256)
+def _weights(trials: tuple[tuple[str, float | None], ...], space: str) -> dict[str, Weight]:
+    """Of knobs and scores, the former as JSON: kept, for the page and the files ask alike."""
+    from harness.stats.sensitivity import importance
+
+    return importance([(json.loads(knobs), score) for knobs, score in trials], json.loads(space))
+
 
 def studies_of(tables: Tables, setting: str) -> list[Study]:
     """The studies of a setting."""
@@ -114,24 +132,39 @@ def tuning_section(comparison: Comparison, tables: Tables, part: str) -> Section
     studies = studies_of(tables, comparison.name)
     if not studies:
         return None
-    best, by_knob = f"expected-best{part}", f"score-by-knob{part}"
-    asked = pictures(charts, studies, best, by_knob)
-    figures = [
-        Drawn(best, ASKED_BEST, EXPECTED_BEST, asked),
-        Drawn(by_knob, ASKED_BY_KNOB, BY_KNOB, asked),
-    ]
+    asked = pictures(charts, studies, [study.weights for study in studies], part)
+    figures = [Drawn(f"{name}{part}", question, how, asked) for name, (question, how) in FIGURES.items()]
     sheets = [studies_sheet([comparison], tables, part), trials_sheet(tables, comparison.name, part)]
     return Section(
         "tuning", "Tuning", _sentence(studies), points=_points(comparison, studies), figures=figures, sheets=sheets
     )
 
 
-EXPECTED_BEST = (
-    "Expected best selection score on the tune prompts of n random trials, minus the start's (Tang et al.'s unbiased "
-    "estimator; a failed trial counts as the start). Bands are approximate, and drawn from 50 random trials on."
-)
-ASKED_BEST, ASKED_BY_KNOB = "What does the best of n random trials score?", "How does the score depend on each knob?"
-BY_KNOB = "One dot per finished trial; the knobs differ together, so a cloud is not a curve."
+FIGURES = {
+    "expected-best": (
+        "What does the best of n random trials score?",
+        "Expected best selection score on the tune prompts of n random trials, minus the start's (Tang et al.'s "
+        "unbiased estimator; a failed trial counts as the start). Bands are approximate, and drawn from 50 random "
+        "trials on.",
+    ),
+    "score-by-knob": (
+        "How does the score depend on each knob?",
+        "One dot per finished trial; the knobs differ together, so a cloud is not a curve.",
+    ),
+    "trials-by-knobs": (
+        "Which knobs do good trials have in common?",
+        "A panel per study, a line per trial, from its knobs to its score on the tune prompts; the darker, the better "
+        "within its study. Numbers are the ends of an axis, logarithmic where the search is. Dashed: above a limit. "
+        "Grey, dashed or dotted, without a score: failed or stopped early. Thick, with a star: chosen.",
+    ),
+    "importance": (
+        "Which knobs decide whether a trial is good?",
+        "Approximate. Bar: the share of reaching the best quarter of a study's random trials that a knob decides "
+        "(PED-ANOVA); those of a study sum to 1. Black line: where 90 % of studies lie that are drawn again from the "
+        "same trials. It is no confidence interval, and need not hold the bar's end.",
+    ),
+}
+"""The figures by their ids: the question that each answers, and how to read it."""
 
 
 def _sentence(studies: list[Study]) -> str:
@@ -159,7 +192,7 @@ def _points(comparison: Comparison, studies: list[Study]) -> list[str]:
     if stopped:
         found.append(
             f"{count(stopped, 'trial')} stopped half-way, below the median of the study: what needs whole independent "
-            "trials (expected best, share above the start, good decades) is not shown."
+            "trials (expected best, share above the start, good decades, what matters) is not shown."
         )
     few = min((len(study.random) for study in studies), default=0)
     if few < 50 and not stopped:
@@ -225,7 +258,7 @@ def studies_sheet(comparisons: list[Comparison], tables: Tables, part: str = "")
             lambda row: interval(*(row[f"above_start{end}"] for end in ("", "_low", "_high"))),
         ),
         Shown("good decades of learning rate", lambda row: number(row["basin"])),
-        Shown("what matters", lambda row: row["important"] or "too few trials", kind="word"),
+        Shown("what matters [90 % of resampled]", lambda row: row["important"] or "too few random trials", kind="word"),
     ]
     caption = (
         "Each study: its budget, what it chose, and how much of the gain over the own knobs stays with fresh seeds on "
@@ -244,14 +277,12 @@ def _above(row: Row) -> str:
 
 
 def _study(study: Study, comparison: Comparison) -> dict[str, Any]:
-    from harness.stats.sensitivity import basin_decades, importance, share_above
+    from harness.stats.sensitivity import basin_decades, share_above
 
     row, chosen, own = study.row, study.chosen, study.trials[0]
     start, scores = row["start"], [trial["score"] for trial in study.random]
     share = share_above(scores, start) if start is not None else None
     rate = study.space.get("learning_rate", {})
-    done = [(trial["knobs"], trial["score"]) for trial in study.trials if trial["score"] is not None]
-    weights = importance(done, study.space)
     return {
         **{"setting": row["setting"], "contestant": row["contestant"], "study": row["study"]},
         **{"trials": sum(trial["status"] != "open" for trial in study.trials), "planned": row["planned"]},
@@ -267,8 +298,14 @@ def _study(study: Study, comparison: Comparison) -> dict[str, Any]:
         "basin": basin_decades(scores, start, rate["low"], rate["high"])
         if "low" in rate and start is not None
         else None,
-        "important": ", ".join(f"{name} {weight:.2f}" for name, weight in weights.items()),
+        "important": _important(study),
     }
+
+
+def _important(study: Study) -> str:
+    if len(study.space) == 1:
+        return "its only knob"
+    return ", ".join(f"{name} {interval(one.value, one.low, one.high)}" for name, one in study.weights.items())
 
 
 def _difference(one: float | None, other: float | None) -> float | None:

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from harness.report.figures import COLOURS, WIDTH, dash_scale, inline, shape_scale, tips
+from harness.report.figures import COLOURS, START_COLOUR, WIDTH, dash_scale, inline, shape_scale, tips
+from harness.report.sheet import count, number
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from harness.report.tuning import Study
+    from harness.stats.sensitivity import Weight
+
+SEQUENTIAL = ("#9ecae1", "#08306b")
+"""From the worst to the best score: one hue, so that it reads on grey paper and by colour-blind readers."""
+NO_SCORE = "#8a8a8a"
+ENDS = {"finished": [1, 0], "above a limit": [8, 2, 2, 2], "failed": [5, 4], "stopped early": [2, 3]}
+"""How a trial ends, and the dash of its line."""
+SCORE = "score"
+"""The last axis of a panel of trials."""
 
 
-def charts(studies: list[Study], best: str, by_knob: str) -> dict[str, Any]:
-    """Both figures, by these ids."""
-    return {best: best_of_n(studies), by_knob: score_by_knob(studies)}
+def charts(studies: list[Study], weights: list[dict[str, Weight]], part: str) -> dict[str, Any]:
+    """The figures of the section, by id; what each study's knobs weigh comes along."""
+    found = {
+        "expected-best": best_of_n(studies),
+        "score-by-knob": score_by_knob(studies),
+        "trials-by-knobs": trials_by_knobs(studies),
+        "importance": importance_bars(studies, weights),
+    }
+    return {f"{name}{part}": chart for name, chart in found.items()}
 
 
 def best_of_n(studies: list[Study]) -> Any:
@@ -74,6 +93,182 @@ def score_by_knob(studies: list[Study]) -> Any:
         told = tips("contestant:N", "trial:Q", "phase:N", "value:Q", "score:Q")
         chart = alt.Chart(own).mark_point(size=40, opacity=0.7, filled=True).encode(x, y, colour, shape, tooltip=told)
         panels.append(chart.properties(width=230, height=150))
+    return alt.concat(*panels, columns=2)
+
+
+def trials_by_knobs(studies: list[Study]) -> Any:
+    """Parallel axes: a panel per study, a line per trial over its knobs and its score."""
+    import altair as alt
+
+    drawn = [(study, lines) for study in studies if (lines := _lines(study))]
+    if not drawn:
+        return "No trial has finished yet."
+    ends = [end for end in ENDS if any(line["ended"] == end for _, lines in drawn for line in lines)]
+    most = max(len(study.space) for study, _ in drawn) + 1
+    columns = 2 if most <= 4 and len(drawn) > 1 else 1
+    width = 280 if columns == 2 else WIDTH
+    panels = [_panel(study, lines, ends, width, _title(study, studies)) for study, lines in drawn]
+    return alt.concat(*panels, columns=columns).resolve_scale(color="independent")
+
+
+def _panel(study: Study, lines: list[dict[str, Any]], ends: list[str], width: int, title: str) -> Any:
+    """One study. Where it has no trial with a score, or none without, the layer for them is left out."""
+    import altair as alt
+
+    axes = [*study.space, SCORE]
+    x = alt.X("axis:N", title=None, sort=axes, scale=alt.Scale(domain=axes), axis=_names(axes))
+    y = alt.Y("at:Q", title=None, axis=None, scale=alt.Scale(domain=[-0.14, 1.14], nice=False))
+    key = alt.Legend(symbolStrokeColor=START_COLOUR, symbolSize=900) if len(ends) > 1 else None
+    dash = alt.StrokeDash(
+        "ended:N", title=None, scale=alt.Scale(domain=ends, range=[ENDS[end] for end in ends]), legend=key
+    )
+    shade = alt.Color("score:Q", scale=alt.Scale(range=list(SEQUENTIAL), domain=_span(_scores(study))), legend=None)
+    told = tips("trial:Q", "phase:N", "ended:N", "knobs:N", alt.Tooltip("score:Q", format=".3f"))
+    known, others = ([line for line in lines if (line["score"] is None) == gone] for gone in (False, True))
+    layers = [
+        alt.Chart(inline(rows)).mark_line(strokeWidth=wide, color=NO_SCORE).encode(
+            *([x, y, dash, alt.Detail("trial:N")] + ([] if rows is others else [shade])), tooltip=told
+        )
+        for rows, wide in ((others, 1.5), (known, 1.5), ([line for line in known if line["chosen"]], 4))
+        if rows
+    ]  # fmt: skip
+    stars = [line for line in lines if line["chosen"] and line["axis"] == SCORE]
+    if stars:
+        layers.append(alt.Chart(inline(stars)).mark_text(text="★", fontSize=16, dx=9, align="left").encode(x, y))
+    ticks = _ticks(study)
+    poles = [{"axis": axis, "at": 0.0, "top": 1.0} for axis in axes]
+    pole = alt.Chart(inline(poles)).mark_rule(color=START_COLOUR).encode(x, y, alt.Y2("top:Q"))
+    labels = [
+        alt.Chart(inline(rows)).mark_text(fontSize=11, **look, **halo).encode(x, y, alt.Text("label:N"))
+        for place, look in LABELS.items()
+        if (rows := [tick for tick in ticks if tick["place"] == place])
+        for halo in ({"stroke": "white", "strokeWidth": 4}, {})
+    ]
+    return alt.layer(pole, *layers, *labels).properties(width=width, height=170, title=title)
+
+
+LABELS: dict[str, dict[str, Any]] = {
+    "below": {"dy": 10},
+    "above": {"dy": -10},
+    "beside": {"dx": -4, "align": "right"},
+}
+"""Where the numbers of an axis stand."""
+
+
+def _names(axes: list[str]) -> Any:
+    """An axis whose long names take several lines; of many, every second stands lower, so that they fit a phone."""
+    import altair as alt
+
+    lower = f"indexof({json.dumps(axes)}, datum.label) % 2 ? '__' : ''" if len(axes) > 4 else "''"
+    split = f"split(({lower}) + datum.label, '_')"
+    return alt.Axis(labelAngle=0, labelExpr=split, ticks=False, domain=False, labelPadding=2)
+
+
+def _lines(study: Study) -> list[dict[str, Any]]:
+    """A row per trial and axis, `at` from 0 to 1; a trial without a score ends at its last knob."""
+    spans = {name: _places(study, name) for name in study.space}
+    low, high = _span(_scores(study))
+    rows = []
+    for trial in study.trials:
+        if trial["status"] == "open":
+            continue
+        score, knobs = trial["score"], trial["knobs"]
+        told = ", ".join(f"{name} {_label(knobs[name])}" for name in study.space)
+        own = {"trial": trial["trial"], "phase": trial["phase"], "ended": _end(trial), "knobs": told, "score": score}
+        own["chosen"] = trial["chosen"]
+        rows += [{**own, "axis": name, "at": spans[name](knobs[name])} for name in study.space]
+        rows += [] if score is None else [{**own, "axis": SCORE, "at": (score - low) / (high - low)}]
+    return rows
+
+
+def _end(trial: Mapping[str, Any]) -> str:
+    if trial["status"] == "done":
+        return "finished" if trial["feasible"] else "above a limit"
+    return "failed" if trial["status"] == "failed" else "stopped early"
+
+
+def _scores(study: Study) -> list[float]:
+    return [trial["score"] for trial in study.trials if trial["score"] is not None]
+
+
+def _span(values: list[float]) -> tuple[float, float]:
+    """Their ends, apart even where all are equal."""
+    low, high = (min(values), max(values)) if values else (0.0, 1.0)
+    return (low, high) if low < high else (low - 0.5, high + 0.5)
+
+
+def _values(study: Study, name: str) -> list[Any]:
+    """A knob's ends, or all that it may be; and what trials have beyond that, as the recipe's own knobs may."""
+    range_, had = study.space[name], [trial["knobs"][name] for trial in study.trials]
+    if "choice" in range_:
+        return list(dict.fromkeys([*range_["choice"], *had]))
+    return [min(range_["low"], *had), max(range_["high"], *had)]
+
+
+def _places(study: Study, name: str) -> Callable[[Any], float]:
+    """A knob's value as a place on its axis, from 0 to 1."""
+    values, range_ = _values(study, name), study.space[name]
+    if "choice" in range_:
+        return lambda value: values.index(value) / max(len(values) - 1, 1)
+    scale: Callable[[Any], float] = math.log if range_.get("log") else float
+    low, high = _span([scale(value) for value in values])
+    return lambda value: (scale(value) - low) / (high - low)
+
+
+def _ticks(study: Study) -> list[dict[str, Any]]:
+    """What is printed at each axis: the ends of a range and of the scores, and each choice."""
+    rows: list[dict[str, Any]] = []
+    for name in study.space:
+        place, values = _places(study, name), _values(study, name)
+        rows += [{"axis": name, "at": place(value), "label": _label(value)} for value in values]
+    rows += [
+        {"axis": SCORE, "at": at, "label": number(value, 3)}
+        for at, value in zip((0.0, 1.0), _span(_scores(study)), strict=True)
+        if _scores(study)
+    ]
+    return [{**row, "place": {0.0: "below", 1.0: "above"}.get(row["at"], "beside")} for row in rows]
+
+
+def _label(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _title(study: Study, studies: list[Study]) -> str:
+    """Whose study it is, and which where there are several."""
+    several = len({one.row["study"] for one in studies}) > 1
+    return f"{study.row['contestant']}, study {study.row['study']}" if several else str(study.row["contestant"])
+
+
+def importance_bars(studies: list[Study], weights: list[dict[str, Weight]]) -> Any:
+    """How much each knob decides, a panel per study that has random trials enough."""
+    import altair as alt
+
+    from harness.stats.sensitivity import IMPORTANCE_TRIALS, TOP_TRIALS
+
+    if not any(weights):
+        most = max((len(study.random) for study in studies), default=0)
+        return (
+            f"No study can tell. That takes two knobs, {IMPORTANCE_TRIALS} whole random trials, so that {TOP_TRIALS} "
+            f"are in the best quarter, and scores that differ; a study has at most {count(most, 'such trial')}."
+        )
+    names = list(dict.fromkeys(study.row["contestant"] for study in studies))
+    share, scale = "share decided, approximate", alt.Scale(domain=[0.0, 1.0])
+    x = alt.X("value:Q", title=share, scale=scale)
+    panels = []
+    for study, found in zip(studies, weights, strict=True):
+        if not found:
+            continue
+        rows = [{"knob": name, **vars(one)} for name, one in found.items()]
+        base = alt.Chart(inline(rows))
+        y = alt.Y("knob:N", title=None, sort=list(found))
+        told = tips("knob:N", *(alt.Tooltip(f"{end}:Q", format=".2f") for end in ("value", "low", "high")))
+        colour = COLOURS[names.index(study.row["contestant"]) % len(COLOURS)]
+        bars = base.mark_bar(color=colour, opacity=0.75, height={"band": 0.6}).encode(x, y, tooltip=told)
+        ranges = base.mark_rule(color="#1b1b1b", strokeWidth=1.5).encode(
+            alt.X("low:Q", title=share, scale=scale), alt.X2("high:Q"), y
+        )
+        title = f"{_title(study, studies)} ({count(len(study.random), 'random trial')})"
+        panels.append(alt.layer(bars, ranges).properties(width=190, height=alt.Step(24), title=title))
     return alt.concat(*panels, columns=2)
 
 

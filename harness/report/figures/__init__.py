@@ -89,7 +89,17 @@ def legend(names: Sequence[str], known: Sequence[Mapping[str, Any]]) -> Any:
     import altair as alt
 
     drawn = {row["contestant"] for row in known}
-    return alt.Legend(values=[name for name in names if name in drawn])
+    return alt.Legend(values=[name for name in names if name in drawn], symbolOpacity=1)
+
+
+def column(base: Any, y: Any, field: str, heading: str) -> list[Any]:
+    """A column of texts to the right of the rows, under its heading."""
+    import altair as alt
+
+    right, text = alt.value("width"), {"align": "left", "dx": 8, "fontSize": 12}
+    told = base.mark_text(**text).encode(y, alt.Text(f"{field}:N"), x=right)
+    above = alt.Chart(inline([{"heading": heading}])).mark_text(**text, color=START_COLOUR)
+    return [told, above.encode(alt.Text("heading:N"), x=right, y=alt.value(-8))]
 
 
 def dash_scale(names: Sequence[str], start: str = "") -> Any:

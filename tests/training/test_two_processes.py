@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 import tiny
-from two_processes import CASES, RESUMED, run
+import torch
+from two_processes import CASES, RESUMED, ROUNDED, run
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 
@@ -29,7 +30,7 @@ def runs(shelf: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any
         text=True,
     ) as both:
         try:
-            alone = {name: run(shelf, out / "alone", name) for name in (*CASES, "folds")}
+            alone = {name: run(shelf, out / "alone", name) for name in (*CASES, *ROUNDED, "folds")}
             said, _ = both.communicate(timeout=120)
         except BaseException:
             both.terminate()  # it ends its workers
@@ -55,6 +56,18 @@ def test_they_train_the_same_weights(runs: dict[str, Any], shelf: Path, name: st
         assert max(float((expected[key] - found[key]).abs().max()) for key in expected) < 1e-5
         if product == "policy" and not CASES[name][2].get("lora_rank"):
             assert max(float((expected[key] - start[key]).abs().max()) for key in expected) > 1e-3
+
+
+@pytest.mark.parametrize("name", ROUNDED)
+def test_in_low_precision_they_go_the_way_that_one_goes(runs: dict[str, Any], shelf: Path, name: str) -> None:
+    one, two, _ = folders(runs, name)
+    start = tiny.weights(shelf / tiny.START / "policy")
+    alone, both = (
+        torch.cat([(own[key].double() - start[key].double()).flatten() for key in start])
+        for own in (tiny.weights(folder / "policy") for folder in (one, two))
+    )
+    assert alone.norm() > 0.1
+    assert (both - alone).norm() < 0.1 * alone.norm()
 
 
 @pytest.mark.parametrize("name", CASES)

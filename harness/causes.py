@@ -18,7 +18,7 @@ HINTS = {
     "killed": "the process was killed from outside, often by the system for lack of memory; the next run goes on",
     "refused": "mend [launch] as sbatch's message says, or wait until Slurm takes jobs again; the next run submits it",
     "cancelled": "somebody has ended its job; the next run does it again",
-    "network": "is the service up, and reachable from here? the next run asks only what has no answer yet",
+    "network": "is the service up, and reachable from here? the next run asks for what is missing, and for that alone",
     "bad data": "mend what the message names, and run again",
     "bug": "a bug in harness or in a library: please report it with the traceback in failed.json",
 }
@@ -70,3 +70,10 @@ def alike(failures: Mapping[str, tuple[str, str]], called: Mapping[str, str] | N
     for name, (cause, error) in failures.items():
         groups.setdefault(same(cause, error, name, (called or {}).get(name, "")), []).append(name)
     return list(groups.values())
+
+
+def the_same(many: int, which: str = "") -> str:
+    """That so many other stages have failed with the same cause and message, and which; empty for none."""
+    if not many:
+        return ""
+    return f"the same for {many} more{f': {which}' if which else ''}"

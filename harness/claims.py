@@ -18,9 +18,9 @@ EVERY, START = "every", "start"
 CURVE, SPREAD, SWEEP = "curve:", "spread:", "sweep:"
 NUMBERED = ("gold", "seconds", "memory", "widening", "growth", "margin", COLLAPSE)
 """What claims are about beside the metrics of the metrics folder; before a colon what is made of something else."""
-CHOSEN_LONGER, ALIKE = "chosen_minus_rejected_tokens", "equal"
-PREMISES = {CHOSEN_LONGER: ("above", "below"), **dict.fromkeys(("prompts", "responses", "labels"), (ALIKE,))}
-"""What a claim may suppose of the data that its contestants train on, and the directions that each may have."""
+CHOSEN_LONGER, SAME_FOR_ALL = "chosen_minus_rejected_tokens", "equal"
+PREMISES = {CHOSEN_LONGER: ("above", "below"), **dict.fromkeys(("prompts", "responses", "labels"), (SAME_FOR_ALL,))}
+"""Quantities of the data of training that a claim may suppose something of, and the directions that each may have."""
 WORDS = {
     "direction": ("above", "below", EITHER),
     "test": (SUPERIOR, NOT_WORSE, EQUAL),
@@ -36,6 +36,7 @@ FIELDS = {
     "premise": _PREMISE,
     **{**dict.fromkeys(WORDS, _TEXT), "delta": _NUMBER},
 }
+_PREMISE_KEYS = ("data", "direction")
 _NEEDED = ("id", "claim", "metric", "direction", "delta")
 
 
@@ -43,12 +44,12 @@ class Premise(NamedTuple):
     """What a claim supposes: which measured quantity of the data of training, and which way it lies.
 
     Attributes:
-        data: `chosen_minus_rejected_tokens`, the mean over the pairs that `a` trained on; or `prompts`, `responses` or
-            `labels`, what a run of each contestant saw in training.
+        quantity: `data` in a recipe: `chosen_minus_rejected_tokens`, the mean over the pairs that `a` trained on; or
+            `prompts`, `responses` or `labels`, what a run of each contestant saw in training.
         direction: `above` or `below` 0; or `equal`, alike for all contestants that are named.
     """
 
-    data: str
+    quantity: str
     direction: str
 
 
@@ -165,7 +166,7 @@ def hypothesis(given: Mapping[str, Any], problem: Callable[[str, str], None]) ->
 def _value(kind: str, value: Any) -> Any:
     """A TOML value as the field holds it."""
     if kind == _PREMISE:
-        return Premise(**value)
+        return Premise(*(value[key] for key in _PREMISE_KEYS))
     return tuple(value) if kind == _NAMES else value
 
 
@@ -193,15 +194,16 @@ def _wrong(key: str, value: Any) -> str:
 
 def _wrong_premise(value: Any) -> str:
     """What is wrong with what a claim supposes."""
-    if not isinstance(value, dict) or set(value) != set(Premise._fields):
+    if not isinstance(value, dict) or set(value) != set(_PREMISE_KEYS):
         example = f'{{data = "{CHOSEN_LONGER}", direction = "above"}}'
         return f"hypothesis.premise is {value!r}; it must be {_PREMISE}, for example {example}"
-    data, direction = value["data"], value["direction"]
-    if data not in tuple(PREMISES):
-        return f"hypothesis.premise.data is {data!r}{nearest(str(data), PREMISES)}; it must be {' or '.join(PREMISES)}"
-    if direction not in PREMISES[data]:
-        wanted = " or ".join(PREMISES[data])
-        return f"hypothesis.premise.direction is {direction!r}; of {data} it must be {wanted}"
+    quantity, direction = (value[key] for key in _PREMISE_KEYS)
+    if quantity not in tuple(PREMISES):  # a list of TOML has no hash, which a look into a dictionary needs
+        hint = nearest(str(quantity), PREMISES)
+        return f"hypothesis.premise.data is {quantity!r}{hint}; it must be {' or '.join(PREMISES)}"
+    if direction not in PREMISES[quantity]:
+        wanted = " or ".join(PREMISES[quantity])
+        return f"hypothesis.premise.direction is {direction!r}; of {quantity} it must be {wanted}"
     return ""
 
 

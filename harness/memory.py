@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness.algorithms import Algorithm
 from harness.data import NoData
+from harness.errors import HarnessError
 from harness.job import Budget
-from harness.stages import Train
+from harness.stages import Stage, Train
 from harness.stages.specs import open_algorithm, open_dataset
 
 if TYPE_CHECKING:
@@ -140,6 +142,36 @@ def root_of(stage: Train) -> Train:
     """The training that a chain of starts begins with, which makes or brings the model."""
     start = stage.inputs.get("start")
     return root_of(start) if isinstance(start, Train) else stage
+
+
+def needed_bytes(stage: Stage, store: Store, cost: Mapping[str, Any]) -> float | None:
+    """What a finished stage needed: of a GPU its peak; on a CPU so much beyond the loaded process.
+
+    A process holds on to what stages before took, so that on a CPU its peak says too much and its growth too little: a
+    training has its estimate there, where it grew by less.
+
+    Args:
+        stage: the stage.
+        store: says which shape the model has.
+        cost: of its record.
+
+    Returns:
+        None where neither is known.
+    """
+    if "peak_device_memory_bytes" in cost:
+        return float(cost["peak_device_memory_bytes"])
+    known = {"peak_memory_bytes", "loaded_memory_bytes"} <= cost.keys()
+    grown = float(cost["peak_memory_bytes"] - cost["loaded_memory_bytes"]) if known else None
+    estimate = estimated_bytes(stage, store) if isinstance(stage, Train) and stage.dataset else None
+    return max((number for number in (grown, estimate) if number is not None), default=None)
+
+
+def estimated_bytes(stage: Train, store: Store) -> int | None:
+    """What a plan tells; None where a plug-in, a knob or the data is not here, or nobody knows the model's shape."""
+    with contextlib.suppress(HarnessError, TypeError):
+        model = known_shape(stage, store)
+        return training_bytes(model, open_algorithm(stage.algorithm), Budget(**stage.budget)) if model else None
+    return None
 
 
 def known_shape(stage: Train, store: Store) -> Shape | None:

@@ -7,6 +7,7 @@ import re
 import sys
 import tempfile
 from pathlib import Path
+from urllib.parse import quote
 
 _BEGIN = r"(?:(?<![\w.~/%-])|(?<=\\[nt])|(?<=\s-[A-Z]))"
 """Before a root: no other path's name, but the \\n of a quoted text and the -I of a compiler."""
@@ -19,6 +20,9 @@ _PLACE = re.compile(
     rf"|{_BEGIN}(?P<path>(?:~\w*/+|/+{_STEP})(?:{_STEP})*(?:{_WORD})?)"
 )
 """A URL, or a path from a root or a home."""
+_STEPS = re.compile(r"(?:/|%2F)+", re.IGNORECASE)
+_ROOTED = re.compile(r"(?<=[^:/]/)(?:~?(?:/|%2F))+([^\s?#]*)", re.IGNORECASE)
+"""What stands in a URL where a name was to be, and begins at a root or a home: https://hf.co//home/alice/model."""
 _STAGE = re.compile(r"[a-z]+-[0-9a-f]{16}")
 """A stage's folder: what lies in it has the same name everywhere."""
 _TOKENS = re.compile(
@@ -33,6 +37,12 @@ _SECRET = re.compile(rf"{_NAME}$")
 _ASSIGNED = re.compile(rf"({_NAME}=[\"']?)(?![\"'$`/~.*])[^\s\"']{{8,}}")
 """Such a variable that is given a value which is neither another variable's, nor a command's, nor a path."""
 _SAYS = r"[\"']?\s*[:=]\s*[\"']?"
+_SET = re.compile(
+    r"((?:token|secret|password|passwd|_pwd|credentials?|(?:api|access|secret|private|auth)[_-]?key(?:[_-]?id)?)"
+    rf"{_SAYS})(?![/~.])(?=[\w+/=.~-]{{0,64}}\d|hf_|sk-|gh[pousr]_|glpat-)(?=[\w+/=.~-]{{0,64}}[a-z])[\w+/=.~-]{{8,}}",
+    re.IGNORECASE,
+)
+"""Such a name in any case, with a value that no word or name in code looks like."""
 _HEADER = re.compile(
     rf"(Authorization{_SAYS}(?:Bearer|Basic|Token|ApiKey)\s+|(?:X-API-Key|X-Auth-Token|Private-Token){_SAYS})"
     r"(?![\"'$`*<{])[^\s\"']{8,}",
@@ -49,15 +59,17 @@ def public(text: str) -> str:
     """A text without secrets, and without this machine's folders.
 
     Of a path that begins at a root or a home its last part is left; of what lies below the working folder, the
-    packages, $HARNESS_DATA and $HARNESS_CACHE, or in a stage's folder, the path from there.
+    packages, $HARNESS_DATA and $HARNESS_CACHE, or in a stage's folder, the path from there. The same holds for paths in
+    URLs.
     """
-    text = _hidden(text)
-    for folder, below, itself in _folders():
+    text, folders = _hidden(text), _folders()
+    for folder, below, itself in folders:
         if folder not in text:
             continue
-        begin = rf"{_BEGIN}{re.escape(folder)}"
+        begin = rf"(?:{_BEGIN}|(?<=[^:/\s]/)){re.escape(folder)}"
         text = re.sub(rf"{begin}(?![\w./-])", itself, re.sub(rf"{begin}/+(?=[^\s/])", below, text))
-    return _PLACE.sub(_shortened, text)
+    known = [one for folder, *_ in folders if folder.count("/") > 1 for one in (quote(folder, safe=""), quote(folder))]
+    return _PLACE.sub(lambda place: _last(place["path"]) if place["path"] else _url(place[0], known), text)
 
 
 def holds_secret(line: str) -> bool:
@@ -73,11 +85,17 @@ def _folders() -> list[tuple[str, str, str]]:
     return [(one, *found[one]) for one in sorted(found, key=len, reverse=True) if len(one) > 1]
 
 
-def _shortened(place: re.Match[str]) -> str:
-    """A URL as it is, and what others may see of a path."""
-    if not place["path"]:
-        return place[0]
-    parts = [part for part in place[0].split("/") if part]
+def _url(text: str, known: list[str]) -> str:
+    """A URL without the folders that are in it; one of a single name, such as /root, may be its owner's."""
+    for folder in known:
+        if folder in text:
+            text = re.sub(rf"{re.escape(folder)}(?![\w.-])", "/", text)
+    return _ROOTED.sub(lambda found: "/" + _last(found[1]), text)
+
+
+def _last(path: str) -> str:
+    """What others may see of a path."""
+    parts = [part for part in _STEPS.split(path) if part]
     first = next((i for i, part in enumerate(parts) if _STAGE.fullmatch(part)), len(parts) - 1)
     return "/".join(parts[first:])
 
@@ -87,7 +105,9 @@ def _hidden(text: str) -> str:
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     text = _LOGIN.sub(f"://{HIDDEN}@", _TOKENS.sub(HIDDEN, text))
-    return _ASSIGNED.sub(rf"\1{HIDDEN}", _HEADER.sub(rf"\1{HIDDEN}", text))
+    for pattern in (_HEADER, _ASSIGNED, _SET):
+        text = pattern.sub(rf"\1{HIDDEN}", text)
+    return text
 
 
 def called(source: str) -> str:

@@ -69,44 +69,52 @@ class ContestantReader:
         """All contestants of one [[algorithm]]: the product of its grid."""
         where = self.located.where("algorithm", place)
         name, start, label = given.pop("name", None), given.pop("start", ""), given.pop("label", None)
-        if name not in self._names():
-            hint = nearest(str(name), self._names())
-            what = "[[algorithm]] needs a name" if name is None else f"there is no algorithm '{name}'{hint}"
-            self.problems.add(
-                self.located.where("algorithm", place, "name"), f"{what} (known: {', '.join(self._names())})"
-            )
+        if not self._known(name, start, place):
             return []
-        if start and start not in STARTS:
-            hint = nearest(str(start), STARTS)
-            self.problems.add(
-                self.located.where("algorithm", place, "start"),
-                f"there is no start '{start}'{hint} (known: {', '.join(STARTS)})",
-            )
-        owner = registry.load("algorithms", str(name))
-        grid = self.reader.table(given.pop("grid", {}), "algorithm", place, "grid")
-        fixed = self.reader.coerce(owner, str(name), given, "algorithm", place, also=("name", "label", "start", "grid"))
-        axes = {axis: self._axis(owner, str(name), axis, values, place) for axis, values in grid.items()}
-        for axis in axes:
-            if axis in fixed:
-                self.problems.add(
-                    self.located.where("algorithm", place, "grid", axis),
-                    f"{name}.{axis} is both fixed and an axis of the grid",
-                )
+        fixed, axes = self._knobs(str(name), given, place)
         points = [dict(zip(axes, point, strict=True)) for point in itertools.product(*axes.values())]
+        owner = registry.load("algorithms", str(name))
         self.reader.together(owner, str(name), [{**fixed, **point} for point in points], "algorithm", place)
         told = {**fixed} if names.count(name) > 1 and not label else {}
         usual = f"{name} {CONTINUED}" if name in [one.label for one in starts] else str(name)
         title = self.reader.label(label, usual, "algorithm", place)
         return [
             Contestant(
-                _label(title, {**told, **point}, axes, str(start)),
-                str(name),
-                {**fixed, **point},
-                str(start),
-                where,
+                _label(title, {**told, **point}, axes, str(start)), str(name), {**fixed, **point}, str(start), where
             )
             for point in points
         ]
+
+    def _known(self, name: object, start: object, place: int) -> bool:
+        """Whether there is such an algorithm; notes where there is none, or where it names a start that is none."""
+        if name not in self._names():
+            hint = nearest(str(name), self._names())
+            what = "[[algorithm]] needs a name" if name is None else f"there is no algorithm '{name}'{hint}"
+            self.problems.add(
+                self.located.where("algorithm", place, "name"), f"{what} (known: {', '.join(self._names())})"
+            )
+            return False
+        if start and start not in STARTS:
+            hint = nearest(str(start), STARTS)
+            self.problems.add(
+                self.located.where("algorithm", place, "start"),
+                f"there is no start '{start}'{hint} (known: {', '.join(STARTS)})",
+            )
+        return True
+
+    def _knobs(self, name: str, given: dict[str, Any], place: int) -> tuple[dict[str, Value], dict[str, list[Value]]]:
+        """The knobs that are fixed, and those that are axes of the grid."""
+        owner = registry.load("algorithms", name)
+        grid = self.reader.table(given.pop("grid", {}), "algorithm", place, "grid")
+        fixed = self.reader.coerce(owner, name, given, "algorithm", place, also=("name", "label", "start", "grid"))
+        axes = {axis: self._axis(owner, name, axis, values, place) for axis, values in grid.items()}
+        for axis in axes:
+            if axis in fixed:
+                self.problems.add(
+                    self.located.where("algorithm", place, "grid", axis),
+                    f"{name}.{axis} is both fixed and an axis of the grid",
+                )
+        return fixed, axes
 
     def _axis(self, owner: type, name: str, axis: str, values: object, place: int) -> list[Value]:
         where = self.located.where("algorithm", place, "grid", axis)

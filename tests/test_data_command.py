@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+from test_models import bert
 from typer.testing import CliRunner
 
 from harness.cli import app
@@ -151,3 +152,119 @@ def test_reward_models_that_are_not_trained_say_why(recipe: Path) -> None:
     assert found["selection"] == {"reason": "it is ready-made, so nothing is trained"}
     views = "binary, pairs, prompts"
     assert found["gold"] == {"reason": f"a reward model needs rankings; dataset 'files' has {views}"}
+
+
+def test_a_reward_model_on_a_base_of_its_own_is_told_by_the_tokenizer_of_that_base(recipe: Path, shelf: Path) -> None:
+    bert(recipe.parent / "bert")
+    text = recipe.read_text().replace("train = 1.0", "train = 0.4, proxy = 0.3, gold = 0.3")
+    gold = '[reward.gold]\nbase = {source = "encoder", name = "./bert"}\nmax_prompt_tokens = 4\n'
+    recipe.write_text(f"{text}[reward.proxy]\nmax_prompt_tokens = 4\n{gold}")
+    rows = [{"prompt": f"{a} {b}", "chosen": a, "rejected": "fim"} for a in tiny.WORDS[:8] for b in tiny.WORDS[:8]]
+    (recipe.parent / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = json.loads(CliRunner().invoke(app, ["data", str(recipe), "--json"]).stdout)[0]
+    assert "none of" in found["rewards"]["proxy"]["reason"], "<s>, <user>, two words, </s> and <assistant> are six"
+    own, there = found["rewards"]["gold"], found["rows"]["pairs gold"]
+    assert own == {
+        **{"split": "gold", "view": "pairs", "rows": there, "prompts": there, "too_long": 0, "base": "encoder"}
+    }, "[CLS], two words and [SEP] are four"
+    said = CliRunner().invoke(app, ["data", str(recipe)])
+    assert (
+        f"  gold: {there} rows of pairs of split 'gold', {there} prompts; too long for its base: 0 rows\n"
+        in said.stdout
+    )
+    shorter = ["--set", "reward.gold.max_prompt_tokens=3"]
+    own = json.loads(CliRunner().invoke(app, ["data", str(recipe), "--json", *shorter]).stdout)[0]["rewards"]["gold"]
+    assert own["reason"].startswith(f"none of {there} rows of pairs fits max_prompt_tokens = 3")
+
+
+def test_rows_of_a_base_without_a_tokenizer_are_told_to_be_those_before_long_ones_go(recipe: Path) -> None:
+    text = recipe.read_text().replace("train = 1.0", "train = 0.5, gold = 0.5")
+    recipe.write_text(text + '[reward.gold]\nbase = {source = "lab"}\n')
+    found = json.loads(CliRunner().invoke(app, ["data", str(recipe), "--json"]).stdout)[0]
+    own = found["rewards"]["gold"]
+    assert "too_long" not in own
+    assert own["rows"] == found["rows"]["pairs gold"]
+    said = CliRunner().invoke(app, ["data", str(recipe)]).stdout
+    assert f"{own['prompts']} prompts, before rows that are too long for its base are left out: the lab's " in said
+
+
+@pytest.fixture
+def two(recipe: Path, shelf: Path) -> Path:
+    """The recipe with a second model, whose template adds three words to each prompt."""
+    template = "{{ bos_token }} fim fim fim{% for m in messages %} {{ m['content'] }}{% endfor %} <assistant>"
+    other = f'[[model]]\nsource = "{shelf / tiny.START / "policy"}"\nlabel = "other"\ntemplate = "{template}"\n'
+    recipe.write_text(recipe.read_text().replace("[[dataset]]", f"{other}[[dataset]]", 1))
+    return recipe
+
+
+def test_each_dataset_is_shown_with_each_model(two: Path) -> None:
+    text = two.read_text()
+    table = text[text.index("[[dataset]]") : text.index("[[start]]")]
+    another = table.replace("\non_bad", '\nlabel = "b"\non_bad').replace("1.0", "0.5")
+    two.write_text(text.replace(table, table + another))
+    found = json.loads(CliRunner().invoke(app, ["data", str(two), "--json"]).stdout)
+    pairs = [(one["dataset"], one["model"]) for one in found]
+    assert pairs == [(data, model) for data in ("files", "b") for model in (found[0]["model"], "other")]
+    first, other = found[:2]
+    lengths = [one["tokens"]["train pairs: prompt"]["longest"] for one in (first, other)]
+    assert lengths[0] != lengths[1]
+    same = ("rows", "prompts", "overlap", "bad_rows", "columns", "conversions", "left_out", "near")
+    assert {name: first[name] for name in same} == {name: other[name] for name in same}
+    said = CliRunner().invoke(app, ["data", str(two)]).stdout
+    assert [line for line in said.splitlines() if ", read as " in line] == [f"{a}, read as {b} does" for a, b in pairs]
+    assert "fim fim fim" in said
+
+
+def test_a_second_model_that_cannot_be_had_is_told(two: Path) -> None:
+    broken = two.parent / "broken"
+    broken.mkdir()
+    for name, text in {"config.json": "{}", "tokenizer.json": "{", "model.safetensors": "x"}.items():
+        (broken / name).write_text(text)
+    lines = two.read_text().splitlines()
+    place = lines.index('label = "other"')
+    lines[place - 1], lines[place + 1] = 'source = "./broken"', ""
+    two.write_text("\n".join(lines))
+    said = CliRunner().invoke(app, ["data", str(two)]).stdout
+    assert (
+        "\nfiles, read for other, without a tokenizer, so lengths are not known: model folder 'broken' cannot" in said
+    )
+    found = json.loads(CliRunner().invoke(app, ["data", str(two), "--json"]).stdout)
+    assert found[1]["no_tokenizer"].startswith("model folder 'broken' cannot be loaded")
+    assert found[0]["no_tokenizer"] == ""
+
+
+def test_what_is_wrong_with_a_dataset_is_told_once_for_all_models(two: Path) -> None:
+    two.write_text(two.read_text().replace('on_bad = "drop"\n', ""))
+    done = CliRunner().invoke(app, ["data", str(two)])
+    assert str(done.exception).count("line 13") == 1
+
+
+def test_splits_with_fewer_prompts_than_are_asked_for_are_told_and_none_is_left_out(recipe: Path) -> None:
+    text = recipe.read_text().replace("train = 1.0", "train = 0.6, proxy = 0.0, test = 0.4")
+    recipe.write_text(f"{text}[evaluation]\nprompts = 50\n[budget]\nprompts = 40\n[tune]\nprompts = 30\n")
+    found = json.loads(CliRunner().invoke(app, ["data", str(recipe), "--json"]).stdout)[0]
+    rows = found["rows"]
+    few = found["too_few"]
+    assert f"evaluation.prompts asks for 50 prompts; split 'test' has {rows['prompts test']} with prompts" in few
+    assert f"budget.prompts asks for 40 prompts; split 'train' has {rows['pairs train']} with pairs" in few
+    assert any(one.startswith("split 'tune' has no prompts: ") for one in few)
+    assert any(one.startswith("split 'gold' has no pairs: ") for one in few)
+    said = CliRunner().invoke(app, ["data", str(recipe)]).stdout
+    assert "\n\nToo few prompts for this recipe:\n  " in said
+    for one in few:
+        assert f"\n  {one}\n" in said
+    head, *table = said[said.index("rows    ") :].partition("\n\n")[0].splitlines()
+    assert head.split() == ["rows", "train", "proxy", "selection", "gold", "tune", "test", "ood", "heldout"]
+    prompts = next(line for line in table if line.startswith("prompts")).split()[1:]
+    assert prompts == [str(rows.get(f"prompts {split}", 0)) for split in head.split()[1:]]
+
+
+def test_enough_prompts_are_no_matter(recipe: Path) -> None:
+    rows = [{"prompt": f"{a} {b}", "chosen": a, "rejected": "fim"} for a in tiny.WORDS[:20] for b in tiny.WORDS[:20]]
+    (recipe.parent / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shares = "train = 0.3, proxy = 0.1, selection = 0.1, gold = 0.1, tune = 0.1, heldout = 0.1, test = 0.1, ood = 0.1"
+    text = recipe.read_text().replace("train = 1.0", shares)
+    recipe.write_text(f"{text}[evaluation]\nprompts = 8\npairs = 8\nbest_of_prompts = 8\n[budget]\nprompts = 20\n")
+    found = json.loads(CliRunner().invoke(app, ["data", str(recipe), "--json"]).stdout)[0]
+    assert found["too_few"] == []
+    assert "Too few" not in CliRunner().invoke(app, ["data", str(recipe)]).stdout

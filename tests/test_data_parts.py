@@ -188,7 +188,7 @@ def test_memory_hardly_grows_with_the_file(
     model = f'[[model]]\nsource = "{shelf / tiny.START / "policy"}"\n'
     table = f'source = "files"\npairs = "p.jsonl"\nbinary = "from pairs"\nsplits = {{train = 0.8, test = 0.2}}\n{model}'
     filler = " ".join(tiny.WORDS[:8] * 200)[: TEXT // 2]
-    sizes, peaks = (50, 200, 800), []  # the first is for what is only loaded once
+    sizes, peaks = (50, 200, 800, 801), []  # the first is for what is only loaded once
     for rows in sizes:
         pairs = [{"prompt": f"{i}", "chosen": f"{i} {filler}", "rejected": f"no {i} {filler}"} for i in range(rows)]
         lines(tmp_path / "p.jsonl", pairs)
@@ -201,4 +201,5 @@ def test_memory_hardly_grows_with_the_file(
             show_data(tmp_path / "r.toml", [], as_json=False)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert (peaks[2] - peaks[1]) / (sizes[2] - sizes[1]) < HELD
+    large = min(peaks[2:])  # in one of them Python's own table of names may grow, by megabytes in a long session
+    assert (large - peaks[1]) / (sizes[2] - sizes[1]) < HELD

@@ -41,6 +41,9 @@ def settled(folder: Path, table: str) -> str:
 
 ONE = json.dumps(PAIR)
 ALONE = "where its rows are the list under 'data', write that list alone into the file"
+EITHER = "where its rows are the list under 'features' or 'rows', write that list alone into the file"
+RESPONSES = "where its rows are the list under 'responses', write that list alone into the file"
+ROW = "where it is itself a row, put it between [ and ]"
 
 
 @pytest.mark.parametrize(
@@ -63,6 +66,13 @@ ALONE = "where its rows are the list under 'data', write that list alone into th
         (f'{{\n "version": 1.0,\n "of": "a, b",\n "data": [\n  {ONE}\n ]\n}}', f"; {ALONE}"),
         (f'{{"data": [{", ".join([ONE] * 2000)}]}}\n', f"; {ALONE}"),
         (f"{ONE}\n", "which is one object; where that is a row, put it between [ and ]"),
+        (f'{{"meta": {{"of": [1, {{}}]}}, "data": [{ONE}]}}', f"; {ALONE}; {ROW}"),
+        (f'{{"features": [{{"name": "prompt"}}], "rows": [{ONE}], "partial": false}}', f"; {EITHER}; {ROW}"),
+        ('{"responses": [{"text": "a"}, {"text": "b"}], "prompt": "Why?"}', f"; {RESPONSES}; {ROW}"),
+        (
+            '{"prompt": "Why?", "chosen": [{"content": "a", "role": "user"}]}',
+            "which is one object; where that is a row",
+        ),
         ('{"prompt": [{"role": "user", "content": "Why?"}], "chosen": "a"}', "where that is a row, put it between"),
     ],
 )
@@ -72,6 +82,15 @@ def test_a_json_file_is_one_list_and_nothing_else(tmp_path: Path, text: str, mes
     assert told.startswith("a.json: ")
     assert message in told
     assert ("name it .jsonl" in told) == ("name it .jsonl" in message), "the advice is given where it helps"
+
+
+def test_of_a_large_json_file_that_is_no_list_the_beginning_tells(tmp_path: Path) -> None:
+    rows = ", ".join([ONE] * (5_000_000 // len(ONE)))
+    (tmp_path / "a.json").write_text(f'{{"meta": {{"of": [1]}}, "features": [{{}}], "rows": [{rows}], "more": [{{}}]}}')
+    assert refused(tmp_path / "a.json").endswith(f"; {EITHER}"), "no row is that long"
+    long = f'{{"text": {json.dumps(rows)}, "rows": [{ONE}]}}'
+    (tmp_path / "a.json").write_text(long)
+    assert refused(tmp_path / "a.json").endswith(f"; this begins {long[:20]!r}"), "what comes later is not looked at"
 
 
 def test_white_space_is_no_row_however_long(tmp_path: Path) -> None:
@@ -405,8 +424,8 @@ def test_data_without_a_model_for_it_are_told_all_but_lengths(tmp_path: Path) ->
     lines(tmp_path / "a.jsonl", [PAIR, {**PAIR, "prompt": None}])
     said = shown(tmp_path, f'source = "a.jsonl"\non_bad = "drop"\n{ALL}')
     assert said.startswith(
-        "a.jsonl, read without a tokenizer, so lengths are not known: the lab's model reads the lab's words alone; "
-        "name a [[model]] for a.jsonl\n\nColumns:\n  pairs: prompt, chosen, rejected\n"
+        "a.jsonl, read for lab, without a tokenizer, so lengths are not known: the lab's model reads the lab's words "
+        "alone; name a [[model]] for a.jsonl\n\nColumns:\n  pairs: prompt, chosen, rejected\n"
     )
     assert "Bad rows, 1:\n  a.jsonl, line 2: prompt is null\n" in said
     assert "[chosen] user: Why?\n⟦Because.⟧\n" in said

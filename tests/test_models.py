@@ -219,11 +219,14 @@ def test_no_turn_is_left_out_of_any_row(byte_level: Any) -> None:
         ('source = "SmolLM2-135M"', "; did you mean 'smollm2-135m'"),
         ('source = "minilm"', "; did you mean 'all-minilm-l6-v2'"),
         ('source = "labs"', "; did you mean 'lab'"),
+        ('source = "./mine"\ntemplate = "old.jinja"', r"r.toml:\d+: the file 'old.jinja' is not UTF-8 \(byte 2\)"),
+        (f'source = "./mine"\ntemplate = "{"x" * 300}"', r"r.toml:\d+: 'x+' cannot be read: File name too long"),
         ('source = "gpt2"', r"there is no model 'gpt2' \(known: .*lab, .*; a hub's id owner/name, or a folder \./name"),
     ],
 )
 def test_what_a_recipe_may_not_say(folder: Path, model: str, message: str) -> None:
     (folder / "empty").mkdir()
+    (folder / "old.jinja").write_bytes("Wörter: {{ messages }}".encode("cp1252"))
     with pytest.raises(HarnessError, match=message):
         planned(folder, model)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from bricks import PLUGINS, brick
@@ -20,6 +21,8 @@ SAME = (
     "http://127.0.0.1:8000/v1/chat/completions: HTTP 500",
     "a/b/c, 1/2, and/or, <think></think>, r'\\d+/x', n/a",
     "curl -H 'Authorization: Bearer $TOKEN' -H \"X-API-Key: `cat key`\"; Bearer authentication failed",
+    "https://web.archive.org/web/2020/https://x.org/a, https://x.edu/~bob/a/b and https://gitlab.com/root/project",
+    "load(token=token, use_auth_token=None, eos_token='<|im_end|>'), sort(key=len), HF_TOKEN: not set",
     "train at 3e-4, hf_hub and sk-learn, results/published/one/recipe.toml",
 )
 CHANGED = {
@@ -43,6 +46,14 @@ CHANGED = {
     "curl -H 'Authorization: Bearer abc123def456' x": "curl -H 'Authorization: Bearer ***' x",
     "{'authorization': 'Basic dXNlcjpwYXNz'}": "{'authorization': 'Basic ***'}",
     "x-api-key: 0123abcd": "x-api-key: ***",
+    "https://hf.co//home/bob/secret/m": "https://hf.co//m",
+    "at 'https://hf.co/api/models//scratch/bob/secret/m?x=1'.": "at 'https://hf.co/api/models//m?x=1'.",
+    "https://hf.co/%2Fscratch%2Fbob%2Fsecret%2Fm/config.json": "https://hf.co//config.json",
+    "http://a.org//x/results/train-0123456789abcdef/w": "http://a.org//train-0123456789abcdef/w",
+    "token=abcd1234efgh": "token=***",
+    "https://a.org/x?token=abcd1234efgh&page=2": "https://a.org/x?token=***&page=2",
+    "HF_TOKEN: abcd1234ef, HF_TOKEN: hf_abcdefgh": "HF_TOKEN: ***, HF_TOKEN: ***",
+    '{"api_key": "abcd1234efgh", "password": "12ab34cd"}': '{"api_key": "***", "password": "***"}',
 }
 
 
@@ -71,10 +82,16 @@ def test_known_folders_go_by_their_value(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(work)
     text = f"{home}/secret/x.jsonl {home} {data}/set/x.jsonl {work}/recipes/x.toml {work} {work}side/y"
     assert public(text) == "x.jsonl ~ set/x.jsonl recipes/x.toml . y"
+    encoded = str(home).replace(" ", "%20")
+    urls = f"https://a.org{encoded}/secret/x https://a.org//{encoded}/secret/x https://a.org?at={quote(str(home), '')}"
+    assert public(urls) == "https://a.org//x https://a.org//x https://a.org?at=/"
+    assert public(f"https://a.org/{data}/set/x.jsonl https://a.org/{work}/recipes/x.toml") == (
+        "https://a.org/set/x.jsonl https://a.org/recipes/x.toml"
+    )
     assert public(f'File "{Path(public.__code__.co_filename)}", line 3') == 'File "harness/public.py", line 3'
 
 
-@pytest.mark.parametrize("part", ["a", "/", "a.a+", "-eyJ", "KEY=", "/a b c"])
+@pytest.mark.parametrize("part", ["a", "/", "a.a+", "-eyJ", "KEY=", "/a b c", "token=", "https://a//"])
 def test_a_line_of_a_million_letters_is_read_in_one_go(part: str) -> None:
     """A pattern that went back to the beginning for each letter would not end within the suite's limit."""
     assert len(public(part * (1_000_000 // len(part)))) <= 1_000_000

@@ -176,6 +176,13 @@ def change(name: str) -> Callable[[Path], None]:
         weights = folder / "model.safetensors"
         weights.write_bytes(weights.read_bytes()[:-100])
 
+    def another_size(folder: Path) -> None:
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "hidden_size": 2 * config["hidden_size"]}))
+
+    def another_tokenizer(folder: Path) -> None:
+        (folder / "tokenizer.json").write_text('{"a": 1}')
+
     def no_pad(folder: Path) -> None:
         tokenizer(folder, pad_token=None)
 
@@ -191,6 +198,8 @@ def change(name: str) -> Callable[[Path], None]:
         ("no_pad", "has no padding token"),
         ("no_kind", "the reward model theirs cannot be loaded: .*has to hold the config of a sequence classifier"),
         ("cut_off", "the reward model theirs cannot be loaded: .*safetensors and a tokenizer"),
+        ("another_size", "the reward model theirs cannot be loaded: sizes of weights are not those of its config"),
+        ("another_tokenizer", "the reward model theirs cannot be loaded: there is no 'added_tokens'"),
         ("no_template", "has no chat template"),
         ("refusing", "chat template cannot write this conversation: no system turn please"),
         ("twice_begun", "both write the begin token"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -380,6 +382,106 @@ def test_logs_are_found_with_and_without_the_dataset(at_two: Path) -> None:
     said = inside("logs", "two.toml", "reward gold", cwd=at_two).stdout
     assert said.startswith("reward gold · shortened: failed ["), "of several the one that failed"
     assert "\nalso: reward gold · whole [" in said
+
+
+def changed(file: Path, **given: object) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **given}))
+
+
+def without_template(model: Path) -> None:
+    (model / "chat_template.jinja").unlink()
+
+
+def with_another_tokenizer(model: Path) -> None:
+    (model / "tokenizer.json").write_text('{"a": 1}')
+
+
+def with_a_word_for_a_size(model: Path) -> None:
+    changed(model / "config.json", hidden_size="x")
+
+
+def with_another_size(model: Path) -> None:
+    changed(model / "config.json", hidden_size=1024)
+
+
+def with_another_layer(model: Path) -> None:
+    layers = json.loads((model / "config.json").read_text())["num_hidden_layers"]
+    changed(model / "config.json", num_hidden_layers=layers + 1, layer_types=None)
+
+
+def of_no_kind(model: Path) -> None:
+    changed(model / "config.json", model_type="nosuch")
+
+
+BROKEN = {
+    without_template: "the tokenizer has no chat template; a policy cannot be asked without one: give the model",
+    with_another_tokenizer: "cannot be loaded: there is no 'added_tokens'. It has to hold",
+    with_a_word_for_a_size: "cannot be loaded: Validation error for field 'hidden_size': TypeError: Field 'hidden_",
+    with_another_size: "cannot be loaded: sizes differ (",
+    with_another_layer: "cannot be loaded: 9 weights that the config asks for are in no file (model.layers.",
+    of_no_kind: "cannot be loaded: The checkpoint you are trying to load has model type `nosuch`",
+}
+"""What is done to a model's folder, and what is said of it."""
+
+
+@pytest.fixture(scope="module")
+def beside_broken_models(tmp_path_factory: pytest.TempPathFactory, shelf: Path) -> tuple[Path, str, str]:
+    """A comparison of a model and of broken copies of it: its folder, and what `run` and then `plan` have said."""
+    folder = tmp_path_factory.mktemp("models")
+    words = [f"{one} {other}" for one in tiny.WORDS[:10] for other in tiny.WORDS[10:20]]
+    rows = [json.dumps({"prompt": text, "chosen": text[:3], "rejected": text[-3:]}) for text in words]
+    (folder / "whole.jsonl").write_text("\n".join(rows))
+    more = ""
+    for spoil in BROKEN:
+        model = shutil.copytree(shelf / tiny.START / "policy", folder / spoil.__name__)
+        spoil(model)
+        more += f'[[model]]\nsource = "./{spoil.__name__}"\nlabel = "{spoil.__name__}"\n'
+    text = TWO.format(model=shelf / tiny.START / "policy").replace(
+        '[[dataset]]\nsource = "cut.jsonl"\nlabel = "shortened"\n', ""
+    )
+    (folder / "two.toml").write_text(text.replace("[[dataset]]", f'label = "good"\n{more}[[dataset]]'))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HARNESS_CACHE", str(folder / "cache"))
+        done, planned = (inside(command, "two.toml", cwd=folder) for command in ("run", "plan"))
+    assert (done.exit_code, planned.exit_code) == (1, 0), done.output
+    return folder, done.stderr, planned.stderr
+
+
+@pytest.mark.parametrize("spoil", BROKEN)
+def test_a_broken_model_is_told_once_and_before_it_ends_nothing(
+    beside_broken_models: tuple[Path, str, str], spoil: Callable[[Path], None]
+) -> None:
+    folder, told, planned = beside_broken_models
+    name, said = spoil.__name__, BROKEN[spoil]
+    where = "" if spoil is without_template else f"model folder '{name}' "
+    (line,) = (line for line in told.splitlines() if said in line)
+    assert line.startswith(f"failed: train pretrained · {name} (bad data): {where}{said}")
+    assert f"{folder.name}/{name}" not in told
+    assert said not in planned
+
+
+def test_the_good_model_beside_broken_ones_is_finished(beside_broken_models: tuple[Path, str, str]) -> None:
+    folder, told, _ = beside_broken_models
+    for contestant in ("base", "dpo", "simpo"):
+        assert f"; finished: grade {contestant} r0 · good\n" in told
+    assert len(failures(folder)) == len(BROKEN)
+    assert "(bug)" not in told
+    assert all(re.match(r"\d+/|failed|\d+ stages ran", line) for line in told.splitlines()), "no warning of a library"
+
+
+def test_data_are_shown_beside_a_model_without_a_template(
+    beside_broken_models: tuple[Path, str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = beside_broken_models[0]
+    monkeypatch.setenv("HARNESS_CACHE", str(folder / "cache"))
+    text = (folder / "two.toml").read_text()
+    good = re.search(r'^source = "(/.*policy)"$', text, re.MULTILINE)
+    assert good
+    own = text.replace(f'source = "{good[1]}"\nlabel = "good"\n[[model]]\n', "", 1)
+    (folder / "own.toml").write_text(own)
+    done = inside("data", "own.toml", cwd=folder)
+    assert done.exit_code == 0
+    assert "lengths are not known: the tokenizer has no chat template" in done.stdout
 
 
 def test_messages_that_name_their_own_stage_alone_are_the_same() -> None:

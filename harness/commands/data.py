@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
-from harness.commands.survey import READ, Rows, Survey, Trained, texts
-from harness.data import SPLITS, Dataset, Row
+from harness.commands.enough import asked_of, trials_of
+from harness.commands.survey import READ, Rows, Survey, Trained, texts, too_few
+from harness.data import Dataset, Row
 from harness.data import Part as Prompts
 from harness.data._bad import told
 from harness.data._parts import Merged
@@ -20,30 +24,33 @@ from harness.layout import Layout
 from harness.plan import Plan, expanded
 from harness.recipe import Part, read_recipe
 from harness.report.sheet import count, listed
-from harness.stages import Train, dataset_spec, open_algorithm, open_dataset
+from harness.stages import Train, dataset_spec, open_algorithm, open_dataset, walk
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from harness.training.rows import Encoder
 
+    Reader = tuple[PreTrainedTokenizerBase | None, str]
+    """What a model reads texts with, or why there is nothing."""
+
 OPEN, CLOSE = "⟦", "⟧"
 """What stands between them is trained on."""
 
 
 def show_data(path: Path, assignments: list[str], as_json: bool) -> None:
-    """Print what was understood of the data of a recipe.
+    """Print what was understood of the data of a recipe, each dataset with each model.
 
     Raises:
         HarnessError: what is wrong with datasets that cannot be used, once all others are shown.
     """
     plan = expanded(read_recipe(path, assignments))
-    datasets, found, wrong = plan.recipe.datasets, [], []
-    for dataset in datasets:
+    datasets, found, wrong = plan.recipe.datasets, [], dict[str, None]()
+    for dataset, model in product(datasets, plan.recipe.models):
         try:
-            found.append(describe(plan, plan.recipe.models[0], dataset))
-        except HarnessError as error:
-            wrong.append(f"dataset '{dataset.label}': " * (len(datasets) > 1) + str(error))
+            found.append(describe(plan, model, dataset))
+        except HarnessError as error:  # the same with each model, and told once
+            wrong[f"dataset '{dataset.label}': " * (len(datasets) > 1) + str(error)] = None
     said = json.dumps(found, indent=1, ensure_ascii=False) if as_json else "\n\n".join(_text(one) for one in found)
     if found:
         print(said.encode(errors="backslashreplace").decode())  # half a surrogate pair in a column's name is no text
@@ -58,10 +65,12 @@ def describe(plan: Plan, model: Part, part: Part) -> dict[str, Any]:
         HarnessError: rows cannot be used and the recipe refuses them.
     """
     data = open_dataset(dataset_spec(part.name, dict(part.knobs)))
-    contestants, (rewards, untrained) = _contestants(plan, part), _rewards(plan, model, part)
+    contestants, (rewards, untrained) = _contestants(plan, model, part), _rewards(plan, model, part)
     views = {view for view, _ in contestants.values() if view}
     survey = Survey(plan.recipe.evaluation.split, views, plan.recipe.budget, rewards)
-    tokenizer, lacking = _walked(survey, data, model, part.label)
+    bases = {role: base for role in rewards if (base := plan.recipe.rewards[role].base)}
+    readers = _walked(survey, data, {"": model, **bases}, part.label)
+    tokenizer, lacking = readers[""]
     encoder = _encoder(tokenizer)
     rows = survey.rows()
     return {
@@ -69,6 +78,7 @@ def describe(plan: Plan, model: Part, part: Part) -> dict[str, Any]:
         "model": model.label,
         "rows": {f"{view} {split}": found for (view, split), found in rows.items()},
         "prompts": survey.prompts(),
+        "too_few": _too_few(plan, part, data, survey),
         "overlap": survey.overlap(),
         "no_tokenizer": lacking,
         "tokens": survey.tokens(),
@@ -78,7 +88,7 @@ def describe(plan: Plan, model: Part, part: Part) -> dict[str, Any]:
             for name, (view, reason) in contestants.items()
         },
         "rewards": {
-            role: {"split": own.split, **own.told(data, encoder is not None)}
+            role: {"split": own.split, **_read_by(own, data, readers.get(role, readers[""]), bases.get(role))}
             if (own := rewards.get(role))
             else {"reason": untrained[role]}
             for role in plan.recipe.rewards
@@ -88,17 +98,38 @@ def describe(plan: Plan, model: Part, part: Part) -> dict[str, Any]:
     }
 
 
-def _walked(survey: Survey, data: Dataset, model: Part, label: str) -> tuple[PreTrainedTokenizerBase | None, str]:
-    """Show the survey all rows; what policies of the model read texts with, or why there is nothing."""
-    tokenizer, lacking, asked = None, "", False
+def _walked(survey: Survey, data: Dataset, models: Mapping[str, Part], label: str) -> dict[str, Reader]:
+    """Show the survey all rows; what each model reads texts with, by the key that it has."""
+    readers: dict[str, Reader] = {}
     for part in data.parts():
         rows = _rows(data, part)  # what is wrong with them is told whether or not there is a tokenizer
-        if not asked:
-            tokenizer, lacking, asked = *_tokenizer_or_why(model, data, label), True
-        survey.add(rows, _encoder(tokenizer))
+        readers = readers or {key: _tokenizer_or_why(model, data, label) for key, model in models.items()}
+        survey.add(rows, {key: _encoder(tokenizer) for key, (tokenizer, _) in readers.items()})
         if isinstance(data, Tables) and isinstance(part, Merged):
             survey.leave(data, part)
-    return tokenizer, lacking
+    return readers
+
+
+def _read_by(own: Trained, data: Dataset, reader: Reader, base: Part | None) -> dict[str, Any]:
+    """What a reward model trains on, and which base of its own reads it, if any."""
+    tokenizer, lacking = reader
+    found = own.told(data, tokenizer is not None)
+    if base is None or "reason" in found:
+        return found
+    return {**found, "base": base.label, **({"no_tokenizer": lacking} if lacking else {})}
+
+
+def _too_few(plan: Plan, part: Part, data: Dataset, survey: Survey) -> list[str]:
+    """What the recipe asks of a dataset's splits and they do not have, in the words of `harness run`."""
+    spec = dataset_spec(part.name, dict(part.knobs))
+    asked = (asked_of(plan.recipe, stage) for stage in walk([*plan.targets, *trials_of(plan)]))
+    own = {(one.view, one.split, one.prompts, one.knob): None for one in asked if one and one.spec == spec}
+    told = (
+        too_few(data, survey.distinct(view, split), view, split, prompts, knob)
+        for view, split, prompts, knob in own
+        if split in READ
+    )
+    return [text for text in dict.fromkeys(told) if text]
 
 
 def _encoder(tokenizer: PreTrainedTokenizerBase | None) -> Encoder | None:
@@ -108,7 +139,7 @@ def _encoder(tokenizer: PreTrainedTokenizerBase | None) -> Encoder | None:
     return Encoder(tokenizer) if tokenizer else None
 
 
-def _tokenizer_or_why(model: Part, data: Dataset, label: str) -> tuple[PreTrainedTokenizerBase | None, str]:
+def _tokenizer_or_why(model: Part, data: Dataset, label: str) -> Reader:
     try:
         return _tokenizer(model, data, label), ""
     except HarnessError as error:
@@ -116,7 +147,7 @@ def _tokenizer_or_why(model: Part, data: Dataset, label: str) -> tuple[PreTraine
 
 
 def _tokenizer(model: Part, data: Dataset, label: str) -> PreTrainedTokenizerBase:
-    """The tokenizer that policies of this model will have.
+    """The tokenizer that policies of this model, or reward models on it, will have.
 
     Raises:
         HarnessError: it cannot be had, or would have to be made of the words of a dataset, `label`, that has no list.
@@ -129,9 +160,26 @@ def _tokenizer(model: Part, data: Dataset, label: str) -> PreTrainedTokenizerBas
         from harness.training.scratch import new_tokenizer
 
         return new_tokenizer(data)
+    if not source.writes:
+        return _encoders(**{knob: origin.knobs[knob] for knob in ("name", "revision")})
     from harness.inference.loading import tokenizer_of
 
     return tokenizer_of(**{knob: origin.knobs[knob] for knob in ("name", "revision", "template", "remote_code")})
+
+
+def _encoders(name: str, revision: str) -> PreTrainedTokenizerBase:
+    """An encoder's tokenizer as `bring_encoder` will write it.
+
+    Raises:
+        HarnessError: it cannot be had.
+    """
+    from harness.inference.loading import MINILM, minilm_folder, tokenizer_of
+    from harness.inference.templates import ENCODER
+
+    tokenizer = tokenizer_of(str(minilm_folder()) if name == MINILM else name, revision, ENCODER, remote_code=False)
+    tokenizer.eos_token = tokenizer.eos_token or tokenizer.sep_token
+    tokenizer.model_max_length = sys.maxsize  # texts are measured here, not given to it: no warning
+    return tokenizer
 
 
 def _rows(data: Dataset, part: Prompts) -> Rows:
@@ -140,11 +188,11 @@ def _rows(data: Dataset, part: Prompts) -> Rows:
     return {name: rows for name, rows in found.items() if rows}
 
 
-def _contestants(plan: Plan, part: Part) -> dict[str, tuple[str, str]]:
+def _contestants(plan: Plan, model: Part, part: Part) -> dict[str, tuple[str, str]]:
     """The view that each contestant trains on, or why there is none."""
     found: dict[str, tuple[str, str]] = {}
     for cell in plan.cells:
-        if cell.dataset != part.label or cell.replicate or cell.contestant in found:
+        if (cell.model, cell.dataset) != (model.label, part.label) or cell.replicate or cell.contestant in found:
             continue
         algorithm = registry.load("algorithms", cell.algorithm)(**cell.knobs)
         view = algorithm.requires().data
@@ -161,7 +209,7 @@ def _rewards(plan: Plan, model: Part, part: Part) -> tuple[dict[str, Trained], d
         stage = made.get(role)
         if isinstance(stage, Train):
             view, knob = open_algorithm(stage.algorithm).requires().data, f"reward.{role}.prompts"
-            found[role] = Trained(view, Budget(**stage.budget), stage.split, knob, same_words=asked.base is None)
+            found[role] = Trained(view, Budget(**stage.budget), stage.split, knob)
         elif asked.rule or asked.ready:
             what = f"the dataset's rule '{asked.rule}'" if asked.rule else "ready-made"
             reasons[role] = f"it is {what}, so nothing is trained"
@@ -248,13 +296,16 @@ def _tokens(found: dict[str, Any]) -> list[str]:
 
 def _text(found: dict[str, Any]) -> str:
     lacking = found["no_tokenizer"]
-    how = f"without a tokenizer, so lengths are not known: {lacking}" if lacking else f"as {found['model']} does"
+    how = f"as {found['model']} does"
+    if lacking:
+        how = f"for {found['model']}, without a tokenizer, so lengths are not known: {lacking}"
     lines = [f"{found['dataset']}, read {how}", "", *_columns(found.get("columns", {}))]
-    splits = [split for split in SPLITS if split in found["prompts"]]
     views = sorted({name.split()[0] for name in found["rows"]})
-    lines.append(f"{'rows':16s}" + "".join(f"{split:>11s}" for split in splits))
+    lines.append(f"{'rows':16s}" + "".join(f"{split:>11s}" for split in READ))
     for view in views:
-        lines.append(f"{view:16s}" + "".join(f"{found['rows'].get(f'{view} {split}', 0):11d}" for split in splits))
+        lines.append(f"{view:16s}" + "".join(f"{found['rows'].get(f'{view} {split}', 0):11d}" for split in READ))
+    if found["too_few"]:
+        lines += ["", "Too few prompts for this recipe:", *[f"  {text}" for text in found["too_few"]]]
     lines += _tokens(found)
     shared = [f"  {pair}: {count}" for pair, count in found["overlap"].items()]
     lines += ["", "Prompts in two splits:", *(shared or ["  none"])]
@@ -282,7 +333,10 @@ def _trained(found: dict[str, dict[str, Any]]) -> list[str]:
     lines: dict[str, list[str]] = {}
     for name, own in found.items():
         split = f" of split '{own['split']}'" if "split" in own else ""
-        long = f"; too long: {own['too_long']} rows" if "too_long" in own else ""
+        whose = " for its base" if "base" in own else ""
+        long = f"; too long{whose}: {own['too_long']} rows" if "too_long" in own else ""
+        if "no_tokenizer" in own:
+            long = f", before rows that are too long for its base are left out: {own['no_tokenizer']}"
         text = own.get("reason") or "{rows} rows of {view}{of}, {prompts} prompts".format(**own, of=split) + long
         lines.setdefault(text, []).append(name)
     return [f"  {listed(names)}: {text}" for text, names in lines.items()]

@@ -57,11 +57,11 @@ def check_prompts(plan: Plan, store: Store, *, tables: bool = True) -> None:
         HarnessError: a split has no rows, fewer prompts than are asked for, or none that is short enough for the model
             that is to train on it; every one of which that is so. No dataset of the recipe is large enough.
     """
-    stages = walk([*plan.targets, *_trials(plan)])
-    asked = (_asked(plan.recipe, stage) for stage in stages if not store.done(stage.name))
+    stages = walk([*plan.targets, *trials_of(plan)])
+    asked = (asked_of(plan.recipe, stage) for stage in stages if not store.done(stage.name))
     found: dict[str, str] = {}
     for one in {one.same(): one for one in asked if one}.values():
-        with contextlib.suppress(HarnessError):
+        with contextlib.suppress(Exception):  # whatever it is, the stage that meets it tells it
             data = open_dataset(one.spec)
             try:
                 if not isinstance(data, Tables):
@@ -83,7 +83,7 @@ def _whose(recipe: Recipe, spec: dict[str, Any]) -> str:
     return f"dataset '{own[0]}': " if own and len(recipe.datasets) > 1 else ""
 
 
-def _trials(plan: Plan) -> list[Stage]:
+def trials_of(plan: Plan) -> list[Stage]:
     """What the trials of each study are graded by: all of them read the same prompts."""
     asked = problems(plan.recipe, plan) if plan.recipe.tune else []
     cells = [cell for problem in asked for cell in trial_cells(plan.recipe, problem, [])]
@@ -104,8 +104,10 @@ def _read(data: Dataset, asked: Asked) -> None:
 
 def _check_lengths(asked: Asked, reads: tuple[dict[str, Any], int, int], rows: list[Row]) -> None:
     from harness.inference.loading import tokenizer_of
+    from harness.inference.quiet import quiet
     from harness.training.rows import Encoder, check_fit
 
+    quiet(1)
     model, prompt, response = reads
     encoder = Encoder(tokenizer_of(**model))
     try:
@@ -114,7 +116,7 @@ def _check_lengths(asked: Asked, reads: tuple[dict[str, Any], int, int], rows: l
         raise NoneFits(f"split '{asked.split}': {error} ({asked.knob.rpartition('.')[0]})") from error
 
 
-def _asked(recipe: Recipe, stage: Stage) -> Asked | None:
+def asked_of(recipe: Recipe, stage: Stage) -> Asked | None:
     """What a stage reads of the dataset."""
     if isinstance(stage, Sample):
         knob = asked_by(stage.split)

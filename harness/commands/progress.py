@@ -8,9 +8,9 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from harness.causes import HINTS, alike, same
+from harness.causes import HINTS, alike, same, the_same
 from harness.commands.labels import plain_label
-from harness.report.sheet import named
+from harness.report.sheet import count, named
 
 if TYPE_CHECKING:
     from harness.dispatch import Event, Summary
@@ -97,7 +97,8 @@ class Progress:
         """Say how it ended, and what failed: a line for each cause and message."""
         self.flush()
         seconds = time.monotonic() - self.began
-        parts = [f"{len(summary.ran)} stages ran", f"{summary.reused} were there"]
+        there = "was" if summary.reused == 1 else "were"
+        parts = [f"{count(len(summary.ran), 'stage')} ran", f"{summary.reused} {there} there"]
         parts += [
             f"{len(group)} {word}"
             for word, group in (("failed", summary.failed), ("blocked", summary.blocked))
@@ -106,14 +107,6 @@ class Progress:
         self._line(f"{', '.join(parts)}; {seconds:.0f} s")
         for first, *others in alike(self.failures, self.labels):
             cause, _ = self.failures[first]
-            self._line(f"failed ({cause}): {self.labels[first]}{the_same(others, self.labels)}; {HINTS[cause]}")
-
-
-def the_same(others: list[str], called: Mapping[str, str]) -> str:
-    """How many other stages have failed with the same cause and message, and some of them; empty for none.
-
-    Args:
-        others: their names.
-        called: what to call a stage, by its name.
-    """
-    return f"; the same for {len(others)} more: {named([called[name] for name in others], NAMED)}" if others else ""
+            rest = the_same(len(others), named([self.labels[name] for name in others], NAMED))
+            told = [f"failed ({cause}): {self.labels[first]}", rest, HINTS[cause]]
+            self._line("; ".join(filter(None, told)))

@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.causes import HINTS, alike
+from harness.causes import HINTS, alike, the_same
 from harness.commands.driver import Driving
 from harness.commands.driver import state as driver_state
 from harness.commands.labels import labels, plain_label
-from harness.commands.progress import the_same
+from harness.commands.progress import NAMED
 from harness.commands.run import PATIENCE_SECONDS
 from harness.executors import _slurm_notes as notes
 from harness.executors._slurm_ends import death
@@ -23,6 +23,7 @@ from harness.executors._slurm_queue import UNKNOWN, Queue, requeues
 from harness.lease import free, newest
 from harness.recipe import Recipe, read_recipe
 from harness.report.looks import plan_so_far
+from harness.report.sheet import named
 from harness.search.asked import labels_of, open_trials
 from harness.search.chosen import read_studies
 from harness.stages import Stage, walk
@@ -253,6 +254,6 @@ def _failures(status: Status, store: Store) -> list[str]:
         what = f"{failure['cause']}, attempt {failure['attempt']}"
         told, *more = f"  failed: {status.called[first]} ({what}): {failure['error']}".split("\n")
         hint = f"{failure['hint']} [{store.folder(first)}]"
-        rest = [the_same(others, status.called).removeprefix("; ")] if others else []
-        lines += [told, *(f"{'':10}{line}" for line in (*more, hint, *rest))]
+        rest = the_same(len(others), named([status.called[name] for name in others], NAMED))
+        lines += [told, *(f"{'':10}{line}" for line in (*more, hint, *([rest] if rest else [])))]
     return lines

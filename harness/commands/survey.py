@@ -49,20 +49,30 @@ class Survey:
         self._unshared: Counter[tuple[str, str]] = Counter()
         self._in_no_split: Counter[str] = Counter()
         self._rows: Counter[tuple[str, str]] = Counter()
+        self._distinct: Counter[tuple[str, str]] = Counter()
         self._prompts: Counter[str] = Counter()
         self._openings = {split: array("Q") for split in READ}
         self._lengths: dict[str, Counter[int]] = {}
         self._control: dict[str, Counter[str]] = {}
 
-    def add(self, rows: Rows, encoder: Encoder | None) -> None:
-        """Look at rows; what is counted in tokens needs an encoder."""
+    def add(self, rows: Rows, encoders: Mapping[str, Encoder | None]) -> None:
+        """Look at rows; what is counted in tokens needs an encoder.
+
+        Args:
+            rows: of some prompts.
+            encoders: by the role of the reward model that reads with one of its own; "" has that of all others.
+        """
+        encoder = encoders[""]
         self._rows.update({name: len(found) for name, found in rows.items()})
+        self._distinct.update({name: len({row["prompt_id"] for row in found}) for name, found in rows.items()})
         for split in READ:
             own = [row for (_, other), found in rows.items() if other == split for row in found]
             self._prompts[split] += len({row["prompt_id"] for row in own})
             self._openings[split].extend({_mark(opening(row["prompt"])) for row in own})
-        for one in (*self.trained.values(), *self.rewards.values()):
+        for one in self.trained.values():
             one.add(rows.get((one.view, one.split), []), encoder)
+        for role, one in self.rewards.items():
+            one.add(rows.get((one.view, one.split), []), encoders.get(role, encoder))
         for (view, split), found in rows.items():
             if split == "train":
                 first = {row["prompt_id"]: row for row in reversed(found)} | self._examples.get(view, {})
@@ -112,6 +122,10 @@ class Survey:
         """Numbers of prompts by split."""
         return {split: count for split, count in self._prompts.items() if count}
 
+    def distinct(self, view: str, split: str) -> int:
+        """Prompts of a view in a split."""
+        return self._distinct[view, split]
+
     def overlap(self) -> dict[str, int]:
         """Prompts whose first turn, without case and spacing, is in two splits."""
         import numpy as np
@@ -150,18 +164,10 @@ class Trained:
         budget: how many prompts, and how long they may be.
         split: of the rows.
         knob: the recipe's that says how many prompts.
-        same_words: whether it reads with the tokenizer of the policies; else nothing is measured.
     """
 
-    def __init__(
-        self,
-        view: str,
-        budget: Budget,
-        split: str = "train",
-        knob: str = "budget.prompts",
-        same_words: bool = True,
-    ) -> None:
-        self.view, self.budget, self.split, self.knob, self.same_words = view, budget, split, knob, same_words
+    def __init__(self, view: str, budget: Budget, split: str = "train", knob: str = "budget.prompts") -> None:
+        self.view, self.budget, self.split, self.knob = view, budget, split, knob
         self.rows = self.kept = self.prompts = self.kept_prompts = 0
         self.problem = self.too_long = ""
 
@@ -171,8 +177,7 @@ class Trained:
         wanted = set(names[: self.budget.prompts - self.prompts] if self.budget.prompts else names)
         own = [row for row in rows if row["prompt_id"] in wanted]
         if own:
-            measured = encoder if self.same_words else None
-            kept = self._fitting(measured, own) if measured and not self.problem else own
+            kept = self._fitting(encoder, own) if encoder and not self.problem else own
             self.rows, self.prompts = self.rows + len(own), self.prompts + len(wanted)
             self.kept += len(kept)
             self.kept_prompts += len({row["prompt_id"] for row in kept})
@@ -192,16 +197,23 @@ class Trained:
 
     def told(self, data: Dataset, measured: bool) -> dict[str, Any]:
         """As JSON; how many are too long where that was measured."""
-        try:
-            if not self.rows:
-                data.first(self.view, self.split, 1)  # says why there are none
-            check_enough(self.prompts, self.view, self.split, self.budget.prompts, self.knob)
-        except HarnessError as error:
-            return {"reason": str(error)}
+        if lacks := too_few(data, self.prompts, self.view, self.split, self.budget.prompts, self.knob):
+            return {"reason": lacks}
         if self.problem or not self.kept:
             return {"reason": self.problem or self.too_long.format(self.rows)}
-        long = {"too_long": self.rows - self.kept} if measured and self.same_words else {}
+        long = {"too_long": self.rows - self.kept} if measured else {}
         return {"view": self.view, "rows": self.kept, "prompts": self.kept_prompts, **long}
+
+
+def too_few(data: Dataset, found: int, view: str, split: str, prompts: int, knob: str) -> str:
+    """Why a split has no prompts of a view, or fewer than a knob of the recipe asks for; else nothing."""
+    try:
+        if not found:
+            data.first(view, split, 1)  # says why there are none
+        check_enough(found, view, split, prompts, knob)
+    except HarnessError as error:
+        return str(error)
+    return ""
 
 
 def texts(view: str, row: Row) -> list[tuple[str, str]]:

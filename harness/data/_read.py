@@ -19,6 +19,8 @@ from harness.errors import HarnessError
 CHUNK = 1 << 16
 LONGEST = 1 << 26
 """Characters of the longest single record of a JSON file: 64 million."""
+BEGUN = 1 << 22
+"""Characters at the beginning of a JSON file that is no list, by which it is told what it may be: 4 million."""
 DIGITS = 300
 """Of the longest whole number that is kept as one; Python reads none of more than 4,300, and a float none above 308."""
 QUOTED = "a cell that begins with a quote has to be quoted as a whole, its quotes doubled"
@@ -26,11 +28,11 @@ UNKNOWN = (ArithmeticError, LookupError, ValueError)
 """What pyarrow raises for a cell that Python has no value for: a date after the year 9999, an unknown time zone."""
 _LIST = re.compile(rb"\s*\[\s*(\{|\Z)")
 _LAST = re.compile(r"[\w.+-]*\s*\Z")
-_HOLDS = re.compile(
-    r'\{(?:\s*"[^"\\]*"\s*:\s*(?:"(?:[^"\\]|\\.)*"|[^\s"\[{},]+)\s*,)*'  # plain values come before it, perhaps
-    r'\s*"([^"\\]*)"\s*:\s*\[\s*\{(?!\s*"(?:role|from|content|value)")'
-)
-"""The beginning of an object that holds a list of objects which are no turns of a conversation."""
+_NAMED = re.compile(r'\s*[{,]\s*("(?:[^"\\]|\\.)*")\s*:\s*')
+_END = re.compile(r"\s*\{?\s*\}")
+_OBJECTS = re.compile(r"\[\s*\{")
+_TURN = ({"role", "content"}, {"from", "value"})
+"""Names of a conversation's turns, which are no rows."""
 
 
 class Record(NamedTuple):
@@ -142,7 +144,7 @@ def _json(stream: IO[bytes], encoding: str, name: str) -> Iterator[Record]:
     """A list of objects, decoded one after the other, with one comma between two."""
     text, number = _Text(stream, encoding, name), 0
     if text.sign() != "[":
-        raise HarnessError(f"{name}: {_no_list(text.held)}")
+        raise HarnessError(f"{name}: {_no_list(text)}")
     text.skip()
     while text.sign() != "]":
         if number and text.sign() not in (",", ""):  # at the file's end the next row is missing, which is told below
@@ -182,6 +184,12 @@ class _Text:
         """Go on behind the next sign."""
         self.held = self.held[1:]
 
+    def begun(self, size: int) -> str:
+        """The next characters, as many as there are up to a size."""
+        while len(self.held) < size and self._grow(size - len(self.held)):
+            pass
+        return self.held[:size]
+
     def value(self, number: int) -> object:
         """The value that comes next, of row `number`."""
         size = CHUNK
@@ -209,18 +217,39 @@ class _Text:
         return bool(more)
 
 
-def _no_list(text: str) -> str:
+def _no_list(text: _Text) -> str:
     """What is said of a JSON file that is no list: it may be JSONL, one row, or an object that holds the list."""
-    said = f"a JSON file must be a list of objects, [ {{...}}, ... ]; this begins {text[:20]!r}"
-    first, _, rest = text.partition("\n")
-    whole = False
-    with contextlib.suppress(ValueError, RecursionError):
-        whole = isinstance(json.loads(first), dict)
-    if whole and rest.strip():
+    begun = text.begun(BEGUN)
+    said = f"a JSON file must be a list of objects, [ {{...}}, ... ]; this begins {begun[:20]!r}"
+    lists, end = _members(begun) if begun.startswith("{") else ([], 0)
+    rest = begun[end:].lstrip(" \t\r")
+    whole = end > 0 and not rest.strip()
+    if end and "\n" not in begun[:end] and rest.startswith("\n") and not whole:
         return f"{said}, and its first line is a whole object; where each line is one, name it .jsonl"
-    if held := _HOLDS.match(text):
-        return f"{said}; where its rows are the list under '{held[1]}', write that list alone into the file"
-    return f"{said}, which is one object; where that is a row, put it between [ and ]" if whole else said
+    row = "put it between [ and ]"
+    if lists:
+        under = " or ".join(f"'{name}'" for name in lists)
+        alone = f"where its rows are the list under {under}, write that list alone into the file"
+        return f"{said}; {alone}" + (f"; where it is itself a row, {row}" if whole else "")
+    return f"{said}, which is one object; where that is a row, {row}" if whole else said
+
+
+def _members(text: str) -> tuple[list[str], int]:
+    """What may be the rows of an object: names that hold lists of objects which are no turns of a conversation.
+
+    Returns:
+        The names, as far as the text goes, and the object's end; 0 where the text breaks off before it, or is no JSON.
+    """
+    found, at, decoder = list[str](), 0, _Decoder()
+    while named := _NAMED.match(text, at):
+        try:
+            value, at = decoder.raw_decode(text, named.end())
+        except (ValueError, RecursionError):
+            return [*found, *([named[1][1:-1]] if _OBJECTS.match(text, named.end()) else [])], 0
+        if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
+            found += [] if any(names <= value[0].keys() for names in _TURN) else [named[1][1:-1]]
+    end = _END.match(text, at)
+    return found, end.end() if end else 0
 
 
 def _csv(stream: IO[bytes], encoding: str, name: str, delimiter: str = ",") -> Iterator[Record]:

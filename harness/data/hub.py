@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +14,7 @@ from harness.data._settle import Settle
 from harness.data._tables import Tables
 from harness.data._views import FIELDS
 from harness.data.files import placed, unread
-from harness.errors import HarnessError
 from harness.knobs import knob
-
-_REFUSED: dict[tuple[str, ...], tuple[float, HarnessError | None]] = {}
-"""When this process was refused a table, and what was said."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +42,13 @@ class Hub(Tables):
         """A split of the hub's. Where it cannot be had, the hub is not asked again for a while: it takes a minute."""
         import datasets
 
-        asked = (self.name, self.subset, source, self.revision)
-        when, told = _REFUSED.get(asked, (0.0, None))
-        if told is not None and time.monotonic() - when < hub.PATIENCE_SECONDS:
-            raise type(told)(str(told))
-        with hub.asking(datasets.config):
+        asked = ("dataset", self.name, self.subset, source, self.revision)
+        with hub.once(*asked), hub.asking(datasets.config):
             try:
                 return datasets.load_dataset(self.name, self.subset or None, split=source, revision=self.revision)
             except Exception as error:  # the hub's library raises a dozen kinds, all of which mean this
                 begin = f"dataset '{self.name}' (revision {self.revision}) cannot be had from the hub"
-                told = hub.refusal(error, begin, hub.ADVICE)
-                _REFUSED[asked] = time.monotonic(), told
-                raise told from error
+                raise hub.refusal(error, begin, hub.ADVICE) from error
 
     def called(self, source: str) -> str:
         """The id and the hub's split."""

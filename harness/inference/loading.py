@@ -12,13 +12,11 @@ from harness import hub
 from harness.errors import HarnessError
 from harness.inference.policy import save_policy
 from harness.inference.quiet import quiet
-from harness.inference.rendering import check_template
+from harness.inference.rendering import check_has_template, check_template
 from harness.inference.templates import ENCODER, TEMPLATES
 from harness.metrics import Measurement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 SMOLLM2, MINILM = "smollm2-135m", "all-minilm-l6-v2"
@@ -27,6 +25,11 @@ SMOLLM2_CONFIG = {
     "num_key_value_heads": 3, "vocab_size": 49152, "tie_word_embeddings": True,
 }  # fmt: skip
 """What a plan has to know before the GGUF file is read."""
+SIZES = (
+    "hidden_size", "vocab_size", "intermediate_size", "_layers", "_heads", "head_dim", "n_embd", "d_model", "n_layer",
+    "n_head", "ffn_dim", "n_inner",
+)  # fmt: skip
+"""How the names of sizes end in a config."""
 PADS = ("<pad>", "<|pad|>", "[PAD]", "<|finetune_right_pad_id|>", "<|endoftext|>", "<unk>")
 """Tokens that may pad, where a tokenizer has them and they end nothing."""
 
@@ -70,11 +73,9 @@ def bring_encoder(folder: Path, name: str, revision: str) -> list[Measurement]:
 
     quiet(1)
     source, options = (str(minilm_folder()), {}) if name == MINILM else _source(name, revision, False)
-    tokenizer = _asked(lambda load: load.from_pretrained(source, **options), "AutoTokenizer", name, revision)
-    model = _asked(
-        lambda load: load.from_pretrained(source, **options, dtype=torch.float32, use_safetensors=True),
-        "AutoModel", name, revision,
-    )  # fmt: skip
+    tokenizer = _asked("AutoTokenizer", name, revision, source, options)
+    more = {"dtype": torch.float32, "use_safetensors": True}
+    model = _asked("AutoModel", name, revision, source, {**options, **more})
     tokenizer.chat_template = ENCODER
     tokenizer.eos_token = tokenizer.eos_token or tokenizer.sep_token
     check_template(tokenizer, [{"role": "user", "content": "Is water wet?"}])
@@ -108,7 +109,7 @@ def _source(name: str, revision: str, remote_code: bool) -> tuple[str, dict[str,
 
 
 def configuration(name: str, revision: str) -> dict[str, Any] | None:
-    """A model's config.json as far as this machine has it; None where it would have to be fetched.
+    """A model's config.json as far as this machine has it; None where it would have to be fetched, or tells no sizes.
 
     Args:
         name: as `bring` takes it.
@@ -128,7 +129,15 @@ def configuration(name: str, revision: str) -> dict[str, Any] | None:
         found = json.loads(Path(file).read_text()) if isinstance(file, str | Path) else None
     except (HarnessError, OSError, ValueError):
         return None  # whoever loads it says what is wrong
-    return found if isinstance(found, dict) else None
+    return found if isinstance(found, dict) and _is_sized(found) else None
+
+
+def _is_sized(config: dict[str, Any]) -> bool:
+    """Whether each size in a config is one number; some models have one for each layer."""
+    own = config.get("text_config") or config
+    return isinstance(own, dict) and all(
+        value is None or isinstance(value, int) for name, value in own.items() if name.endswith(SIZES)
+    )
 
 
 def smollm2_folder() -> Path:
@@ -204,40 +213,56 @@ def _load(
         more = {**more, "quantization_config": GgufConfig(dequantize=True)}  # else Trainer takes it for quantised
     else:
         more = {**more, "use_safetensors": True}
-    tokenizer = _asked(lambda load: load.from_pretrained(source, **options), "AutoTokenizer", name, revision)
-    return _asked(
-        lambda load: load.from_pretrained(source, **options, **more), "AutoModelForCausalLM", name, revision
-    ), tokenizer
+    tokenizer = _asked("AutoTokenizer", name, revision, source, options)
+    return _asked("AutoModelForCausalLM", name, revision, source, {**options, **more}), tokenizer
 
 
-def _asked(call: Callable[[Any], Any], kind: str, name: str, revision: str) -> Any:
+def _asked(kind: str, name: str, revision: str, source: str, options: dict[str, Any]) -> Any:
     """What a class of transformers loads, or one message why it cannot."""
-    import transformers
-    from safetensors import SafetensorError
-
     from harness.data import _shelf
 
     hold = "It has to hold a config, safetensors and a tokenizer"
     folder = name == "folder"
     where = f"folder '{_shelf.find_folder(revision).name}'" if folder else f"'{name}' (revision {revision or 'main'})"
-    local = "/" not in name
-    with contextlib.nullcontext() if local else hub.asking():
+    local, trusted = "/" not in name, str(options.get("trust_remote_code", False))
+    with contextlib.ExitStack() as stack:
+        if not local:
+            stack.enter_context(hub.once("model", kind, name, revision, trusted))
+            stack.enter_context(hub.asking())
         try:
-            return call(getattr(transformers, kind))
-        except (OSError, ValueError, SafetensorError) as error:  # unknown id, no network, no token, no config, damage
+            return _loaded(kind, source, options)
+        except Exception as error:  # transformers lets dozens of kinds through: of each file's reader, and of its code
             end = hold if folder else f"{hold}; for the hub: {hub.ADVICE[0].lower()}{hub.ADVICE[1:]}"
             raise hub.refusal(error, f"model {where} cannot be loaded", end, local) from error
+
+
+def _loaded(kind: str, source: str, options: dict[str, Any]) -> Any:
+    import transformers
+
+    load = getattr(transformers, kind).from_pretrained
+    if kind == "AutoTokenizer":
+        return load(source, **options)
+    model, told = load(source, **options, ignore_mismatched_sizes=True, output_loading_info=True)
+    if told["mismatched_keys"]:  # transformers would name them in a log alone
+        name, *sizes = min(told["mismatched_keys"])
+        file, config = (" × ".join(map(str, size)) for size in sizes)
+        raise ValueError(f"sizes differ ({name} is {file} in the file, {config} by the config)")
+    if told["missing_keys"] and kind == "AutoModelForCausalLM":  # transformers would fill them with random numbers
+        lacking = sorted(told["missing_keys"])
+        raise ValueError(f"{len(lacking)} weights that the config asks for are in no file ({lacking[0]}, …)")
+    return model
 
 
 def tokenizer_of(name: str, revision: str, template: str, remote_code: bool) -> PreTrainedTokenizerBase:
     """A model's tokenizer as `bring` will write it, without loading the weights.
 
     Raises:
-        HarnessError: it cannot be had.
+        HarnessError: it cannot be had, or has no chat template.
     """
     source, options = _source(name, revision, remote_code)
-    tokenizer = _asked(lambda load: load.from_pretrained(source, **options), "AutoTokenizer", name, revision)
+    tokenizer = _asked("AutoTokenizer", name, revision, source, options)
     _dress(tokenizer, template)
+    check_has_template(tokenizer)
     return tokenizer
 
 

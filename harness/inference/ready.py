@@ -72,18 +72,17 @@ def keep(out: Path, stage: Ready) -> list[Measurement]:
 
 
 def _opened(folder: Path, name: str) -> RewardModel:
-    from safetensors import SafetensorError
-
     from harness.inference.scoring import RewardModel
 
     try:
         return RewardModel(folder)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:  # no config, of no known kind, weights cut off
-        reason = str(error).strip().split("\n")[0][:300].rstrip(".")
-        raise HarnessError(
-            f"the reward model {name} cannot be loaded: {reason}. It has to hold the config of a sequence classifier, "
-            "safetensors and a tokenizer"
-        ) from error
+    except HarnessError:
+        raise
+    except Exception as error:  # no config, of no known kind, weights cut off: transformers raises dozens of kinds
+        sizes = ValueError("sizes of weights are not those of its config")
+        told = sizes if "ignore_mismatched_sizes" in str(error) else error
+        end = "It has to hold the config of a sequence classifier, safetensors and a tokenizer"
+        raise hub.refusal(told, f"the reward model {name} cannot be loaded", end, local=True) from error
 
 
 def _folder(stage: Ready) -> Path:

@@ -22,7 +22,7 @@ def render_prompt(tokenizer: PreTrainedTokenizerBase, prompt: list[Message]) -> 
     """Token ids of a prompt, up to and including what opens the assistant's turn.
 
     Raises:
-        HarnessError: the template refuses it, as some do a system turn, or has a mistake.
+        HarnessError: there is no template, or it refuses the prompt, as some do a system turn, or has a mistake.
     """
     return _written(tokenizer, prompt, True)
 
@@ -31,12 +31,23 @@ def _written(tokenizer: PreTrainedTokenizerBase, turns: list[Message], opened: b
     """Token ids of a conversation, with what opens the assistant's next turn where `opened`."""
     from jinja2 import TemplateError
 
+    check_has_template(tokenizer)
     try:
         ids = tokenizer.apply_chat_template(turns, add_generation_prompt=opened, tokenize=True, return_dict=False)
-    except TemplateError as error:
+    except (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         roles = ", ".join(turn["role"] for turn in turns)
         raise HarnessError(f"the chat template cannot write a conversation of turns by {roles}: {error}") from error
     return cast(list[int], ids)
+
+
+def check_has_template(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Check that there is a chat template.
+
+    Raises:
+        HarnessError: there is none.
+    """
+    if tokenizer.chat_template is None:
+        raise HarnessError(f"the tokenizer has no chat template; a policy cannot be asked without one: {REMEDY}")
 
 
 def render_response(tokenizer: PreTrainedTokenizerBase, response: str) -> list[int]:
@@ -78,8 +89,7 @@ def check_template(tokenizer: PreTrainedTokenizerBase, prompt: list[Message]) ->
             is not a prefix of prompt + response; a turn that the end token does not close; a response that is trained
             on as another text than the template's; a turn that is left out.
     """
-    if tokenizer.chat_template is None:
-        raise HarnessError(f"the tokenizer has no chat template; a policy cannot be asked without one: {REMEDY}")
+    check_has_template(tokenizer)
     if tokenizer.pad_token_id is None:
         raise HarnessError("the tokenizer has no padding token")
     if tokenizer.pad_token_id == end_token(tokenizer):

@@ -54,13 +54,19 @@ class Pretrained(ModelSource):
             problem("source", str(error))
         template = found.get("template", "")
         if isinstance(template, str) and template and template not in TEMPLATES and "{" not in template:
-            file = folder / template
-            if file.is_file():
-                found["template"] = file.read_text()
-            else:
-                known = ", ".join(TEMPLATES)
-                problem(
-                    "template",
-                    f"there is no template '{template}'{nearest(template, TEMPLATES)} (known: {known}, or a file)",
-                )
+            found["template"] = _read(folder / template, template, problem)
         return found
+
+
+def _read(file: Path, template: str, problem: Callable[[str, str], None]) -> str:
+    """A template's text; its name where there is no such file, or none that can be read."""
+    try:
+        if file.is_file():
+            return file.read_text(encoding="utf-8")
+        known = f"{nearest(template, TEMPLATES)} (known: {', '.join(TEMPLATES)}, or a file)"
+        problem("template", f"there is no template '{template}'{known}")
+    except UnicodeDecodeError as error:
+        problem("template", f"the file '{template}' is not UTF-8 (byte {error.start + 1}); save it as UTF-8")
+    except (OSError, ValueError) as error:  # no right to it, or a name that no file can have
+        problem("template", f"'{template}' cannot be read: {getattr(error, 'strerror', None) or error}")
+    return template

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.causes import alike
+from harness.causes import alike, the_same
 from harness.dispatch import run as run_stages
 from harness.errors import HarnessError
 from harness.lease import Busy, Lease, outlast
@@ -231,7 +231,7 @@ class _Tuning:
         lines = [f"{', '.join(self.stuck)}: what {whose} on has failed, or was ended; nothing was lost"]
         for first, *others in alike(failures):
             cause, error = failures[first]
-            lines += [f"{first}: {cause}: {error}", *([f"the same for {len(others)} more"] if others else [])]
+            lines += filter(None, [f"{first}: {cause}: {error}", the_same(len(others))])
         return "\n".join(lines)
 
     def _write(self) -> list[dict[str, Any]]:

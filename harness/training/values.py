@@ -57,7 +57,8 @@ class ValueModel:
         self.kind = kind
         set_seed(job.seed("value"))
         if kind == "head":
-            width = _config(job).get_text_config().hidden_size
+            shape = _config(job).get_text_config()  # OPT's last layer may be projected before the vocabulary reads it
+            width = getattr(shape, "word_embed_proj_dim", None) or shape.hidden_size
             self.module: Any = torch.nn.Linear(width, 1)
             torch.nn.init.zeros_(self.module.weight)
             torch.nn.init.zeros_(self.module.bias)

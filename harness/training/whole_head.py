@@ -12,7 +12,9 @@ def whole_scores(logits: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor,
     """Log-probability of each token and entropy of what it was drawn from, in nats, with gradient.
 
     Nothing else may read `logits` afterwards: their memory holds log-probabilities until the backward pass, which can
-    be made once, and then the gradient. Beside them there is one row's copy.
+    be made once, and then the gradient. Beside them there is one row's copy. Autograd is not told that they change,
+    since it would then keep both; an operation before that needs its own output, which a last tanh would, is refused
+    by its count of changes.
 
     Args:
         logits: (rows, T, vocabulary), that of the token's place.
@@ -31,7 +33,7 @@ class _Whole(torch.autograd.Function):
         entropy = logits.new_empty(ids.shape)
         for row, into in zip(logits, entropy, strict=True):
             row -= row.logsumexp(-1, keepdim=True)
-            torch.neg((row.exp() * row).sum(-1), out=into)
+            torch.neg(row.exp().mul_(row).sum(-1), out=into)
         ctx.save_for_backward(logits, ids, entropy)
         return logits.gather(-1, ids[..., None])[..., 0], entropy
 

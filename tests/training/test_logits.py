@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalLM
 
 from harness.training.forward import TILE, add_head, token_scores
 from harness.training.values import ValueModel
@@ -63,6 +64,24 @@ def test_no_tensor_holds_the_logits_of_all_tokens(monkeypatch: pytest.MonkeyPatc
     with Largest() as largest:
         loss(model).backward()
     assert largest.found <= ROWS * TOKENS * TILE
+
+
+@pytest.mark.parametrize("held", [0, 2**24])
+def test_a_value_head_is_as_wide_as_what_the_vocabulary_is_read_from(
+    monkeypatch: pytest.MonkeyPatch, held: int
+) -> None:
+    """OPT of 350 million parameters projects its last layer from 1,024 to 512 numbers."""
+    shape = {"hidden_size": 32, "word_embed_proj_dim": 16, "ffn_dim": 32, "num_hidden_layers": 1}
+    config = OPTConfig(vocab_size=128, num_attention_heads=2, max_position_embeddings=64, **shape)
+    monkeypatch.setattr("harness.training.values._config", lambda _: config)
+    monkeypatch.setattr("harness.training.values.HELD", held)
+    job: Any = SimpleNamespace(seed=lambda _: 0)
+    values, model = ValueModel("head", job), OPTForCausalLM(config)
+    add_head(model)
+    scores = values.scores(model, {name: ids.clamp(max=127) for name, ids in batch().items()})
+    (scores.values + scores.log_probs).sum().backward()
+    assert scores.values.shape == (ROWS, TOKENS - 1)
+    assert values.module.weight.grad.abs().sum() > 0
 
 
 class Whole(TorchDispatchMode):

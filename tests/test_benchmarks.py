@@ -8,6 +8,7 @@ import shutil
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -32,7 +33,7 @@ from harness.report import build
 from harness.report.benchmarks import _FRAME, NOT_ASKED, benchmarks_sheet, tax
 from harness.report.sheet import Sheet, make_frame
 from harness.report.standings import compare
-from harness.report.tasks import _main_metrics
+from harness.report.tasks import _main_metrics, lost_policies
 from harness.stages import Bench, Train, dataset_spec, from_spec, grade
 from harness.store import Store
 
@@ -564,3 +565,13 @@ def test_looking_more_than_once_is_paid_for(tmp_path):
     for name in ("p_holm", "p_equivalent_holm"):
         assert 0 < once.loc["dpo", name] < 0.5
         assert twice.loc["dpo", name] == pytest.approx(2 * once.loc["dpo", name])
+
+
+def test_a_run_is_lost_whatever_failed_before_its_policy():
+    """Iterated methods collect responses first; where sampling or grading fails the policy is there, and was asked."""
+    failed = ["train-a", "collect-b", "reference-c", "sample-d", "grade-e"]
+    gaps = pd.DataFrame(
+        {"setting": "s", "status": "failed", "contestant": "ilf", "replicate": range(5), "stage": failed}
+    )
+    waiting = gaps.assign(status="waiting", replicate=9)
+    assert lost_policies("s", SimpleNamespace(gaps=pd.concat([gaps, waiting]))) == {"ilf": [0, 1, 2]}

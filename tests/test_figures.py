@@ -11,7 +11,9 @@ from synthetic import World, fill, make_cells, make_plan
 
 import harness.registry as registry
 from harness.records import read
-from harness.report.compare import Comparison, Standing
+from harness.report import say
+from harness.report.collapse import collapsed
+from harness.report.compare import Comparison, Estimate, Standing
 from harness.report.figures import colour_scale, dash_scale, shape_scale
 from harness.report.figures.quality_cost import _domain, _lifted
 from harness.report.page import picture
@@ -100,7 +102,36 @@ def test_without_a_rate_at_equal_length_the_mark_stands_alone(tmp_path: Path) ->
     )
 
 
-def test_the_large_mark_of_diversity_is_what_the_main_table_says(tmp_path: Path) -> None:
+def test_the_lines_of_the_start_are_in_the_figure_of_lengths_wherever_the_marks_are(tmp_path: Path) -> None:
+    one = compared(tmp_path, World(GAINS, prompts=30))
+    longer = {row.name: row.estimates | {"length": Estimate(60.0), "soft_win": Estimate(0.8)} for row in one.standings}
+    longer["sft"] = {"length": Estimate(20.0)}
+    bare = [replace(row, estimates={**longer[row.name], "lc_soft_win": Estimate(0.7)}) for row in one.standings]
+    spec = registry.load("report/figures", "length")().draw(replace(one, standings=bare)).to_dict()
+    marks = spec["layer"][-1]["encoding"]
+    for channel, line in (("x", 1.0), ("y", 0.5)):
+        low, high = marks[channel]["scale"]["domain"]
+        assert low < line < high
+    assert 1.0 in marks["x"]["axis"]["values"]
+
+
+def test_a_run_that_has_one_of_both_is_not_in_the_large_mark_of_diversity(tmp_path: Path) -> None:
+    one = compared(tmp_path, World(GAINS, prompts=20, distinct=True))
+    whole = one.cubes["distinct"]
+    dpo = whole.by_contestant["dpo"]
+    less = replace(dpo, values=dpo.values[:3], replicates=dpo.replicates[:3])
+    cubes = {**one.cubes, "distinct": replace(whole, by_contestant={**whole.by_contestant, "dpo": less})}
+    rows = [row for layer in drawn("diversity", replace(one, cubes=cubes)) for row in layer]
+    own = {row["run"]: row for row in rows if row["contestant"] == "dpo"}
+    mean = own.pop("mean")
+    assert list(own) == [f"seed {seed}" for seed in dpo.replicates[:3]]
+    assert mean["root_kl"] ** 2 == pytest.approx(sum(row["root_kl"] ** 2 for row in own.values()) / 3)
+    assert mean["root_kl"] ** 2 != pytest.approx(by_name(one)["dpo"].estimates["kl"].value), "the table has all four"
+    told = registry.load("report/figures", "diversity").how_to_read
+    assert "the table of contestants also counts runs that have one of the two alone" in told
+
+
+def test_the_large_mark_of_diversity_is_what_the_main_table_says_where_every_run_has_both(tmp_path: Path) -> None:
     one = compared(tmp_path, World(GAINS, prompts=20, distinct=True))
     rows = [row for layer in drawn("diversity", one) for row in layer]
     means = {row["contestant"]: row for row in rows if row["run"] == "mean"}
@@ -122,6 +153,43 @@ def test_ranks_are_those_of_each_seed_on_the_seeds_that_all_have(tmp_path: Path)
     assert {len(ranks) for ranks in seen.values()} == {3}
     assert [row["rank"] for row in marks] == sorted(sum(ranks) / 3 for ranks in seen.values())
     assert {row["contestant"]: row["letters"] for row in marks} == one.letters
+
+
+def test_seeds_of_equal_rank_do_not_hide_each_other(tmp_path: Path) -> None:
+    one = compared(tmp_path, World(GAINS, prompts=40, sd_seed=0.01))
+    (dots,) = (layer for layer in drawn("mean_rank", one) if layer and "shift" in layer[0])
+    own = [row for row in dots if row["contestant"] == "dpo"]
+    assert [row["rank"] for row in own] == [1.0] * 4
+    assert len({row["shift"] for row in own}) == 4
+    assert sum(row["shift"] for row in own) == pytest.approx(0)
+    assert all(abs(row["shift"]) <= 1 for row in own)
+
+
+def test_the_front_of_reward_and_distance_is_that_of_its_sentence(tmp_path: Path) -> None:
+    one = compared(tmp_path, World(GAINS, prompts=40))
+    (front,) = (layer for layer in drawn("reward_kl", one) if layer and "replicate" not in layer[0])
+    found = by_name(one)
+    assert front[0]["contestant"] == "sft"
+    assert "kto" not in [row["contestant"] for row in front], "it has less gold than the start"
+    for row in front:
+        own = found[row["contestant"]].estimates
+        assert (row["gold"], row["root_kl"] ** 2) == pytest.approx((own["gold"].value, own["kl"].value))
+        assert not any(
+            other.estimates["kl"].value <= own["kl"].value and other.estimates["gold"].value > own["gold"].value
+            for other in one.standings
+        )
+    told = say.reward_kl(one)
+    assert all(f"{row['contestant']} (+{row['gold']:.2f} at" in told for row in front[1:])
+
+
+def test_a_cross_lies_on_each_run_that_collapsed_and_on_no_other(tmp_path: Path) -> None:
+    one = compared(tmp_path, World({"dpo": 2.0, "kto": -1.0}, prompts=40))
+    lost = {(name, seed) for name, seeds in collapsed(replace(one, base="sft")).items() for seed in seeds}
+    assert lost == {("kto", seed) for seed in range(4)}
+    layers = drawn("reward_kl", replace(one, base="sft"))
+    assert {(row["contestant"], row["replicate"]) for row in layers[-1]} == lost
+    assert {(row["contestant"], row["replicate"]) for row in drawn("reward_kl", one)[-1]} > lost, "all runs: no cross"
+    assert "cross" in registry.load("report/figures", "reward_kl").how_to_read
 
 
 def test_one_seed_has_no_ranks_over_seeds(tmp_path: Path) -> None:

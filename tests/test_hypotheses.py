@@ -417,6 +417,8 @@ COMPARED = {
     "the change from the lowest to the highest value of dpo.beta": own(a=(), b=(), along="dpo.beta"),
     "dpo from base minus dpo from sft": own(b=("dpo",), starts=("base", "sft")),
     "the rank correlation of gold with kl over every, minus 0": own(a=("every",), b=(), against=0.0, correlates="kl"),
+    "the correlation of curve:rewards/margins with gold over runs of dpo, ipo, cpo, orpo and simpo, each one's mean "
+    "taken out, minus 0.5": next(one for one in built_in() if one.id == "A51"),
     "how far every is ahead of the mean of all, in one setting minus in another": own(
         a=("every",), b=(), across="settings"
     ),

@@ -81,6 +81,20 @@ def test_the_points_are_the_means_over_runs(tmp_path: Path) -> None:
     assert [panel["title"] for panel in spec["concat"]] == ["dpo"]
 
 
+def test_a_tick_marks_the_peak_only_where_runs_went_that_far(tmp_path: Path) -> None:
+    for name, way in (("falls", FALLS), ("rises", RISES)):
+        plan, store = study(tmp_path / name, way)
+        comparison = compare(plan, read(plan, store))[0]
+        (panel,) = OverOptimisation().draw(comparison).to_dict()["concat"]
+        ticks = [layer for layer in panel["layer"] if layer["mark"]["type"] == "tick"]
+        row = over_optimisation_sheet([comparison]).frame.set_index("reward").loc["gold"]
+        assert bool(ticks) is (name == "falls")
+        for tick in ticks:
+            (at,) = tick["data"]["values"]
+            highest = row["peak"] * (row["alpha"] - row["beta"] * np.log(row["peak"]))
+            assert (at["distance"], at["value"]) == pytest.approx((row["peak"], highest))
+
+
 def test_the_page_shows_it_and_without_steps_says_how_to_ask(tmp_path: Path) -> None:
     text = build(*study(tmp_path / "a", FALLS), tmp_path / "out").path.with_suffix(".md").read_text()
     assert "| dpo | gold | 20 |" in text

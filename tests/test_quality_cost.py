@@ -14,9 +14,11 @@ from harness.plan import Plan
 from harness.records import Tables, read
 from harness.report import build
 from harness.report.compare import Price
+from harness.report.figures.cost_to_target import CostToTarget
 from harness.report.figures.quality_cost import QualityCost
 from harness.report.prices import cost_of
-from harness.report.quality_cost import _target
+from harness.report.quality_cost import _target, quality_cost_sheet
+from harness.report.sheet import rows
 from harness.report.standings import compare
 from harness.store import Store
 
@@ -85,11 +87,34 @@ def _costs(plan: Plan, store: Store, contestant: str, **costs: float) -> None:
             path.write_text(json.dumps(told))
 
 
-@pytest.mark.parametrize(("price", "reached", "told"), [
-    (None, 0, "never (0 of 3 seeds)"), (None, 1, "in fewer than half (1 of 3 seeds)"), (12.0, 2, "12 (2 of 3 seeds)"),
+@pytest.mark.parametrize(("price", "reached", "tried", "told"), [
+    (None, 0, 3, "never (0 of 3 seeds)"), (None, 1, 3, "in half or fewer (1 of 3 seeds)"),
+    (12.0, 2, 3, "12 (2 of 3 seeds)"), (None, 2, 4, "in half or fewer (2 of 4 seeds)"),
 ])  # fmt: skip
-def test_a_target_that_one_seed_reached_was_not_never_reached(price: float | None, reached: int, told: str) -> None:
-    assert _target({"target_device_seconds": price, "reached": reached, "tried": 3}) == told
+def test_a_target_that_one_seed_reached_was_not_never_reached(
+    price: float | None, reached: int, tried: int, told: str
+) -> None:
+    assert _target({"target_device_seconds": price, "reached": reached, "tried": tried}) == told
+
+
+@pytest.mark.parametrize(("failed", "told"), [(1, "107 (3 of 4 seeds)"), (2, "in half or fewer (2 of 4 seeds)")])
+def test_of_half_the_seeds_there_is_no_middle_one(tmp_path: Path, failed: int, told: str) -> None:
+    """The middle of four lies between the second and the third, and the third never comes there."""
+    cells = make_cells(["dpo"], 4)
+    fill(tmp_path, cells, World({"dpo": 2.0}, prompts=40), skip={("dpo", seed) for seed in range(failed)})
+    for cell in (cell for cell in cells if cell.contestant == "dpo"):
+        if cell.replicate < failed:
+            fail(tmp_path, cell.policy, "divergence")
+        else:
+            record(tmp_path, cell.policy, seconds=100.0)
+    plan = make_plan(cells, 4)
+    one = compare(plan, read(plan, Store(tmp_path)))[0]
+    [row] = [row for row in rows(quality_cost_sheet([one], "").frame) if row["contestant"] == "dpo"]
+    assert _target(row) == told
+    spec = CostToTarget().draw(one).to_dict()
+    ticks = [layer for layer in spec["layer"] if layer["mark"]["type"] == "tick"]
+    assert bool(ticks) == (failed == 1)
+    assert "none where half or fewer come there" in CostToTarget.how_to_read
 
 
 def test_equal_gains_beat_nobody(tmp_path: Path) -> None:

@@ -14,17 +14,22 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from synthetic import World, fail, fill, make_cells, make_plan
+from synthetic import World, _score_table, fail, fill, make_cells, make_plan
 
 import harness.registry as registry
 from harness.plan import Cell, Plan
 from harness.records import read
 from harness.report import Answer, build, say
-from harness.report.compare import Comparison
+from harness.report.answer import points
+from harness.report.compare import Comparison, Estimate
+from harness.report.outputs import outputs_sheet
 from harness.report.page import picture, script_json
 from harness.report.sections import make_page
 from harness.report.sheet import GAP, interval, number
+from harness.report.sheets import main_sheet
+from harness.report.stability import stability_sheet
 from harness.report.standings import compare
+from harness.stats.contrast import contrast
 from harness.store import Store
 
 GAINS = {"dpo": 2.0, "ipo": 2.0, "cpo": -1.5, "kto": 0.0}
@@ -276,6 +281,44 @@ def test_equal_contestants_are_never_told_apart_by_their_raw_means(shared: Share
     assert "do not say which of them is best" in first
 
 
+def test_the_answer_lists_gains_by_size_whatever_the_top_set_is(shared: Shared) -> None:
+    one, tables = shared.compared(usual)[0], read(*shared.made(usual))
+    rows = {row.name: row for row in one.standings}
+    best = [
+        replace(rows["dpo"], estimates={"gold": Estimate(0.4, 0.3, 0.5)}),
+        replace(rows["ipo"], in_top_set=False, estimates={"gold": Estimate(0.6, 0.5, 0.7)}),
+        *(
+            replace(rows["cpo"], name=name, estimates={"gold": Estimate(gain)})
+            for name, gain in (("c", -0.1), ("d", -0.9))
+        ),
+    ]
+    told = [said.text for said in points(replace(one, standings=best), tables)]
+    assert any("ipo +0.60 [+0.50, +0.70]; dpo +0.40" in text for text in told)
+    assert "Worse than the start: d −0.90; c −0.10." in told
+
+
+def test_the_answer_links_to_what_it_rests_on(shared: Shared) -> None:
+    html = shared.built(usual).path.read_text().split('<section id="answer')[1].split("</ul>")[0]
+    lines = re.findall(r"<li>(.*?)</li>", html)
+    expected = {
+        "Why: ": ["guide", "pairs"],
+        "Better than the start": ["table-main-0"],
+        "Worse than the start": ["table-main-0"],
+        "Cannot be separated": ["pairs"],
+        "Pairs within": ["pairs"],
+        "The oracle has": ["table-main-0"],
+        "Order of": ["stability"],
+        "This holds": ["method"],
+    }
+    for begin, places in expected.items():
+        (line,) = (line for line in lines if line.startswith(begin))
+        assert re.findall(r'href="#([^"]+)"', line) == places, begin
+    row, grade = re.findall(r'href="#([^"]+)">([^<]+)<', lines[0])
+    assert grade == ("table-grade-0", "What the grade rests on")
+    assert lines[0].startswith(f"Recommended without constraints: {row[1]} (")
+    assert f'<tr id="{row[0]}"><td class="word">{row[1]}' in shared.built(usual).path.read_text()
+
+
 def test_the_answer_names_better_worse_undecided_and_what_would_help(shared: Shared) -> None:
     lines = shared.built(usual).text.splitlines()
     assert any(line.startswith("Better than the start (sft)") and "dpo +" in line for line in lines)
@@ -379,6 +422,13 @@ def test_a_report_of_any_state_is_whole_and_holds_no_nan(state: State, shared: S
     assert all(len(table) > 1 for table in page.tables.values())  # a table without rows is in the files alone
     for text in (answer.text, (out / "report.md").read_text(), str(page.tables)):
         assert not re.search(r"\b(nan|NaN|None|<NA>|inf)\b", text)
+    html = re.sub(r"<script.*?</script>", "", answer.path.read_text(), flags=re.DOTALL)
+    ids = re.findall(r'\bid="([^"]+)"', html)
+    assert len(set(ids)) == len(ids)
+    assert set(re.findall(r'href="#([^"]+)"', html)) <= set(ids)
+    for section in html.split('<section id="answer')[1:]:
+        told = re.findall(r"<li>(.*?)</li>", section.split("</ul>")[0])
+        assert all('<a href="#' in line for line in told), "each sentence links to what it rests on"
     for path in (out / "tables").glob("*.parquet"):
         table = pq.read_table(path)
         numbers = [column for column in table.columns if pa.types.is_floating(column.type)]
@@ -592,9 +642,9 @@ def test_the_main_table_is_grouped_by_the_top_set(shared: Shared) -> None:
     text = shared.built(usual).path.with_suffix(".md").read_text()
     table = text.split("## Contestants")[1].split("\n## ")[0]
     first = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("|")][2:]
-    assert first[0] == "**Top set: nothing here is significantly better**"
+    assert first[0] == "**Top set: nothing is significantly better than these**"
     assert set(first[1:3]) == {"dpo ●", "ipo ●"}
-    assert first[3] == "**Something is significantly better**"
+    assert first[3] == "**Something is significantly better than these**"
     assert set(first[4:]) == {"kto", "sft", "cpo"}
 
 
@@ -623,6 +673,81 @@ def test_the_main_table_has_diversity_where_it_was_measured(shared: Shared, tmp_
     assert main[columns].notna().all(axis=None)
     pd.testing.assert_frame_equal(main[columns], outputs[columns])
     assert "distinct n-grams |" in page.split("## All pairs")[0]
+
+
+class Rich(World):
+    """It has degenerate responses, and was held against the chosen ones."""
+
+    def scores(self, cell: Cell, step: int | None) -> pa.Table:
+        own = np.random.default_rng([cell.replicate, len(cell.contestant)])
+        prompts = [f"p{p}" for p in range(self.prompts)]
+        more = [
+            _score_table(metric, role, level, prompts, [at] * self.prompts, values)
+            for metric, role, level, at, values in (
+                ("degenerate", "", "sample", 0, own.integers(0, 2, self.prompts).astype(float)),
+                (
+                    "soft_win_chosen",
+                    "gold",
+                    registry.load("metrics", "soft_win_chosen").level,
+                    0,
+                    own.random(self.prompts),
+                ),
+            )
+        ]
+        return pa.concat_tables([super().scores(cell, step), *more])
+
+
+def test_the_main_table_repeats_the_other_tables_and_computes_nothing_anew(tmp_path: Path) -> None:
+    plan, store = comparison(tmp_path, Rich(GAINS, prompts=20, samples=1))
+    text = build(plan, store, tmp_path / "out").path.with_suffix(".md").read_text()
+    main, outputs, stability = (
+        pd.read_parquet(tmp_path / f"out/tables/{name}.parquet").set_index("contestant")
+        for name in ("main", "outputs", "stability")
+    )
+    for other, names in ((outputs, ["length_ratio", "degenerate", "soft_win_chosen_gold"]),
+                         (stability, ["seed_sd", "collapsed"])):  # fmt: skip
+        assert main.loc["dpo", names].notna().all()
+        pd.testing.assert_frame_equal(main[names], other[names].loc[main.index])
+    assert main["tuning_device_seconds"].isna().all()
+    head = next(line for line in text.splitlines() if line.startswith("| contestant | seeds done"))
+    row = dict(
+        zip(head.split("|"), next(x for x in text.splitlines() if x.startswith("| dpo")).split("|"), strict=True)
+    )
+    dpo = main.loc["dpo"]
+    assert row[" degenerate, % "].strip() == f"{100 * dpo['degenerate']:.1f}"
+    assert row[" failed or collapsed, % "].strip() == f"{100 * dpo['collapsed']:.0f}"
+    assert row[" response tokens (× the start's) "].strip() == f"{dpo['length']:.1f} (× {dpo['length_ratio']:.2f})"
+    assert "tuning" not in head
+
+
+def test_the_main_table_has_tuning_where_something_was_tuned_and_no_metric_that_was_not_measured(
+    shared: Shared,
+) -> None:
+    one, tables = shared.compared(usual)[0], read(*shared.made(usual))
+    prices = [replace(price, tuning_seconds=21.0 * (price.name == "dpo")) for price in one.prices]
+    one = replace(one, prices=tuple(prices))
+    sheet = main_sheet([one], outputs_sheet([one], tables, ()), stability_sheet([one]))
+    found = dict(zip(sheet.frame["contestant"], sheet.frame["tuning_device_seconds"], strict=True))
+    assert found.pop("dpo") == 21.0
+    assert all(pd.isna(seconds) for seconds in found.values())
+    titles = [column.title for column in sheet.columns]
+    assert "device-s of tuning" in titles
+    assert not {"degenerate, %", "soft win against chosen"} & set(titles)
+
+
+def test_the_interval_that_covers_together_is_wider_and_in_the_files(shared: Shared) -> None:
+    shared.built(usual)
+    pairs = pd.read_parquet(shared.out(usual) / "tables/pairs.parquet").set_index(["family", "a", "b"])
+    one = shared.compared(usual)[0]
+    for family, many in (("start", 4), ("all", 10)):
+        low, high = contrast(one.runs["kto"].scores, one.runs["sft"].scores, paired=True).interval(0.05 / many)
+        row = pairs.loc[(family, "kto", "sft")]
+        assert (row["simultaneous_low"], row["simultaneous_high"]) == pytest.approx((low, high))
+        assert row["simultaneous_low"] < row["low"] < row["high"] < row["simultaneous_high"]
+    assert (
+        "simultaneous"
+        not in shared.built(usual).path.with_suffix(".md").read_text().split("## All pairs")[1].split("\n## ")[0]
+    )
 
 
 def test_the_section_on_training_says_whose_loss_rose(shared: Shared) -> None:

@@ -91,7 +91,7 @@ def test_a_lead_that_the_oracle_turns_round_is_marked_and_makes_a_c(tmp_path: Pa
     sign = 1 if turned[0].a == "dpo" else -1
     assert turned[0].others["oracle"].value == pytest.approx(sign * by_hand)
     assert by_hand < 0
-    assert any("oracle has the other sign for 1 (⇄): dpo over kto (gold +" in text for text in points(one, tables))
+    assert any("oracle has the other sign for 1 (⇄): dpo over kto (gold +" in said.text for said in points(one, tables))
     assert matrix_sheet(one, "").frame.set_index("row").loc["dpo", "kto"].endswith("▲⇄")
     assert "⇄" in matrix_sheet(one, "").caption
     assert advice(plan, store, tables).grade == "C"

@@ -9,8 +9,10 @@ import pytest
 import synthetic
 
 from harness.commands.room import expected
+from harness.memory import needed_bytes
 from harness.plan import Plan, make_plan
 from harness.recipe import read_recipe
+from harness.records.shelf import Shelf
 from harness.report.room import room_sentence, room_sheet
 from harness.stages import Train
 from harness.store import Store
@@ -51,3 +53,22 @@ def test_an_estimate_that_was_too_small_is_told(tmp_path: Path) -> None:
 def test_what_has_not_run_is_not_told(tmp_path: Path) -> None:
     sheet = room_sheet(ran(tmp_path, {}), Store(tmp_path))
     assert (len(sheet.frame), room_sentence(sheet)) == (0, "")
+
+
+def test_what_a_training_needed_is_its_estimate_where_its_process_grew_by_less(tmp_path: Path) -> None:
+    """What a worker held before is no need, and what it did not have to ask for again is one; on a GPU the peak is."""
+    plan = ran(tmp_path, {"dpo": 0.1, "ppo": 1.5})
+    told = {one["algorithm"]: one["bytes"] for one in expected(plan, Store(tmp_path))[0]}
+    shelf = Shelf(plan, Store(tmp_path))
+    needed = {
+        stage.spec["algorithm"]["name"]: shelf.needed(stage)
+        for stage in plan.stages()
+        if isinstance(stage, Train) and Store(tmp_path).done(stage.name)
+    }
+    assert needed == {"dpo": told["dpo"], "ppo": pytest.approx(1.5 * told["ppo"])}
+    stage = next(one for one in plan.stages() if isinstance(one, Train) and one.dataset)
+    cost = {"peak_memory_bytes": 9e9, "loaded_memory_bytes": 1e9, "peak_device_memory_bytes": 7e6}
+    assert needed_bytes(stage, Store(tmp_path), cost) == 7e6
+    sample = next(one for one in plan.stages() if not isinstance(one, Train))
+    assert needed_bytes(sample, Store(tmp_path), {"peak_memory_bytes": 9e9, "loaded_memory_bytes": 1e9}) == 8e9
+    assert needed_bytes(sample, Store(tmp_path), {}) is None

@@ -148,15 +148,21 @@ def test_a_fit_that_has_no_maximum_is_absent() -> None:
     assert wrong.temperature is None
 
 
-def test_the_intervals_cover() -> None:
-    """Of accuracies that are 0.7 in truth about 95 % have it in their interval."""
+@pytest.mark.parametrize(("prompts", "each", "alike"), [(60, 1, 0.0), (35, 3, 0.0), (35, 3, 0.9), (100, 5, 0.3)])
+def test_the_intervals_cover(prompts: int, each: int, alike: float) -> None:
+    """Of accuracies that are 0.7 in truth about 95 % have it in their interval, also where a prompt has several."""
     rng = np.random.default_rng(3)
+    names = [f"pair-{i}" for i in range(prompts * each)]
+    of = pd.Series(np.repeat([f"p{i}" for i in range(prompts)], each), index=names)
+    ease = np.sqrt(alike) * rng.standard_normal((1500, prompts, 1)) + np.sqrt(1 - alike) * rng.standard_normal(
+        (1500, prompts, each)
+    )
     covered = 0
-    for _ in range(2000):
-        found = share(pd.Series((rng.random(60) < 0.7).astype(float)))
+    for right in (ease < stats.norm.ppf(0.7)).astype(float):
+        found = share(pd.Series(right.ravel(), index=names), of)
         assert found is not None
         covered += found.low <= 0.7 <= found.high
-    assert 0.93 <= covered / 2000 <= 0.97
+    assert 0.93 <= covered / 1500 <= 0.98
 
 
 def test_best_of_four_by_hand() -> None:

@@ -68,7 +68,7 @@ def test_kappas_interval_covers(pairs: int, gold: float, proxy: float, copied: f
     counts, often = np.unique(np.random.default_rng(3).multinomial(pairs, shares, 1500), axis=0, return_counts=True)
     covered = told = 0
     for table, many in zip(counts, often, strict=True):
-        found = kappa_of(table.reshape(2, 2).astype(float))
+        found = kappa_of(table.reshape(2, 2).astype(float), pairs)
         if found is not None:
             told, covered = told + many, covered + many * (found.low <= _true_kappa(shares) <= found.high)
     assert 0.925 <= covered / told <= 0.985

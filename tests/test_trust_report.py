@@ -176,8 +176,14 @@ def test_gold_is_held_against_the_oracle_where_contestants_have_gone(pages: Page
     drift = pd.read_csv(pages("").tables / "drift.csv").set_index("contestant")
     assert set(drift.index) == {"sft", "dpo", "kto"}
     assert (drift["oracle_agreement"] > 0.9).all(), "the synthetic oracle is gold with a little noise"
-    assert (drift["oracle_agreement_low"] <= drift["oracle_agreement"]).all()
+    assert drift.loc["sft", "oracle_agreement_low"] < drift.loc["sft", "oracle_agreement"]
+    assert drift.loc["dpo", ["oracle_agreement", "oracle_agreement_low"]].tolist() == [
+        1.0,
+        pytest.approx(np.nan, nan_ok=True),
+    ]
     assert drift.loc["dpo", "outside"] > drift.loc["sft", "outside"], "its scores are higher than those of the pairs"
+    assert (drift["outside_high"] > drift["outside"]).all(), "also where it was never outside"
+    assert (drift["outside_low"] <= drift["outside"]).all()
     assert "Where contestants have gone" in pages("").trust
 
 

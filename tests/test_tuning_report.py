@@ -124,8 +124,8 @@ def test_every_trial_is_listed_and_a_failed_one_has_no_score(world: tuple[Compar
 
 def test_the_answer_says_whether_anything_was_tuned(world: tuple[Comparison, Tables]) -> None:
     comparison, tables = world
-    assert "Nothing was tuned" in points(comparison, tables)[-1]
-    assert "their search selected" in points(comparison, with_studies(tables, DPO, KTO))[-1]
+    assert "Nothing was tuned" in points(comparison, tables)[-1].text
+    assert "their search selected" in points(comparison, with_studies(tables, DPO, KTO))[-1].text
     assert tuning_section(comparison, tables, "-0") is None
 
 
@@ -171,18 +171,53 @@ def test_knobs_are_weighed_by_random_trials_with_the_range_of_resampled_studies(
 
 def test_below_five_trials_in_the_best_quarter_nothing_is_weighed(world: tuple[Comparison, Tables]) -> None:
     few = searched(40, random=16)
-    assert "at most 16 such trials" in drawn(world, few)["importance"]
-    sheet = studies_sheet([world[0]], with_studies(world[1], few))
-    assert sheet.texts[0][-1] == "too few random trials"
+    assert unweighed(world, few) == "16 of the 17 random trials that it takes"
     assert "concat" in drawn(world, searched(40, random=17))["importance"]
+
+
+def unweighed(world: tuple[Comparison, Tables], study: dict[str, Any]) -> str:
+    """Why nothing is said of what matters, which the table, its file and the figure say alike."""
+    sheet = studies_sheet([world[0]], with_studies(world[1], study))
+    told = str(sheet.texts[0][-1])
+    assert list(sheet.frame["important"]) == [told]
+    assert drawn(world, study)["importance"] == f"No study can tell: {told} (dpo)."
+    return told
+
+
+def test_why_nothing_is_weighed_is_told_as_it_is(world: tuple[Comparison, Tables]) -> None:
+    def scored(*scores: float | None) -> dict[str, Any]:
+        own = searched(len(scores) + 1, random=len(scores))
+        changed = [trial(i, score, 1e-5 * (1 + i)) for i, score in enumerate(scores, 1)]
+        return {**own, "trials": [own["trials"][0], *changed]}
+
+    alike = "more than three quarters of random trials score the same"
+    assert unweighed(world, scored(*[1.0] * 20)) == alike
+    assert unweighed(world, scored(*[2.0] * 4, *[1.0] * 16)) == alike
+    assert "concat" in drawn(world, scored(*[2.0] * 5, *[1.0] * 15))["importance"]
+    failed = "fewer than a quarter of random trials have a score"
+    assert unweighed(world, scored(1.0, 2.0, 3.0, 4.0, *[None] * 16)) == failed
+    assert unweighed(world, scored(*[None] * 20)) == failed
+    stopped = scored(*[float(i) for i in range(20)])
+    stopped["trials"][5] |= {"status": "pruned", "score": None, "feasible": False}
+    assert unweighed(world, stopped) == "trials were stopped early"
+
+
+def test_studies_that_cannot_tell_share_a_reason(world: tuple[Comparison, Tables]) -> None:
+    few, lone = ({**searched(10), "contestant": name} for name in ("kto", "ipo"))
+    lone["space"] = {"learning_rate": SPACE["learning_rate"]}
+    for one in lone["trials"]:
+        del one["knobs"]["beta"]
+    told = drawn(world, searched(10), few, lone)["importance"]
+    assert told == "No study can tell: 9 of the 17 random trials that it takes (dpo and kto); its only knob (ipo)."
+    [panel] = drawn(world, searched(20), few, lone)["importance"]["concat"]
+    assert panel["title"] == "dpo (19 random trials)"
 
 
 def test_of_a_lone_knob_nothing_is_weighed(world: tuple[Comparison, Tables]) -> None:
     own = searched(30, space={"learning_rate": SPACE["learning_rate"]})
     for one in own["trials"]:
         del one["knobs"]["beta"]
-    assert "two knobs" in drawn(world, own)["importance"]
-    assert studies_sheet([world[0]], with_studies(world[1], own)).texts[0][-1] == "its only knob"
+    assert unweighed(world, own) == "its only knob"
     [panel] = drawn(world, own)["trials-by-knobs"]["concat"]
     assert {row["axis"] for row in lines(panel)} == {"learning_rate", "score"}
 

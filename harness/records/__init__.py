@@ -40,7 +40,7 @@ class Tables:
         costs: one row per stage that has run, and one for a failed attempt that is still known: `stage, kind, label,
             replicate, used_by, status, device, on_gpu, seconds, device_seconds, cpu_seconds, peak_memory_bytes,
             loaded_memory_bytes`.
-        spent: what a cell cost: `..., part, device_seconds, worked_seconds, peak_memory_bytes,
+        spent: what a cell cost: `..., part, device_seconds, worked_seconds, needed_memory_bytes,
             peak_device_memory_bytes`, `part` being `own` (training the policy), `with shared` (with all that it rests
             on), `base model` (of that, the model that all begin from), `beyond the base` (the rest of it) or
             `evaluation` (its samples, grades, judges and benchmarks). On a CPU `worked_seconds` are those of

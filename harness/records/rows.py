@@ -52,7 +52,7 @@ COSTS = {
 SPENT = {
     **_ID_COLUMNS,
     **{"part": _TEXT, "device_seconds": _FLOAT, "worked_seconds": _FLOAT},
-    **{"peak_memory_bytes": _FLOAT, "peak_device_memory_bytes": _FLOAT},
+    **{"needed_memory_bytes": _FLOAT, "peak_device_memory_bytes": _FLOAT},
 }
 MADE_BY = {
     **{"stage": _TEXT, "commit": _TEXT, "dirty": _BOOL, "harness": _TEXT, "python": _TEXT, "host": _TEXT},
@@ -203,7 +203,8 @@ def spent(shelf: Shelf) -> Iterator[Row]:
                 extra = [_cost(shelf, stage) for stage in asked(cell)] if part == "evaluation" else []
                 seconds = sum(float(cost["device_seconds"]) for cost in known) + sum(extra)
                 worked = sum(_worked(cost) for cost in known) + sum(extra)
-                peaks = {name: _peak(known, name) for name in ("peak_memory_bytes", "peak_device_memory_bytes")}
+                needed = [shelf.needed(stage) or 0.0 for stage in stages]
+                peaks = {"needed_memory_bytes": max(needed, default=0.0), "peak_device_memory_bytes": _peak(known)}
                 yield {**cell_id(cell), "part": part, "device_seconds": seconds, "worked_seconds": worked, **peaks}
 
 
@@ -221,8 +222,8 @@ def _worked(cost: Row) -> float:
     return float((on_cpu and cost.get("cpu_seconds")) or cost["device_seconds"])
 
 
-def _peak(costs: list[Row], name: str) -> float:
-    return max((float(cost.get(name) or 0) for cost in costs), default=0.0)
+def _peak(costs: list[Row]) -> float:
+    return max((float(cost.get("peak_device_memory_bytes") or 0) for cost in costs), default=0.0)
 
 
 def _cost(shelf: Shelf, stage: Stage) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from harness.memory import needed_bytes
 from harness.stages import Train
 
 if TYPE_CHECKING:
@@ -42,12 +43,20 @@ class Shelf:
     records: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     failures: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
+    memory: dict[str, float | None] = field(default_factory=dict)
 
     def record(self, stage: Stage) -> dict[str, Any] | None:
         """The record of a finished stage whose tables can be read."""
         if stage.name not in self.records:
             self.records[stage.name] = self.store.record(stage.name)
         return None if stage.name in self.unreadable else self.records[stage.name]
+
+    def needed(self, stage: Stage) -> float | None:
+        """Bytes of memory that a finished stage needed; None where that is not known."""
+        if stage.name not in self.memory:
+            cost = (self.record(stage) or {}).get("cost", {})
+            self.memory[stage.name] = needed_bytes(stage, self.store, cost)
+        return self.memory[stage.name]
 
     def failure(self, stage: Stage) -> dict[str, Any] | None:
         """Cause, error and hint of a stage that failed, or whose tables cannot be read."""

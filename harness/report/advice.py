@@ -317,7 +317,7 @@ def _unfit(one: Candidate, wishes: Wishes) -> str:
 def _too_costly(one: Candidate, wishes: Wishes) -> str:
     memory, seconds = one.peak_memory_bytes, one.device_seconds
     if wishes.memory_gb is not None and memory is not None and memory * wishes.scale > wishes.memory_gb * 1e9:
-        return f"took more than {wishes.memory_gb:g} GB{wishes.stretched}"
+        return f"needs more than {wishes.memory_gb:g} GB of memory{wishes.stretched}"
     if wishes.device_hours is not None and seconds is not None and seconds * wishes.scale > wishes.device_hours * 3600:
         return f"took more than {wishes.device_hours:g} device-hours{wishes.stretched}"
     return ""

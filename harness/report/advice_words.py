@@ -49,8 +49,8 @@ WORDS = {
     "answers": "{answers} tokens generated for each one returned",
     "seconds": "{hours} beyond the base model that all share",
     "tuning": ", {hours} of them for tuning",
-    "memory": "a peak of {memory}",
-    "unknown_memory": "Whether {pick} fits into memory is not known: no peak of memory was recorded.",
+    "memory": "{memory} of memory while it trains",
+    "unknown_memory": "Whether {pick} fits into memory is not known.",
     "left_out": "Left out: {names}: {why}.",
     "relax": "No contestant that has been measured fits: relax a constraint.",
     "nothing": "No contestant has been measured yet.",
@@ -203,7 +203,7 @@ def _cost(pick: Candidate, wishes: Wishes) -> Said:
 
 
 def _cautions(pick: Candidate, wishes: Wishes) -> list[Said]:
-    found = [Said(f"{doubt}, so that the grade is one lower.") for doubt in pick.doubts]
+    found = [Said(doubt_words(doubt)) for doubt in pick.doubts]
     if _lacks_start(pick, wishes):
         found.append(Said(start_words(pick), (pick.name,)))
     if wishes.memory_gb is not None and pick.peak_memory_bytes is None:
@@ -213,6 +213,28 @@ def _cautions(pick: Candidate, wishes: Wishes) -> list[Said]:
     if UNSEEN in wishes.needs:
         found.append(Said(OTHER_PROMPTS[pick.unseen]))
     return found
+
+
+def doubt_words(doubt: str) -> str:
+    """What to say of a fact of the setting that does not hold."""
+    return f"{doubt}, so that the grade is one lower."
+
+
+DOUBTED = {
+    "Gold is in doubt": "trust",
+    "Seeds are few": "main",
+    "Runs are missing": "gaps",
+    "Tuning budgets were not equal": "tuning",
+    "An alarm is open": "alarms",
+}
+"""Where on the page to look after a doubt, by its name in `grade.facts`."""
+
+
+def beside_rows(doubts: Iterable[str]) -> dict[str, str]:
+    """The sentences that rest on no contestant's row, each with the kind of place that it rests on (`Places.to`)."""
+    found = {doubt_words(doubt): DOUBTED.get(doubt, "grade") for doubt in doubts}
+    found |= dict.fromkeys(OTHER_PROMPTS.values(), "grade")
+    return {**found, WORDS["relax"]: "candidates", WORDS["nothing"]: "gaps"}
 
 
 DISAGREE = "Other rewards that no training has seen do not agree with gold on it."

@@ -245,7 +245,10 @@ def _far(tables: Tables) -> Found:
 
 
 def _dirty(tables: Tables) -> Found:
-    """Records made by code that no commit holds, or by several versions."""
+    """Records made by code that no commit holds, by several sets of packages or on several kinds of device.
+
+    Commits are not compared: most change nothing that a stage does, and the head of the page names them.
+    """
     made_by = tables.made_by
     dirty = int(made_by["dirty"].sum())
     if dirty:

@@ -6,6 +6,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from harness.report.grade import in_words
+from harness.report.places import Places
 from harness.report.say import unscored
 from harness.report.sheet import count, interval, listed, named, number
 from harness.report.sheets import TURNED
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from harness.records import Tables
     from harness.report.advice import Advice
     from harness.report.compare import Comparison, Pair, Standing
+    from harness.report.page import Linked
 
 POWER = 0.8
 UNTUNED = "Nothing was tuned: another learning rate or strength may change the order."
@@ -57,35 +59,42 @@ def _why_none(comparison: Comparison) -> str:
     return notes[0].rstrip(".") if notes else "no contestant has a finished run beside the start's"
 
 
-def recommended(comparison: Comparison, advice: Advice) -> list[str]:
-    """Whom to take without constraints, the grade of that, and why it is no better."""
+def recommended(comparison: Comparison, advice: Advice, places: Places | None = None) -> list[Linked]:
+    """Whom to take without constraints, the grade of that, and why it is no better; each with what it rests on."""
+    places = places or Places()
     if not advice.pick:
-        return ["No recommendation (grade D): nothing has been measured yet."]
-    found = [f"Recommended without constraints: {advice.pick} ({in_words(advice)})."]
-    found.append(f"Why: {' '.join(advice.why)}")
+        return places.linked(["No recommendation (grade D): nothing has been measured yet."], "gaps")
     low = [fact.doubt.lower() for fact in advice.facts if not fact.holds and advice.given == "B"]
     lower = [f"{fact.doubt.lower()} ({fact.seen})" for fact in comparison.facts if not fact.holds]
-    if low and advice.grade != "A":
-        found.append(f"Not grade A, since {'; '.join(low)}.")
-    if lower:
-        found.append(f"One letter lower for each of: {'; '.join(lower)}.")
-    return found
-
-
-def points(comparison: Comparison, tables: Tables) -> list[str]:
-    """What the verdicts against the start say, the oracle's view, and what is missing."""
-    found = [
-        *_doubt(comparison),
-        *_against_start(comparison),
-        *_undecided(comparison),
-        *_detectable(comparison),
-        *_oracle(comparison),
-        *_missing(comparison, tables),
+    found = [f"Not grade A, since {'; '.join(low)}."] if low and advice.grade != "A" else []
+    found += [f"One letter lower for each of: {'; '.join(lower)}."] if lower else []
+    pick = f"Recommended without constraints: {advice.pick} ({in_words(advice)})."
+    return [
+        *places.linked([pick], *_row(advice.pick, places), "grade"),
+        *places.linked([f"Why: {' '.join(advice.why)}"], "guide", "pairs"),
+        *places.linked(found, "grade"),
     ]
+
+
+def _row(name: str, places: Places) -> list[str]:
+    return [name] if name in places.rows else []
+
+
+def points(comparison: Comparison, tables: Tables, places: Places | None = None) -> list[Linked]:
+    """What the verdicts against the start say, the oracle's view, and what is missing; each with what it rests on."""
+    places = places or Places()
+    found = {
+        "trust": _doubt(comparison),
+        "main": _against_start(comparison),
+        "pairs": [*_undecided(comparison), *_detectable(comparison)],
+    }
+    told = [one for kind, texts in found.items() for one in places.linked(texts, kind)]
+    told += [*_oracle(comparison, places), *places.linked(_missing(comparison, tables), "gaps")]
     if any(row.verdict for row in comparison.standings):
         tuned = bool((tables.studies["setting"] == comparison.name).any())
-        found.append("This holds for these knobs, budget, model and data. " + (SELECTED if tuned else UNTUNED))
-    return found
+        holds = "This holds for these knobs, budget, model and data. " + (SELECTED if tuned else UNTUNED)
+        told += places.linked([holds], "tuning" if tuned else "method")
+    return told
 
 
 def _doubt(comparison: Comparison) -> list[str]:
@@ -102,6 +111,7 @@ def _against_start(comparison: Comparison) -> list[str]:
     found = []
     for verdict, opening in words.items():
         rows = [row for row in comparison.standings if row.verdict == verdict]
+        rows.sort(key=lambda row: row.estimates["gold"].value, reverse=verdict != "worse")  # the farthest first
         if rows:
             rest = f"; and {len(rows) - NAMED} more" if len(rows) > NAMED else ""
             found.append(opening + "; ".join(_gain(row) for row in rows[:NAMED]) + f"{rest}.")
@@ -182,37 +192,53 @@ def _detectable(comparison: Comparison) -> list[str]:
     ]
 
 
-def _oracle(comparison: Comparison) -> list[str]:
+def _oracle(comparison: Comparison, places: Places) -> list[Linked]:
     """Whether the exact reward agrees with the gold reward model, in sign and in order."""
     rows = [
         row for row in comparison.standings if {"gold", "oracle"} <= set(row.estimates) and row.name != comparison.start
     ]
+    return [
+        *places.linked(_signs(rows), "main"),
+        *places.linked(_between(comparison), "pairs"),
+        *places.linked(_sizes(rows), "main"),
+        *places.linked(_order(comparison), "stability"),
+    ]
+
+
+def _signs(rows: list[Standing]) -> list[str]:
+    """Whether the oracle has gold's sign, where gold separates a contestant from the start."""
     sure = [row for row in rows if row.verdict in ("better", "worse")]
     against = [row for row in sure if row.estimates["gold"].value * row.estimates["oracle"].value < 0]
-    found = []
     if against:
         texts = [f"{row.name} ({_both(row.estimates['gold'].value, row.estimates['oracle'].value)})" for row in against]
-        found.append(f"The oracle disagrees with gold about {listed(texts)}: trust the oracle.")
-    elif sure:
-        found.append(
-            f"The oracle has the same sign as gold for {_all_of(len(sure))} that gold separates from the start."
-        )
-    found += _between(comparison)
+        return [f"The oracle disagrees with gold about {listed(texts)}: trust the oracle."]
+    if not sure:
+        return []
+    return [f"The oracle has the same sign as gold for {_all_of(len(sure))} that gold separates from the start."]
+
+
+def _sizes(rows: list[Standing]) -> list[str]:
+    """How many gains are smaller by the oracle."""
     less = [row for row in rows if 0 < row.estimates["oracle"].value < row.estimates["gold"].value]
-    if less:
-        most = max(less, key=lambda row: row.estimates["gold"].value / row.estimates["oracle"].value)
-        gains = _both(most.estimates["gold"].value, most.estimates["oracle"].value)
-        found.append(
-            f"By the oracle {len(less)} of {count(len(rows), 'gain')} are smaller than by gold, in the largest ratio "
-            f"that of {most.name} ({gains})."
-        )
+    if not less:
+        return []
+    most = max(less, key=lambda row: row.estimates["gold"].value / row.estimates["oracle"].value)
+    gains = _both(most.estimates["gold"].value, most.estimates["oracle"].value)
+    return [
+        f"By the oracle {len(less)} of {count(len(rows), 'gain')} are smaller than by gold, in the largest ratio that "
+        f"of {most.name} ({gains})."
+    ]
+
+
+def _order(comparison: Comparison) -> list[str]:
+    """Whether gold and the oracle give one order."""
     order = agreed(comparison, "gold", "oracle")
-    if order is not None:
-        found.append(
-            f"Order of {order['contestants']} contestants, the start included, gold against oracle: Kendall's tau "
-            f"{number(order['kendall'])} (1: the same)."
-        )
-    return found
+    if order is None:
+        return []
+    return [
+        f"Order of {order['contestants']} contestants, the start included, gold against oracle: Kendall's tau "
+        f"{number(order['kendall'])} (1: the same)."
+    ]
 
 
 def _between(comparison: Comparison) -> list[str]:

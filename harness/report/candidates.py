@@ -56,7 +56,8 @@ class Candidate:
         device_seconds: of one policy with all that it rests on beyond the base model, which all share and which nobody
             who has a model trains; the search for its knobs included.
         tuning_seconds: of them, those of the search.
-        peak_memory_bytes: largest peak while training a policy, with all that it rests on beyond the base.
+        peak_memory_bytes: the most that training a policy, with all that it rests on beyond the base, needs: a GPU's
+            peak, on a CPU what is beyond the loaded process, by estimate where that is more.
         seed_sd: of its own mean gold reward over seeds, so that the start has one too, whose gain is always 0.
         collapsed: share of its runs that failed or collapsed.
         tried: runs that ended, in success or failure.

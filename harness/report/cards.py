@@ -44,7 +44,10 @@ STATISTICS = {
     "log-loss, nats": "0.69 knows nothing",
     "score with length, rank correlation": "within a prompt, of the start's samples; 0 is indifferent to length",
     "differences explained by length, R²": "of a line on tanh(difference in length)",
-    **{f"probe: {name}": f"chosen above {what}; at or below 0.5 it fails" for name, what in PROBES.items()},
+    **{
+        f"probe: {name}": f"chosen above {what}; it fails unless its whole interval is above 0.5"
+        for name, what in PROBES.items()
+    },
     **{f"moved by {name}": f"mean change of score by {what}, in spreads; 0 is sound" for name, what in SAME.items()},
     "spread within a prompt": "sd of the scores of the start's samples, in the model's own unit",
     "as the oracle, pairs": "pairs ordered as the oracle orders them",

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import harness.registry as registry
 from harness.claims import CHOSEN_LONGER
-from harness.records import FINAL
 from harness.report.claim_scores import Scored, comparisons_of, contestants
+from harness.report.given import apart, given_to_runs
 from harness.report.sheet import listed, number
 
 if TYPE_CHECKING:
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from harness.records import Tables
     from harness.report.compare import Comparison
 
-APART = 0.01
-"""Contestants that saw numbers no further apart than this share were given as much."""
 CHOSEN_ALONE = "sft_chosen"
 """Trains on the chosen responses of the pairs that others of its study train on: the same ones in the same order."""
 _USED = ("prompts", "responses", "labels", "trained_tokens", "chosen_tokens", "rows_available")
@@ -59,14 +57,14 @@ def supposed(claim: Hypothesis, tables: Tables, setting: Comparison) -> Supposed
     assert claim.premise is not None
     sides = (claim.a or (claim.along.partition(".")[0],), claim.b)
     first, second = (contestants(side, tables, setting) for side in sides)
-    if claim.premise.data == CHOSEN_LONGER:
+    if claim.premise.quantity == CHOSEN_LONGER:
         alone = contestants((CHOSEN_ALONE,), tables, setting)[:1]
         on_pairs = [name for name in first if _on_pairs(tables.algorithms[setting.name][name])]
         runs = _spent([*on_pairs, *alone], tables, setting)
         helper = runs.get(alone[0], {}) if alone else {}
         return _longer(claim.premise.direction, [runs.get(name, {}) for name in on_pairs], helper)
     names = list(dict.fromkeys([*first, *second]))
-    return _alike(claim.premise.data, _spent(names, tables, setting), names)
+    return _alike(claim.premise.quantity, _spent(names, tables, setting), names)
 
 
 def _on_pairs(algorithm: str) -> bool:
@@ -76,14 +74,12 @@ def _on_pairs(algorithm: str) -> bool:
 
 
 def _spent(names: list[str], tables: Tables, setting: Comparison) -> dict[str, _Runs]:
-    """What finished runs read: rounds of a run are several stages, and are added up."""
+    """What finished runs read, by contestant."""
     own = tables.measurements
-    own = own[(own["setting"] == setting.name) & own["contestant"].isin(names) & own["metric"].isin(_USED)]
-    own = own[own["kind"].isin(["train", "collect"]) & (own["step"] == FINAL)]
+    own = own[(own["setting"] == setting.name) & own["contestant"].isin(names)]
     found: dict[str, _Runs] = {}
-    for name, seed, metric, value in own[["contestant", "replicate", "metric", "value"]].itertuples(index=False):
-        run = found.setdefault(name, {}).setdefault(seed, {})
-        run[metric] = run.get(metric, 0.0) + value
+    for _, name, metric, seed, value in given_to_runs(own, _USED).reset_index().itertuples(index=False):
+        found.setdefault(name, {}).setdefault(seed, {})[metric] = value
     return found
 
 
@@ -112,13 +108,13 @@ def _gap(run: dict[str, float], alone: dict[str, float]) -> float | None:
     return (2 * chosen - run["trained_tokens"]) / run["prompts"]
 
 
-def _alike(data: str, runs: dict[str, _Runs], names: list[str]) -> Supposed:
+def _alike(quantity: str, runs: dict[str, _Runs], names: list[str]) -> Supposed:
     """Whether all contestants saw as many of these, mean over their runs."""
-    seen = {name: [run[data] for run in runs.get(name, {}).values() if data in run] for name in names}
+    seen = {name: [run[quantity] for run in runs.get(name, {}).values() if quantity in run] for name in names}
     if not all(seen.values()):
-        return Supposed(None, f"whether all saw as many {data} is not known here")
+        return Supposed(None, f"whether all saw as many {quantity} is not known here")
     means = {name: sum(own) / len(own) for name, own in seen.items()}
-    if max(means.values()) - min(means.values()) <= APART * max(means.values()):
-        return Supposed(True, f"{number(max(means.values()), 0)} {data} seen in a run of each")
+    if not apart(means.values()):
+        return Supposed(True, f"{number(max(means.values()), 0)} {quantity} seen in a run of each")
     told = [f"{number(mean, 0)} in a run of {name}" for name, mean in means.items()]
-    return Supposed(False, f"{data} seen are {listed(told)}")
+    return Supposed(False, f"{quantity} seen are {listed(told)}")

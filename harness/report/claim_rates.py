@@ -49,7 +49,7 @@ class Rates:
         from harness.stats.runs import rate
 
         (one, low, high), (other, other_low, other_high) = (
-            found for bad, n in zip(self.bad, self.n_runs, strict=True) if (found := rate(bad, n))
+            rate(bad, n) or (0.0, 0.0, 1.0) for bad, n in zip(self.bad, self.n_runs, strict=True)
         )
         below, above = math.hypot(one - low, other_high - other), math.hypot(high - one, other - other_low)
         return self.difference - below, self.difference + above

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import harness.registry as registry
-from harness.claims import COLLAPSE, GROUPS, NOT_WORSE, PREMISES, SUPERIOR
-from harness.report.claim_metrics import CURVE, GROWTH, MARGIN, MEMORY, SECONDS, SPREAD, SWEEP, WIDENING
+from harness.claims import COLLAPSE, GROUPS, NOT_WORSE, SAME_FOR_ALL, SUPERIOR
+from harness.report.claim_metrics import CURVE, GROWTH, MARGIN, MEMORY, SECONDS, SPREAD, SWEEP, WIDENING, by_run
 from harness.report.claim_tests import CONTRADICTED, EQUIVALENT, SUPPORTED, UNDECIDED
 from harness.report.sheet import Row, count, listed
 
@@ -75,8 +75,10 @@ def compared(claim: Hypothesis) -> str:
     if claim.across:
         return f"how far {a} is ahead of the mean of all, in one setting minus in another"
     if claim.correlates:
-        over = listed(list(claim.a))
-        return f"the rank correlation of {claim.metric} with {claim.correlates} over {over}, minus {claim.against:g}"
+        both, names = f"{claim.metric} with {claim.correlates}", listed(list(claim.a))
+        if by_run(claim.metric):
+            return f"the correlation of {both} over runs of {names}, each one's mean taken out, minus {claim.against:g}"
+        return f"the rank correlation of {both} over {names}, minus {claim.against:g}"
     if claim.starts:
         return f"{a} from {claim.starts[0]} minus {b} from {claim.starts[1]}"
     if claim.against is not None:
@@ -110,7 +112,7 @@ def supposes(claim: Hypothesis) -> str:
     """What has to be so of the data for a claim's verdict to mean anything; empty where nothing has."""
     if claim.premise is None:
         return ""
-    data, direction = claim.premise
-    if len(PREMISES[data]) == 1:
-        return f"all see as many {data} in training"
+    quantity, direction = claim.premise
+    if direction == SAME_FOR_ALL:
+        return f"all see as many {quantity} in training"
     return f"chosen responses are {'longer' if direction == 'above' else 'shorter'} than rejected ones in training"

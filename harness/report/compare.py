@@ -103,6 +103,8 @@ class Pair:
     above: float | None = None
     above_low: float | None = None
     above_high: float | None = None
+    simultaneous_low: float | None = None
+    simultaneous_high: float | None = None
     others: dict[str, Estimate] = field(default_factory=dict)
 
     @property
@@ -134,8 +136,8 @@ class Price:
         tried: seeds that ended, in success or failure.
         target_by_seed: by graded seed, the device-seconds until its first graded policy that reaches the target,
             without tuning; infinite where none does.
-        to_target: median over the tried seeds of the device-seconds until the target, without tuning; None where fewer
-            than half reach.
+        to_target: median over the tried seeds of the device-seconds until the target, without tuning; None where half
+            or fewer reach it.
     """
 
     name: str
@@ -276,6 +278,16 @@ class Comparison:
             for name, cube in self.cubes["gold"].by_contestant.items()
             if "gold" in self.scales
         }
+
+    @cached_property
+    def kl_front(self) -> list[Standing]:
+        """Contestants of whom no other has, by means, more gold at less KL to the start; the nearest first."""
+        from harness.stats.pareto import front
+
+        known = [row for row in self.standings if {"kl", "gold"} <= set(row.estimates)]
+        kls, gains = ([row.estimates[name].value for row in known] for name in ("kl", "gold"))
+        on = [row for row, is_on in zip(known, front(kls, gains), strict=True) if is_on]
+        return sorted(on, key=lambda row: row.estimates["kl"].value)
 
     @cached_property
     def frontier(self) -> list[dict[str, Any]]:

@@ -90,8 +90,8 @@ def agreement(own: Array, told: Array) -> float | None:
 
 
 def _over_seeds(runs: list[float]) -> Estimate:
-    """A mean over runs; without an interval of fewer than two, kept to where a share can be."""
-    found = mean(runs)
+    """A mean over runs, kept to where a share can be; without an interval of fewer than two, or of runs all alike."""
+    found = mean(runs) if len(set(runs)) > 1 else None
     return Estimate(found.value, max(found.low, 0.0), min(found.high, 1.0)) if found else Estimate(runs[0])
 
 

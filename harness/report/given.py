@@ -10,7 +10,7 @@ from harness.report.sheet import Row, Sheet, Shown, listed, make_frame, number, 
 from harness.report.sheets import ID_MEANINGS, IDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     import pandas as pd
 
@@ -36,7 +36,7 @@ CHANGES = {
 """Shown where there were any."""
 COMPARED = ("prompts", "responses", "labels", "scored", "generated_tokens", "trained_tokens")
 APART = 0.01
-"""Contestants of one view whose prompts, responses, labels or tokens differ by a larger share are named."""
+"""Contestants whose prompts, responses, labels or tokens differ by no larger share were given as much."""
 ALL = {**WORDS, **CHANGES}
 _COLUMNS = {**IDS, "view": "string", "is_start": "boolean", **dict.fromkeys(ALL, "Float64")}
 _MEANINGS = {
@@ -49,12 +49,9 @@ _MEANINGS = {
 
 def given_sheet(tables: Tables) -> Sheet:
     """A row per contestant: means over its finished runs."""
-    own = tables.measurements
-    own = own[own["kind"].isin(["train", "collect"]) & (own["step"] == FINAL) & own["metric"].isin(list(ALL))]
-    by = ["setting", "contestant", "metric"]
-    runs = own.groupby([*by, "replicate"], observed=True, sort=False)["value"].sum()  # rounds are several stages
-    means = runs.groupby(by, observed=True, sort=False).mean()
-    met = set(own["metric"])
+    runs = given_to_runs(tables.measurements, ALL)
+    means = runs.groupby(["setting", "contestant", "metric"], observed=True, sort=False).mean()
+    met = set(runs.index.get_level_values("metric"))
     shown = [
         Shown("contestant", lambda row: row["contestant"], kind="word"),
         Shown("view", lambda row: row["view"], kind="word"),
@@ -62,6 +59,19 @@ def given_sheet(tables: Tables) -> Sheet:
     ]
     caption = "What each contestant was given, mean over its finished runs."
     return Sheet("given", caption, make_frame(_rows(tables, means), _COLUMNS), _MEANINGS, shown)
+
+
+def given_to_runs(measurements: pd.DataFrame, metrics: Collection[str]) -> pd.Series[float]:
+    """What each finished run was given, by `setting, contestant, metric, replicate`; its rounds are added up."""
+    own = measurements[measurements["kind"].isin(["train", "collect"]) & (measurements["step"] == FINAL)]
+    own = own[own["metric"].isin(list(metrics))]
+    by = ["setting", "contestant", "metric", "replicate"]
+    return own.groupby(by, observed=True, sort=False)["value"].sum()
+
+
+def apart(values: Collection[float]) -> bool:
+    """Whether some contestants were given more than others."""
+    return len(values) > 1 and max(values) - min(values) > APART * max(values)
 
 
 def _whole(name: str) -> Callable[[Row], str]:
@@ -91,16 +101,12 @@ def given_sentence(sheet: Sheet) -> str:
     frame = sheet.frame
     if not len(frame):
         return "No run has finished yet."
-    apart = []
+    told = []
     several = frame["setting"].nunique() > 1
     for (setting, view), group in frame[~frame["is_start"]].groupby(["setting", "view"], sort=False):
-        names = [name.replace("_", " ") for name in COMPARED if _apart(group[name].dropna())]
+        names = [name.replace("_", " ") for name in COMPARED if apart(group[name].dropna().to_list())]
         if names:
-            apart.append(f"on {view}{f' ({setting})' if several else ''} {listed(names)}")
-    if apart:
-        return f"Contestants on the same view were not given the same: {'; '.join(apart)} differ by more than 1 %."
+            told.append(f"on {view}{f' ({setting})' if several else ''} {listed(names)}")
+    if told:
+        return f"Contestants on the same view were not given the same: {'; '.join(told)} differ by more than 1 %."
     return "Contestants on the same view were given the same, to 1 %; across views, labels and tokens differ by nature."
-
-
-def _apart(values: pd.Series[float]) -> bool:
-    return len(values) > 1 and bool(values.max() - values.min() > APART * values.max())

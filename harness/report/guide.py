@@ -57,7 +57,8 @@ _MEANINGS = {
     "answers": "tokens generated for each token of a response that is returned: about 8 for a best of 8",
     "device_seconds": "device-seconds of one policy with all that it rests on beyond the base model, which all share, "
     "mean over seeds, and of the search for its knobs",
-    "peak_memory_bytes": "largest peak of memory while training a policy, with all that it rests on",
+    "peak_memory_bytes": "the most memory that training a policy needs, with all that it rests on: a GPU's peak, on a "
+    "CPU what is beyond the loaded process, as harness plan estimates it where less was measured",
     "seed_sd": "standard deviation of its own mean gold reward over seeds, in start-sd; the start has one too",
     "collapsed": "share of its tried runs that failed or collapsed (as in the table of stability)",
     "near_best": "approximate chance that it is at most the margin below the best of all contestants",
@@ -106,7 +107,7 @@ def candidates_sheet(comparisons: list[Comparison], tables: Tables, part: str = 
         Shown("better than", lambda row: str(row["beats"])),
         Shown("tokens generated per token returned", lambda row: f"× {number(row['answers'], 1)}"),
         Shown("device-s beyond the base", lambda row: number(row["device_seconds"], 0)),
-        Shown("peak memory", lambda row: mebibytes(row["peak_memory_bytes"])),
+        Shown("memory", lambda row: mebibytes(row["peak_memory_bytes"])),
         Shown("sd of its reward over seeds", lambda row: number(row["seed_sd"])),
         Shown("failed or collapsed", lambda row: number(row["collapsed"])),
         Shown("begins from", lambda row: row["start"], kind="word"),

@@ -40,15 +40,15 @@ class Listing:
     noun: str
     heads: tuple[str, ...]
     entries: tuple[Entry, ...]
-    folded: tuple[Entry, ...] = ()
-    why_folded: str = ""
-    filters: dict[str, dict[str, str]] | None = None
+    folded: tuple[Entry, ...]
+    why_folded: str
+    filters: dict[str, dict[str, str]]
 
     def choices(self) -> dict[str, dict[str, str]]:
         """The filters, without values that no line has."""
         lines = [*self.entries, *self.folded]
-        found = {name: {line.tags[name] for line in lines} for name in self.filters or {}}
+        found = {name: {line.tags[name] for line in lines} for name in self.filters}
         return {
             name: {value: words for value, words in choices.items() if value in found[name]}
-            for name, choices in (self.filters or {}).items()
+            for name, choices in self.filters.items()
         }

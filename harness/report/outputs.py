@@ -200,7 +200,7 @@ def _measured(column: Column, setting: str, scores: Scores) -> dict[str, Estimat
 
 
 def share(cube: Cube) -> Estimate:
-    """A share of responses with an exact interval: over runs and prompts, or over prompts where it is 0 or 1."""
+    """A share of responses with its interval: over runs and prompts, or over prompts where it is 0 or 1."""
     from harness.stats.contrast import Mean, summary
     from harness.stats.runs import rate, share_ends
 
@@ -212,7 +212,7 @@ def share(cube: Cube) -> Estimate:
     plain = summary(cube.prompts)
     if not isinstance(plain, Mean):
         return estimate(plain)
-    return Estimate(value, *share_ends(value, plain.high - plain.value))
+    return Estimate(value, *share_ends(value, plain.high - plain.value, cube.values.size))
 
 
 def _greedy_gain(comparison: Comparison, found: Cubes) -> dict[str, Estimate]:

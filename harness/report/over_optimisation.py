@@ -44,6 +44,12 @@ class Way:
     curve: Gao | None
     farthest: float
 
+    @property
+    def peak(self) -> tuple[float, float] | None:
+        """Where the fitted curve is highest, and how high; None where it is not, or only beyond what was measured."""
+        peak = self.curve.peak if self.curve else None
+        return (peak, self.curve.at(peak)) if self.curve and peak is not None and peak <= self.farthest else None
+
 
 @lru_cache(maxsize=16)
 def ways(comparison: Comparison) -> tuple[Way, ...]:

@@ -134,5 +134,5 @@ def _target(row: Row) -> str:
         return GAP
     seeds = f"{row['reached']} of {row['tried']} seeds"
     if row["target_device_seconds"] is None:
-        return f"in fewer than half ({seeds})" if row["reached"] else f"never ({seeds})"
+        return f"in half or fewer ({seeds})" if row["reached"] else f"never ({seeds})"
     return f"{number(row['target_device_seconds'], 0)} ({seeds})"

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import HarnessError
-from harness.job import Budget
-from harness.memory import known_shape, training_bytes
+from harness.memory import estimated_bytes
 from harness.report.sheet import Sheet, Shown, make_frame, mebibytes, number, rows
 from harness.stages import Train
-from harness.stages.specs import open_algorithm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,19 +53,11 @@ def _compared(plan: Plan, store: Store) -> Iterator[tuple[str, int, float]]:
         if isinstance(stage, Train) and stage.dataset:
             cost = (store.record(stage.name) or {}).get("cost", {})
             known = {"peak_memory_bytes", "loaded_memory_bytes"} <= set(cost) and "peak_device_memory_bytes" not in cost
-            estimated = _estimated(stage, store) if known else None
+            estimated = estimated_bytes(stage, store) if known else None
             if estimated:
                 role = f" ({stage.split})" if stage.seed == stage.split else ""
                 took = float(cost["peak_memory_bytes"] - cost["loaded_memory_bytes"])
                 yield f"{stage.algorithm['name']}{role}", estimated, took
-
-
-def _estimated(stage: Train, store: Store) -> int | None:
-    """What a plan tells; None where a plug-in, a knob or the data is not here, or nobody knows the model's shape."""
-    with contextlib.suppress(HarnessError, TypeError):
-        model = known_shape(stage, store)
-        return training_bytes(model, open_algorithm(stage.algorithm), Budget(**stage.budget)) if model else None
-    return None
 
 
 def _row(work: str, seen: list[tuple[int, float]]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from harness.report.compare import Comparison
     from harness.store import Store
 
-DRAWN, DISPUTED, EXPLOITED = 6, 3, 5
+DRAWN, DISPUTED, EXPLOITED = 10, 3, 5
 """Prompts drawn by hash, prompts on which methods differ most, responses on which proxy and gold do."""
 COLUMNS = ["prompt_id", "k", "response", "end", "token_ids"]
 Place = tuple[str, str, int]

@@ -45,18 +45,15 @@ def pairs(one: Comparison) -> str:
 
 def reward_kl(one: Comparison) -> str:
     """Who is on the front by means, the start at distance 0 being on it anyway."""
-    from harness.stats.pareto import front
-
     known = [row for row in one.standings if {"kl", "gold"} <= set(row.estimates)]
     if not any(row.name != one.start for row in known):
         return "No contestant has both a gold gain and a KL to the start yet."
-    kls, gains = ([row.estimates[name].value for row in known] for name in ("kl", "gold"))
-    on = [row for row, is_on in zip(known, front(kls, gains), strict=True) if is_on and row.name != one.start]
+    on = [row for row in one.kl_front if row.name != one.start]
     if not on:
         return f"By means, no contestant has more gold than the start ({one.start}), which is at distance 0."
     told = [
         f"{row.name} ({number(row.estimates['gold'].value, sign=True)} at {number(row.estimates['kl'].value)} nats)"
-        for row in sorted(on, key=lambda row: row.estimates["kl"].value)
+        for row in on
     ]
     front_told = (
         f"By means, the front of gold gain against distance (no other has more gold at less KL) is {named(told)}; "

@@ -10,6 +10,7 @@ from harness.keys import key
 from harness.public import public
 from harness.report import over_optimisation, quality_cost, say
 from harness.report.advice import Advice, Wishes, advise_all
+from harness.report.advice_words import beside_rows
 from harness.report.alarms import alarms, alarms_section
 from harness.report.answer import headline, points, recommended
 from harness.report.articles import articles_sheet
@@ -36,9 +37,10 @@ from harness.report.ledger import (
 )
 from harness.report.method import dictionary_sheet, method_section
 from harness.report.outputs import outputs_section, outputs_sheet
-from harness.report.page import Drawn, Linked, Page, Section, pictures
+from harness.report.page import Drawn, Guide, Linked, Page, Section, pictures
 from harness.report.painter import ask
 from harness.report.parity import parity_section
+from harness.report.places import Places, places
 from harness.report.published import published_section
 from harness.report.room import room_sentence, room_sheet
 from harness.report.samples import samples
@@ -48,7 +50,7 @@ from harness.report.stability import agreement_sheet, stability_section, stabili
 from harness.report.standings import compare
 from harness.report.trust import Trust, banners, trust_points, trusts, watermark
 from harness.report.trust_figures import trust_figures
-from harness.report.tuning import studies_sheet, trials_sheet, tuning_section
+from harness.report.tuning import studies_of, studies_sheet, trials_sheet, tuning_section
 from harness.report.twins import prompts_sheet
 
 if TYPE_CHECKING:
@@ -81,6 +83,7 @@ class _Study:
     advised: dict[str, Advice]
     judged: list[Judged]
     outputs: Sheet
+    stable: Sheet
     benched: Sheet
 
 
@@ -106,11 +109,17 @@ def make_page(plan: Plan, store: Store, tables: Tables, long: Sequence[Sheet] = 
     advised, judged = advise_all(comparisons, tables, Wishes()), judge(plan, tables, comparisons)
     outputs = outputs_sheet(comparisons, tables, plan.recipe.evaluation.metrics)
     benched = benchmarks_sheet(plan, comparisons, tables)
-    study = _Study(plan, store, tables, comparisons, advised, judged, outputs, benched)
+    stable = stability_sheet(comparisons)
+    study = _Study(plan, store, tables, comparisons, advised, judged, outputs, stable, benched)
+    ids = _trust_ids(found)
+    where = [
+        places(one, suffix, ids.get(one.name.rpartition(" · ")[0], ""), tuned=bool(studies_of(tables, one.name)))
+        for one, suffix in zip(comparisons, suffixes, strict=True)
+    ]
     sections = [
         section
-        for one, suffix, drawn in zip(comparisons, suffixes, figures, strict=True)
-        for section in _of_setting(one, suffix, drawn, study)
+        for one, own, drawn in zip(comparisons, where, figures, strict=True)
+        for section in _of_setting(one, own, drawn, study)
     ]
     sections.append(alarms_section(raised))
     shared = [
@@ -130,11 +139,16 @@ def make_page(plan: Plan, store: Store, tables: Tables, long: Sequence[Sheet] = 
         method_section(plan, tables, comparisons, held_out),
     ]
     whole = [grade_sheet({one.name: (advised[one.name], one) for one in comparisons})]
-    whole += [main_sheet(comparisons), pairs_sheet(comparisons), prompts_sheet(comparisons), costs_sheet(tables)]
+    whole += [
+        main_sheet(comparisons, outputs, stable),
+        pairs_sheet(comparisons),
+        prompts_sheet(comparisons),
+        costs_sheet(tables),
+    ]
     whole += [
         articles_sheet(judged),
         candidates_sheet(comparisons, tables),
-        stability_sheet(comparisons),
+        stable,
         components_sheet(comparisons),
         agreement_sheet(comparisons),
     ]
@@ -188,18 +202,20 @@ def _made(plan: Plan, tables: Tables) -> str:
     return f"{'; '.join(filter(None, parts))}."
 
 
-def _of_setting(one: Comparison, suffix: str, figures: list[tuple[str, Drawn]], study: _Study) -> list[Section]:
+def _of_setting(one: Comparison, where: Places, figures: list[tuple[str, Drawn]], study: _Study) -> list[Section]:
     """The sections that each setting has of its own."""
     plan, store, tables, advice = study.plan, study.store, study.tables, study.advised[one.name]
+    suffix = where.suffix
     label = f" · {one.name}" * bool(suffix)
     preference, shown = preference_sheet(one, suffix), samples(plan, store, tables, one)
+    main = main_sheet([one], study.outputs, study.stable, where.part)
     found = [
-        _answer(one, advice, study, suffix),
-        Section("main", "Contestants", say.contestants(one), sheets=[main_sheet([one], suffix or "-0")]),
+        _answer(one, advice, study, where),
+        Section("main", "Contestants", say.contestants(one), sheets=[main]),
         Section(
             "pairs", "All pairs", say.pairs(one), sheets=[matrix_sheet(one, suffix), pairs_sheet([one], suffix or "-0")]
         ),
-        guide_section(one, advice, study.comparisons, tables, study.judged, suffix or "-0"),
+        _guide(one, advice, study, where),
         stability_section(one, suffix or "-0"),
         over_optimisation.section(one, suffix or "-0"),
         quality_cost.section(one, suffix or "-0"),
@@ -220,23 +236,33 @@ def _of_setting(one: Comparison, suffix: str, figures: list[tuple[str, Drawn]], 
     return [section for section in named if section.figures or not section.id.startswith("figures")]
 
 
-def _answer(one: Comparison, advice: Advice, study: _Study, suffix: str) -> Section:
+def _answer(one: Comparison, advice: Advice, study: _Study, where: Places) -> Section:
     """Whom to take and how sure that is, then what the verdicts say and what they do not see."""
-    told = [*recommended(one, advice), *points(one, study.tables)]
-    stability = ("Stability of the order", f"stability{suffix}")
-    beside = [Linked(text, (stability,)) for text in [in_top_set(one)] if text]
+    told = [*recommended(one, advice, where), *points(one, study.tables, where)]
+    told += where.linked([text for text in [in_top_set(one)] if text], "stability")
     benchmarks = ("Benchmarks and alignment tax", "benchmarks")
-    beside += [Linked(text, (benchmarks,)) for text in tax(study.benched, one.name, advice.pick)]
-    sheet = grade_sheet({one.name: (advice, one)}, suffix or "-0")
-    return Section("answer", "Answer", headline(one), advice.grade, points=told, linked=beside, sheets=[sheet])
+    told += [Linked(text, (benchmarks,)) for text in tax(study.benched, one.name, advice.pick)]
+    sheet = grade_sheet({one.name: (advice, one)}, where.part)
+    return Section("answer", "Answer", headline(one), advice.grade, linked=told, sheets=[sheet])
+
+
+def _guide(one: Comparison, advice: Advice, study: _Study, where: Places) -> Section:
+    """The guide; what it says of no contestant's row is linked to the place that it rests on."""
+    found = guide_section(one, advice, study.comparisons, study.tables, study.judged, where.part)
+    doubts = [fact.doubt for fact in one.facts if not fact.holds]
+    links = {text: where.to(kind) for text, kind in beside_rows(doubts).items()}
+    linked = [replace(told, links=told.links + links.get(told.text, ())) for told in found.linked]
+    form = f"wishes{where.part}"  # the section has the id of the guide
+    guide = Guide(form, {**found.guide.values, "places": links}) if found.guide else None
+    return replace(found, linked=linked, guide=guide)
 
 
 def _trust(found: dict[tuple[str, str], Trust], comparisons: list[Comparison]) -> list[Section]:
     """Whether the judges can be trusted, a section for each model and dataset."""
-    several = len(found) > 1
+    several, ids = len(found) > 1, _trust_ids(found)
     return [
         Section(
-            f"trust-{index}" if several else "trust",
+            ids[one.label],
             "Reward-model trust" + (f" · {one.label}" if several else ""),
             one.sentence,
             points=trust_points(one),
@@ -249,6 +275,11 @@ def _trust(found: dict[tuple[str, str], Trust], comparisons: list[Comparison]) -
         )
         for index, one in enumerate(found.values())
     ]
+
+
+def _trust_ids(found: dict[tuple[str, str], Trust]) -> dict[str, str]:
+    """The ids of the sections on trust, by model and dataset."""
+    return {one.label: f"trust-{index}" if len(found) > 1 else "trust" for index, one in enumerate(found.values())}
 
 
 def _tuning(one: Comparison, tables: Tables, part: str) -> list[Section]:

@@ -38,13 +38,22 @@ _ESTIMATES = {
     "first that a task has; a task without any is not in it; failed runs count as the start, and who lacks a task has "
     "no mean",
 }
+_BESIDE = {
+    **{"length_ratio": "mean response tokens over the start's", "degenerate": "share of responses that are degenerate"},
+    "soft_win_chosen_gold": "mean chance that gold prefers a response to the data's chosen one",
+    "seed_sd": "standard deviation of the gold gain over its finished seeds, in start-sd",
+    "collapsed": "share of its tried runs that failed or collapsed (as in the table of stability)",
+}
+"""What stands here too of the tables of outputs and of stability: their columns, and nothing computed anew."""
 _MAIN = {
     **IDS,
     **{"algorithm": "string", "knobs": "string", "planned": "Int64", "done": "Int64", "failed": "Int64"},
     **{"unfinished": "Int64", "top_set": "boolean", "letters": "string", "verdict": "string", "p_holm": "Float64"},
     **{f"{name}{end}": "Float64" for name in _ESTIMATES for end in ("", "_low", "_high")},
     **{"more_seeds": "Int64", "more_prompts": "Int64"},
+    **dict.fromkeys(_BESIDE, "Float64"),
     **{"own_device_seconds": "Float64", "shared_device_seconds": "Float64", "evaluation_device_seconds": "Float64"},
+    "tuning_device_seconds": "Float64",
     **{"peak_memory_bytes": "Float64", "gap": "string"},
 }
 _MAIN_MEANINGS = {
@@ -62,20 +71,30 @@ _MAIN_MEANINGS = {
     **{f"{name}_high": f"upper end of the 95 % interval of {name}" for name in _ESTIMATES},
     **{"more_seeds": "further seeds that would separate a difference of the margin with power .8, prompts fixed"},
     **{"more_prompts": "further prompts that would, seeds fixed"},
+    **_BESIDE,
     "own_device_seconds": "device-seconds of training one policy, mean over seeds; on a CPU those in which it worked",
     **{"shared_device_seconds": "the same with all stages that it rests on (pretraining, start, reference ...)"},
     **{"evaluation_device_seconds": "device-seconds of its samples, grades, judges and benchmarks, mean over seeds"},
-    "peak_memory_bytes": "largest peak of resident memory (the device's, on a GPU) while training a policy and what it "
-    "rests on beyond the base; absent where nothing is trained",
+    "tuning_device_seconds": "device-seconds of the searches for its knobs; absent where there was none",
+    "peak_memory_bytes": "the most memory that training a policy and what it rests on beyond the base needs: a GPU's "
+    "peak, on a CPU what is beyond the loaded process, as harness plan estimates it where less was measured",
     **{"gap": "why a number is absent"},
 }
 
 
-def main_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
-    """One row per contestant: what it gained, how sure that is, and what it cost."""
-    found = []
+def main_sheet(comparisons: list[Comparison], outputs: Sheet, stability: Sheet, part: str = "") -> Sheet:
+    """One row per contestant: what it gained, how sure that is, and what it cost.
+
+    Args:
+        comparisons: settings.
+        outputs: what their responses are like; see `outputs.outputs_sheet`.
+        stability: how their gains vary; see `stability.stability_sheet`.
+        part: as of `Sheet`.
+    """
+    found, beside = [], _beside(outputs, stability)
     doubted = {comparison.name for comparison in comparisons if comparison.caveats}
     for comparison in comparisons:
+        tuned = {price.name: price.tuning_seconds for price in comparison.prices if price.tuning_seconds}
         for row in comparison.standings:
             values: dict[str, Any] = {"setting": comparison.name, "contestant": row.name}
             for field in ("algorithm", "knobs", "planned", "done", "failed", "unfinished", "verdict", "p_holm", "gap"):
@@ -83,7 +102,9 @@ def main_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
             for field in ("more_seeds", "more_prompts", "peak_memory_bytes"):
                 values[field] = getattr(row, field)
             values |= {"top_set": row.in_top_set, "letters": comparison.letters.get(row.name)}
-            values |= {f"{part}_device_seconds": s for part, s in row.seconds.items()}
+            values |= {f"{kind}_device_seconds": s for kind, s in row.seconds.items()}
+            values |= beside.get((comparison.name, row.name), {})
+            values["tuning_device_seconds"] = tuned.get(row.name)
             for metric, estimate in row.estimates.items():
                 values |= _ends(metric, estimate)
             found.append(values)
@@ -96,12 +117,17 @@ def main_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
         Shown("gold gain at equal length", lambda row: _estimate(row, "lc_gold", sign=True)),
         Shown("oracle gain, start-sd [95 %]", lambda row: _estimate(row, "oracle", sign=True), optional=True),
         Shown("soft win rate [95 %]", lambda row: _estimate(row, "soft_win")),
-        Shown("response tokens", lambda row: number(row["length"], 1)),
+        Shown("soft win against chosen", lambda row: number(row["soft_win_chosen_gold"]), optional=True),
+        Shown("response tokens (× the start's)", _tokens),
+        Shown("degenerate, %", lambda row: _percent(row["degenerate"]), optional=True),
         Shown("KL to start, nats", lambda row: number(row["kl"])),
         Shown("distinct n-grams", lambda row: number(row["distinct"]), optional=True),
         Shown("benchmarks − start [95 %]", lambda row: _estimate(row, "benchmarks", 3, sign=True), optional=True),
+        Shown("sd over seeds", lambda row: number(row["seed_sd"]), optional=True),
+        Shown("failed or collapsed, %", lambda row: _percent(row["collapsed"], 0), optional=True),
         Shown("device-s own / with shared", _seconds),
-        Shown("peak memory", lambda row: mebibytes(row["peak_memory_bytes"])),
+        Shown("device-s of tuning", lambda row: number(row["tuning_device_seconds"], 0), optional=True),
+        Shown("memory", lambda row: mebibytes(row["peak_memory_bytes"])),
         Shown("gaps", lambda row: row["gap"] or "", kind="prose", optional=True),
     ]
     caption = (
@@ -113,11 +139,21 @@ def main_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
     return Sheet("main", caption, make_frame(found, _MAIN), _MAIN_MEANINGS, shown, part=part, group=_standing)
 
 
+def _beside(outputs: Sheet, stability: Sheet) -> dict[tuple[str, str], dict[str, Any]]:
+    """What the tables of outputs and of stability have of each contestant of a setting, for this one."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in (*outputs.rows, *stability.rows):
+        own = {name: row[name] for name in _BESIDE if name in row}
+        found.setdefault((row["setting"], row["contestant"]), {}).update(own)
+    return found
+
+
 def _standing(row: Row) -> str:
     """The group of a contestant in the main table."""
     if row["gold"] is None:
         return "Without a gain"
-    return "Top set: nothing here is significantly better" if row["top_set"] else "Something is significantly better"
+    told = "Top set: nothing is significantly better than these", "Something is significantly better than these"
+    return told[0] if row["top_set"] else told[1]
 
 
 def _ends(name: str, estimate: Estimate) -> dict[str, float | None]:
@@ -141,13 +177,22 @@ def _verdict(row: Row, doubted: set[str]) -> str:
     return f"{MARKS.get(row['verdict'], '')} {row['verdict']}{mark}{p}".strip()
 
 
+def _tokens(row: Row) -> str:
+    ratio = "" if row["length_ratio"] is None else f" (× {number(row['length_ratio'])})"
+    return number(row["length"], 1) + ratio
+
+
+def _percent(share: float | None, digits: int = 1) -> str:
+    return GAP if share is None else number(100 * share, digits)
+
+
 def _seconds(row: Row) -> str:
     return f"{number(row['own_device_seconds'], 1)} / {number(row['shared_device_seconds'], 1)}"
 
 
 _OF_GOLD = {
     **{"family": "string", "a": "string", "b": "string"},
-    **dict.fromkeys(("difference", "low", "high", "p", "p_holm"), "Float64"),
+    **dict.fromkeys(("difference", "low", "high", "simultaneous_low", "simultaneous_high", "p", "p_holm"), "Float64"),
     **{"verdict": "string", "seeds": "Int64", "prompts": "Int64", "more_seeds": "Int64", "more_prompts": "Int64"},
     **dict.fromkeys(("above", "above_low", "above_high", "detectable"), "Float64"),
     "note": "string",
@@ -162,12 +207,15 @@ _PAIR_MEANINGS = {
     "family": "start: each contestant against the start (primary); all: all pairs (secondary); Holm within each",
     **{"a": "a contestant", "b": "what it is compared with", "difference": "gold of a minus gold of b, in start-sd"},
     **{"low": "lower end of its 95 % interval (not adjusted for the family)", "high": "upper end of it"},
+    "simultaneous_low": "lower end of its interval that covers together with all others of the family, at 95 % "
+    "(Bonferroni: a little wider than Holm's test needs, so that it may just reach 0 beside a significant difference)",
+    "simultaneous_high": "upper end of it",
     **{"p": "p-value of no difference", "p_holm": "the same adjusted by Holm within the family"},
     **{"verdict": "a against b: better, worse, equivalent, cannot separate"},
     **{"seeds": "seeds in the comparison", "prompts": "prompts in the comparison"},
     **{"more_seeds": _MAIN_MEANINGS["more_seeds"], "more_prompts": _MAIN_MEANINGS["more_prompts"]},
     "above": "share of the seeds in which a run of a scores above b's (unpaired: of all pairs of runs), ties one half",
-    "above_low": "lower end of its 95 % interval (Clopper and Pearson; unpaired, Wilson); with few seeds it is wide",
+    "above_low": "lower end of its 95 % interval (Clopper and Pearson); with few seeds it is wide",
     "above_high": "upper end of it",
     "detectable": "the smallest true difference that this comparison finds with power .8 in its family, in start-sd",
     **{role: f"the same difference by the {role} reward, where gold separates the two" for role in UNTRAINED},

@@ -113,7 +113,7 @@ def _vague(comparison: Comparison) -> str:
     """How little so many seeds say of a standard deviation; as an interval it would hold for normal seeds alone."""
     from scipy import stats
 
-    df = max((len(row.gain_by_seed) for row in comparison.standings), default=0) - 1
+    df = min((len(row.gain_by_seed) for row in comparison.standings if len(row.gain_by_seed) > 1), default=0) - 1
     if df < 1:
         return ""
     low, high = ((df / stats.chi2.ppf(share, df)) ** 0.5 for share in (0.975, 0.025))

@@ -205,6 +205,7 @@ def _pair(family: str, verdict: Verdict) -> Pair:
     result, need = verdict.result, verdict.need
     sure = None if isinstance(result, Undecidable) else result
     above, above_low, above_high = verdict.above or (None, None, None)
+    together_low, together_high = verdict.simultaneous or (None, None)
     return Pair(
         family=family,
         a=verdict.a,
@@ -224,6 +225,8 @@ def _pair(family: str, verdict: Verdict) -> Pair:
         above=above,
         above_low=above_low,
         above_high=above_high,
+        simultaneous_low=together_low,
+        simultaneous_high=together_high,
     )
 
 
@@ -288,8 +291,8 @@ def _standing(
 
 
 def _peak(costs: pd.DataFrame) -> float | None:
-    """The largest peak of memory while a policy of a contestant, and what it rests on beyond the base, is trained."""
-    peak = float(costs.loc[costs["part"] == "beyond the base", "peak_memory_bytes"].max())
+    """The most memory that training a policy of a contestant, and what it rests on beyond the base, needs."""
+    peak = float(costs.loc[costs["part"] == "beyond the base", "needed_memory_bytes"].max())
     return peak if peak > 0 else None  # where nothing is trained
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from harness.report.cubes import Cubes
     from harness.stats.runs import Runs
 
+AFTER = ("sample-", "grade-")
+"""Stages that need the policy: where they fail, it is there and may have been asked."""
 MAIN = ("acc_norm", "acc", "exact_match", "em", "f1")
 """The metric that stands for a task in the mean is the first of these that it has: shares, of which more is better."""
 
@@ -30,9 +32,9 @@ def task_scores(setting: str, tables: Tables) -> dict[tuple[str, str], Cubes]:
 
 
 def lost_policies(setting: str, tables: Tables) -> dict[str, list[int]]:
-    """Replicates whose training was tried and left no policy, by contestant."""
+    """Replicates of which some stage failed before there was a policy, by contestant."""
     gaps = tables.gaps[(tables.gaps["setting"] == setting) & (tables.gaps["status"] == "failed")]
-    gaps = gaps[gaps["stage"].astype(str).str.startswith("train-")]
+    gaps = gaps[~gaps["stage"].astype(str).str.startswith(AFTER)]
     return {str(name): sorted({int(seed) for seed in own["replicate"]}) for name, own in gaps.groupby("contestant")}
 
 
@@ -59,7 +61,7 @@ def task_runs(one: Comparison, found: Cubes, failed: dict[str, list[int]]) -> di
 
 def over_all_tasks(one: Comparison, tables: Tables) -> dict[str, Estimate]:
     """Mean over tasks of the difference to the start, of the contestants that have every task the start has."""
-    groups = [group for group in _groups(one, tables) if one.start in group[0]]
+    groups = _groups(one, tables)
     if not groups:
         return {}
     asked = [name for name in one.contestants if name != one.start and all(_has(name, group) for group in groups)]

@@ -47,7 +47,7 @@ _STUDY_MEANINGS = {
     "above_start_high": "upper end of it",
     "basin": "decades of learning rate that keep half of the best random trial's gain over the start",
     "important": "share of reaching the best quarter of random trials that each knob decides, approximate (PED-ANOVA), "
-    "and the range of 90 % of resampled studies",
+    "and the range of 90 % of resampled studies; or why that cannot be told",
 }
 _TRIALS = {
     **IDS,
@@ -98,9 +98,18 @@ class Study:
 
     @property
     def weights(self) -> dict[str, Weight]:
-        """How much each knob decides, by random trials; none where they are too few to tell."""
+        """How much each knob decides, by random trials; none where `unweighed` has a reason."""
         trials = tuple((keys.canonical(trial["knobs"]), trial["score"]) for trial in self.random)
         return _weights(trials, keys.canonical(self.space))
+
+    @property
+    def unweighed(self) -> str:
+        """Why it is not told how much each knob decides; empty where it is."""
+        from harness.stats.sensitivity import no_importance
+
+        if self.pruned and len(self.space) > 1:
+            return "trials were stopped early"
+        return no_importance([trial["score"] for trial in self.random], self.space)
 
 
 @lru_cache(maxsize=256)
@@ -161,7 +170,8 @@ FIGURES = {
         "Which knobs decide whether a trial is good?",
         "Approximate. Bar: the share of reaching the best quarter of a study's random trials that a knob decides "
         "(PED-ANOVA); those of a study sum to 1. Black line: where 90 % of studies lie that are drawn again from the "
-        "same trials. It is no confidence interval, and need not hold the bar's end.",
+        "same trials. It is no confidence interval, and need not hold the bar's end. Of a study without a panel "
+        "the table says why.",
     ),
 }
 """The figures by their ids: the question that each answers, and how to read it."""
@@ -253,12 +263,9 @@ def studies_sheet(comparisons: list[Comparison], tables: Tables, part: str = "")
         Shown("gain on tune prompts", lambda row: number(row["gain"], 3, sign=True)),
         Shown("… on fresh seeds", lambda row: number(row["confirmed"], 3, sign=True)),
         Shown("gold gain on fresh seeds", lambda row: number(row["gold"], sign=True)),
-        Shown(
-            "trials above the start [95 %]",
-            lambda row: interval(*(row[f"above_start{end}"] for end in ("", "_low", "_high"))),
-        ),
+        Shown("trials above the start [95 %]", _above),
         Shown("good decades of learning rate", lambda row: number(row["basin"])),
-        Shown("what matters [90 % of resampled]", lambda row: row["important"] or "too few random trials", kind="word"),
+        Shown("what matters [90 % of resampled]", lambda row: row["important"], kind="word"),
     ]
     caption = (
         "Each study: its budget, what it chose, and how much of the gain over the own knobs stays with fresh seeds on "
@@ -303,9 +310,8 @@ def _study(study: Study, comparison: Comparison) -> dict[str, Any]:
 
 
 def _important(study: Study) -> str:
-    if len(study.space) == 1:
-        return "its only knob"
-    return ", ".join(f"{name} {interval(one.value, one.low, one.high)}" for name, one in study.weights.items())
+    told = (f"{name} {interval(one.value, one.low, one.high)}" for name, one in study.weights.items())
+    return study.unweighed or ", ".join(told)
 
 
 def _difference(one: float | None, other: float | None) -> float | None:

@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from harness.report.figures import COLOURS, START_COLOUR, WIDTH, dash_scale, inline, shape_scale, tips
-from harness.report.sheet import count, number
+from harness.report.sheet import count, named, number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -240,17 +240,11 @@ def _title(study: Study, studies: list[Study]) -> str:
 
 
 def importance_bars(studies: list[Study], weights: list[dict[str, Weight]]) -> Any:
-    """How much each knob decides, a panel per study that has random trials enough."""
+    """How much each knob decides, a panel per study that can tell."""
     import altair as alt
 
-    from harness.stats.sensitivity import IMPORTANCE_TRIALS, TOP_TRIALS
-
     if not any(weights):
-        most = max((len(study.random) for study in studies), default=0)
-        return (
-            f"No study can tell. That takes two knobs, {IMPORTANCE_TRIALS} whole random trials, so that {TOP_TRIALS} "
-            f"are in the best quarter, and scores that differ; a study has at most {count(most, 'such trial')}."
-        )
+        return f"No study can tell: {_unweighed(studies)}."
     names = list(dict.fromkeys(study.row["contestant"] for study in studies))
     share, scale = "share decided, approximate", alt.Scale(domain=[0.0, 1.0])
     x = alt.X("value:Q", title=share, scale=scale)
@@ -270,6 +264,14 @@ def importance_bars(studies: list[Study], weights: list[dict[str, Weight]]) -> A
         title = f"{_title(study, studies)} ({count(len(study.random), 'random trial')})"
         panels.append(alt.layer(bars, ranges).properties(width=190, height=alt.Step(24), title=title))
     return alt.concat(*panels, columns=2)
+
+
+def _unweighed(studies: list[Study]) -> str:
+    """Why studies cannot tell, each reason once with those whose it is."""
+    found: dict[str, dict[str, None]] = {}
+    for study in studies:
+        found.setdefault(study.unweighed, {})[_title(study, studies)] = None
+    return "; ".join(f"{why} ({named(list(names))})" for why, names in found.items())
 
 
 def _colours(names: list[str]) -> Any:

@@ -96,9 +96,9 @@ def _only(runs: Runs, replicates: tuple[int, ...]) -> Runs:
 def share_above(a: Runs, b: Runs, *, paired: bool) -> tuple[float, float, float] | None:
     """How often a run of `a` scores above one of `b`: P(A > B) for the next run of each, a tie counting one half.
 
-    Paired, it is the share of the seeds that both have, with the interval of `rate`. Unpaired, it is the share of all
-    pairs of runs (Mann and Whitney's), whose variance is at most that of as many independent pairs as the fewer runs:
-    Wilson's interval of so many is wide enough already. The prompts are taken as they are.
+    Paired, it is the share of the seeds that both have. Unpaired, it is the share of all pairs of runs (Mann and
+    Whitney's), whose variance is at most that of as many independent pairs as the fewer runs, which is what its
+    interval is of. The prompts are taken as they are.
 
     Returns:
         The share and the ends of its 95 % interval; None where there are no runs to hold against each other.
@@ -108,10 +108,7 @@ def share_above(a: Runs, b: Runs, *, paired: bool) -> tuple[float, float, float]
     means_a, means_b = a.scores.mean(1), b.scores.mean(1)
     gaps = means_a - means_b if paired else means_a[:, None] - means_b
     n = min(len(means_a), len(means_b))
-    if not n:
-        return None
-    share = float((0.5 + 0.5 * np.sign(gaps)).mean())
-    return rate(share * n, n) if paired else (share, *_wilson(share, n))
+    return rate(float((0.5 + 0.5 * np.sign(gaps)).mean()) * n, n) if n else None
 
 
 def rate(count: float, n: int) -> tuple[float, float, float] | None:
@@ -119,7 +116,7 @@ def rate(count: float, n: int) -> tuple[float, float, float] | None:
     return (count / n, *_exact(count / n, n)) if n else None
 
 
-def share_ends(share: float, half: float) -> tuple[float, float]:
+def share_ends(share: float, half: float, many: int) -> tuple[float, float]:
     """The ends for a share between 0 and 1 whose plain 95 % interval has a known half width.
 
     The half width, over runs and prompts, says how many independent answers the share is worth; of so many it has the
@@ -127,9 +124,11 @@ def share_ends(share: float, half: float) -> tuple[float, float]:
 
     Args:
         share: neither 0 nor 1.
-        half: of its plain interval.
+        half: of its plain interval; by chance it may be too small, or 0.
+        many: answers that it is of, which is what it is worth at most.
     """
-    return _exact(share, share * (1 - share) * (_Z / half) ** 2) if half else (share, share)
+    worth = share * (1 - share) * (_Z / half) ** 2 if half else many
+    return _exact(share, min(worth, many))
 
 
 def _exact(share: float, n: float) -> tuple[float, float]:
@@ -140,14 +139,6 @@ def _exact(share: float, n: float) -> tuple[float, float]:
     low = float(special.betaincinv(count, rest + 1, 0.025)) if count else 0.0
     high = float(special.betaincinv(count + 1, rest, 0.975)) if rest else 1.0
     return low, high
-
-
-def _wilson(share: float, n: int) -> tuple[float, float]:
-    """The ends of Wilson's 95 % interval."""
-    weight = _Z**2 / n
-    middle = (share + weight / 2) / (1 + weight)
-    half = (weight * share * (1 - share) + weight**2 / 4) ** 0.5 / (1 + weight)
-    return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
 def as_runs(scores: Mapping[str, Runs | Array]) -> dict[str, Runs]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,8 +118,8 @@ class Weight:
 
     Attributes:
         value: 0 to 1; those of all knobs sum to 1.
-        low: 90 % of studies of as many trials, resampled from these, give it at least this much or more, ...
-        high: ... and at most that. No confidence interval: docs/tuning.md says how often it holds the truth.
+        low: lower end of what nine in ten studies of as many trials give it that are resampled from these.
+        high: upper end. It is no confidence interval: docs/tuning.md says how often it holds the truth.
     """
 
     value: float
@@ -137,28 +137,45 @@ def importance(
         space: ranges by knob, as in `at_edge`.
 
     Returns:
-        Nothing of a lone knob, below 17 trials, of which 5 are in the best quarter, where not even a quarter of them
-        ended with a score, or where all scores are equal.
+        Nothing where `no_importance` has a reason.
 
     Source:
         Watanabe et al. 2023, arXiv 2304.10255, as Optuna computes it.
     """
     scores = [score for _, score in trials]
-    if len(space) < 2 or len(trials) < IMPORTANCE_TRIALS or not _has_top(scores):
+    if no_importance(scores, space):
         return {}
     weigh = _weigher(trials, space)
     found = weigh(range(len(trials)))
     drawn = np.random.default_rng(0).integers(0, len(trials), (RESAMPLED_STUDIES, len(trials))).tolist()
-    again = [weigh(places) for places in drawn if _has_top([scores[place] for place in places])]
+    again = [weigh(places) for places in drawn if not _no_top([scores[place] for place in places])]
     ranges = {name: np.quantile([one[name] for one in again], [0.05, 0.95]).tolist() for name in found}
     return {name: Weight(value, *ranges[name]) for name, value in found.items()}
 
 
-def _has_top(scores: Sequence[float | None]) -> bool:
-    """Whether a best quarter can be told from the rest."""
+def no_importance(scores: Sequence[float | None], space: Collection[str]) -> str:
+    """Why nothing can be said of how much knobs decide; empty where something can be.
+
+    Args:
+        scores: of independent trials, random ones; None of one that failed.
+        space: the knobs.
+    """
+    if len(space) < 2:
+        return "its only knob"
+    if len(scores) < IMPORTANCE_TRIALS:
+        return f"{len(scores)} of the {IMPORTANCE_TRIALS} random trials that it takes"
+    return _no_top(scores)
+
+
+def _no_top(scores: Sequence[float | None]) -> str:
+    """Why a best quarter cannot be told from the rest; empty where it can be."""
     known = sorted((score for score in scores if score is not None), reverse=True)
     top = math.ceil(TOP * len(scores))
-    return len(known) >= top and (len(known) < len(scores) or known[top - 1] > known[-1])
+    if len(known) < top:
+        return "fewer than a quarter of random trials have a score"
+    if len(known) == len(scores) and known[top - 1] == known[-1]:
+        return "more than three quarters of random trials score the same"
+    return ""
 
 
 def _weigher(

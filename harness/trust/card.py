@@ -24,7 +24,7 @@ BEST_OF = 4
 
 @dataclass(frozen=True)
 class Share:
-    """A share with its exact 95 % interval (Clopper and Pearson)."""
+    """A share with its 95 % interval: exact for independent texts, as of fewer where several are of one prompt."""
 
     value: float
     low: float
@@ -85,22 +85,25 @@ class Card:
 def make_card(scores: pd.DataFrame) -> Card:
     """A card from a table of scores; see `COLUMNS`."""
     pairs, samples = labelled(scores), scores[(scores["part"] == "samples") & scores["score"].notna()]
+    prompts = prompt_of(scores)
     right, gaps = pairs["right"], pairs["longer_by"]
     known = pairs[pairs["oracle_gap"].notna() & (pairs["oracle_gap"] != 0)]
     agree = (known["gap"] * known["oracle_gap"] > 0) + 0.5 * (known["gap"] == 0)
     spread = mean(list(samples.groupby("prompt_id", sort=True)["score"].std(ddof=1).dropna()))
     return Card(
-        accuracy=share(right),
-        by_length=tuple(found for part in _thirds(gaps.abs()) if (found := share(right.iloc[part])) is not None),
-        longer_rejected=share(right[gaps < 0]),
-        best_of_4=share(_best(scores)),
+        accuracy=share(right, prompts),
+        by_length=tuple(
+            found for part in _thirds(gaps.abs()) if (found := share(right.iloc[part], prompts)) is not None
+        ),
+        longer_rejected=share(right[gaps < 0], prompts),
+        best_of_4=share(_best(scores), prompts),
         calibration=_calibration(pairs),
         length_rank=_within(samples, "tokens"),
         length_share=_length_share(pairs),
-        probes={probe: found for probe in PROBES if (found := share(_beaten(scores, probe))) is not None},
-        moved=_moved(scores, spread),
+        probes={probe: found for probe in PROBES if (found := share(_beaten(scores, probe), prompts)) is not None},
+        moved=_moved(scores, spread, prompts),
         spread=spread,
-        oracle_pairs=share(agree),
+        oracle_pairs=share(agree, prompts),
         oracle_rank=_within(samples[samples["oracle"].notna()], "oracle"),
         reach=_reach(scores),
         unreadable=int(scores["score"].isna().sum()),
@@ -129,15 +132,35 @@ def _order(gaps: pd.Series[float]) -> pd.Series[float]:
     return (gaps > 0).astype(float) + 0.5 * (gaps == 0).astype(float)
 
 
-def share(values: pd.Series[Any]) -> Share | None:
-    """The mean of values between 0 and 1 as a share."""
+def prompt_of(scores: pd.DataFrame) -> pd.Series[str]:
+    """The prompt of each row, by its name."""
+    return scores.drop_duplicates("name").set_index("name")["prompt_id"]
+
+
+def share(values: pd.Series[Any], prompts: pd.Series[str]) -> Share | None:
+    """The mean of values between 0 and 1 as a share; rows of one prompt need not be independent."""
     from statsmodels.stats.proportion import proportion_confint
 
     n = len(values)
     if n == 0:
         return None
-    low, high = proportion_confint(float(values.sum()), n, method="beta")
-    return Share(float(values.mean()), float(low), float(high), n)
+    value, worth = float(values.mean()), _worth(values, prompts)
+    low, high = proportion_confint(value * worth, worth, method="beta")
+    return Share(value, float(low), float(high), n)
+
+
+def _worth(values: pd.Series[float], prompts: pd.Series[str]) -> float:
+    """How many independent rows a share is worth: by the spread of its prompts' sums (Korn and Graubard 1998)."""
+    from scipy import special
+
+    value, n = float(values.mean()), len(values)
+    strayed = (values - value).groupby(prompts.reindex(values.index)).sum()
+    many = len(strayed)
+    variance = many / (many - 1) * float((strayed**2).sum()) / n**2 if many > 1 else 0.0
+    if many == n or variance == 0:
+        return float(many)
+    wider = special.stdtrit(many - 1, 0.975) / special.ndtri(0.975)
+    return min(value * (1 - value) / (variance * float(wider) ** 2), float(n))
 
 
 def mean(values: list[float]) -> Mean | None:
@@ -174,12 +197,13 @@ def _beaten(scores: pd.DataFrame, probe: str) -> pd.Series[float]:
     return _order(_lost(scores, "probes", probe))
 
 
-def _moved(scores: pd.DataFrame, spread: Mean | None) -> dict[str, Mean]:
+def _moved(scores: pd.DataFrame, spread: Mean | None, prompts: pd.Series[str]) -> dict[str, Mean]:
     """Of each change that means nothing, how far it moves a score; none where there is no spread to measure it in."""
     if spread is None or spread.value == 0:
         return {}
-    shares = {name: mean(list(_lost(scores, "same", name).abs() / spread.value)) for name in SAME}
-    return {name: found for name, found in shares.items() if found is not None}
+    texts = {name: _lost(scores, "same", name).abs() / spread.value for name in SAME}
+    means = {name: mean(list(own.groupby(prompts.reindex(own.index)).mean())) for name, own in texts.items()}
+    return {name: found for name, found in means.items() if found is not None}
 
 
 def _lost(scores: pd.DataFrame, part: str, item: str) -> pd.Series[float]:

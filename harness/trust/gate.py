@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.trust.card import Card, labelled
+from harness.trust.card import Card, labelled, prompt_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -77,16 +77,21 @@ def kappa(gold: pd.DataFrame, proxy: pd.DataFrame, third: pd.DataFrame | None) -
     right = [(table["gap"].to_numpy() > 0)[told].astype(int) for table in (one, other)]
     table = np.zeros((2, 2))
     np.add.at(table, (right[0], right[1]), 1)
-    return kappa_of(table)
+    return kappa_of(table, prompt_of(gold).reindex(names[told]).nunique())
 
 
-def kappa_of(table: Array) -> Kappa | None:
-    """κ of a (2, 2) table of counts, one judge's wrong and right by the other's; None where one never differs."""
+def kappa_of(table: Array, many: int) -> Kappa | None:
+    """κ of a (2, 2) table of counts, one judge's wrong and right by the other's; None where one never differs.
+
+    Args:
+        table: of pairs.
+        many: prompts that they are of; the pairs of one prompt count as one together.
+    """
     import numpy as np
 
     if min(table.sum(0).min(), table.sum(1).min()) == 0:
         return None
-    shares = np.random.default_rng(0).dirichlet(table.ravel() + 0.5, TABLES)
+    shares = np.random.default_rng(0).dirichlet(table.ravel() * many / table.sum() + 0.5, TABLES)
     low, high = np.quantile(_kappa(shares.reshape(-1, 2, 2)), [0.025, 0.975])
     value = float(_kappa(table / table.sum()))
     return Kappa(value, min(float(low), value), max(float(high), value), int(table.sum()))

@@ -124,6 +124,24 @@ NEEDS = {  # true noise, margin, seeds and prompts now, comparisons in the famil
 }
 
 
+def order_of_ten(spacing, runs, paired=True, reps=2000):
+    """Of ten contestants `spacing` seed-sd apart: how often the top set holds the best, its size, and the raw tau.
+
+    Nobody is in it whom another one is significantly better than, Holm over all pairs.
+    """
+    y = World(seed=0.2, cross=0.1).studies(np.random.default_rng(SEED), 10, reps, runs, 40)
+    y = [own + 0.2 * spacing * i for i, own in enumerate(y)]
+    pairs = list(combinations(range(10), 2))
+    parts = [parts_of_difference(y[a], y[b], paired=paired) for a, b in pairs]
+    found = holm(np.stack([one.p for one in parts], axis=-1)) <= 0.05
+    beaten = np.zeros((reps, 10), bool)
+    for place, ((a, b), one) in enumerate(zip(pairs, parts, strict=True)):
+        beaten[:, a] |= found[:, place] & (one.difference < 0)
+        beaten[:, b] |= found[:, place] & (one.difference > 0)
+    tau = np.mean([np.sign(one.difference) == -1 for one in parts]) * 2 - 1
+    return float((~beaten[:, 9]).mean()), float((~beaten).sum(1).mean()), float(tau)
+
+
 def power_at_need(name, paired, reps=2000):
     """Simulated power at the number of seeds or prompts that would be printed for the world's true noise."""
     world, delta, runs, prompts, m = NEEDS[name]
@@ -150,11 +168,15 @@ def power_at_detectable(name, paired, reps=2000):
     return delta, float((parts_of_difference(a + delta, b, paired=paired).p <= 0.05 / m).mean())
 
 
-def above_covered(chance, runs, paired, reps=2000):
-    """Share of intervals of P(A > B) that hold the true chance, of normal runs."""
-    gain = float(special.ndtri(chance)) * 2**0.5
-    a, b = np.random.default_rng(SEED).standard_normal((2, reps, runs, 1))
-    ends = [share_above(Runs.of(x + gain), Runs.of(y), paired=paired)[1:] for x, y in zip(a, b, strict=True)]
+def above_covered(chance, runs, paired, reps=2000, collapse=False):
+    """Share of intervals of P(A > B) that hold the true chance; of normal runs, or of an a that is above or collapses.
+
+    Where it collapses, unpaired pairs of runs say no more than one run of each.
+    """
+    rng = np.random.default_rng(SEED)
+    a, b = rng.standard_normal((2, reps, runs, 1))
+    a = np.where(rng.random(a.shape) < chance, 9, -9) if collapse else a + float(special.ndtri(chance)) * 2**0.5
+    ends = [share_above(Runs.of(x), Runs.of(y), paired=paired)[1:] for x, y in zip(a, b, strict=True)]
     return float(np.mean([low <= chance <= high for low, high in ends]))
 
 
@@ -189,7 +211,11 @@ def share_covered(chance, runs, reps=2000, prompts=100):
         found = summary(study)
         assert isinstance(found, Mean)
         inside = 0 < found.value < 1
-        low, high = share_ends(found.value, found.high - found.value) if inside else rate(found.value, prompts)[1:]
+        low, high = (
+            share_ends(found.value, found.high - found.value, study.size * 2)
+            if inside
+            else rate(found.value, prompts)[1:]
+        )
         covered.append(low <= chance <= high)
     return float(np.mean(covered))
 
@@ -322,6 +348,16 @@ def tables():
     yield table(
         ["ten equal contestants, 45 pairs", *(f"S={s}" for s in SEEDS)],
         [[name, *(family_wise(s, **kind) for s in SEEDS)] for name, kind in kinds.items()],
+    )
+    yield table(
+        [
+            "ten contestants, seed-sd apart",
+            *(f"{what}, S={s}" for s in SEEDS for what in ("best in it", "size", "tau")),
+        ],
+        [
+            [f"{spacing:g}", *(number for s in SEEDS for number in order_of_ten(spacing, s))]
+            for spacing in (0.25, 0.5, 1, 2)
+        ],
     )
     rows = []
     for name in NEEDS:

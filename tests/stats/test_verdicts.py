@@ -153,3 +153,19 @@ def test_bad_questions_are_refused():
 def test_the_start_alone():
     found = verdicts(scores([0]), "start", 0.1)
     assert (found.start, found.pairs, found.top_set) == ((), (), ("start",))
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_less_noise_around_the_same_means_never_undoes_a_verdict(paired):
+    """Neither a difference nor an equivalence that was found is lost where its interval shrinks."""
+    a, b = World(seed=0.3, cross=0.2).studies(np.random.default_rng(5), 2, 60, 5, 30)
+    later = 0
+    for study, gap in enumerate(np.linspace(-0.8, 0.8, 60)):
+        decided = []
+        for noise in (1.0, 0.7, 0.4, 0.2, 0.05):
+            one, other = (y.mean() + noise * (y - y.mean()) for y in (a[study] + gap, b[study]))
+            [verdict] = verdicts({"start": other, "a": one}, "start", 0.2, paired=paired).start
+            decided.append(verdict.word != "cannot separate")
+        assert decided == sorted(decided)
+        later += decided[-1] and not decided[0]
+    assert later > 10

@@ -20,8 +20,8 @@ class CostToTarget(Figure):
         "Marks: the device-seconds of one seed until its first graded policy whose responses gold prefers to the "
         f"start's in {100 * TARGET:.0f} % of pairs, with all that it rests on; neither its tuning nor what its "
         "responses cost (many tokens, for a best of n) is included. Left is cheaper. "
-        "Tick: the middle seed, where seeds that failed or never come there count as infinite; none where fewer than "
-        "half come there. To the right: how many seeds do."
+        "Tick: the middle seed, where seeds that failed or never come there count as infinite; none where half or "
+        "fewer come there. To the right: how many seeds do."
     )
 
     def draw(self, comparison: Comparison) -> Any:
@@ -29,42 +29,43 @@ class CostToTarget(Figure):
         import altair as alt
 
         prices = [one for one in comparison.prices if one.tried and one.name != comparison.start]
-        dots: list[dict[str, Any]] = [
-            {"contestant": one.name, "seed": seed, "cost": cost}
-            for one in prices
-            for seed, cost in one.target_by_seed.items()
-            if 0 < cost < float("inf")
-        ]
+        dots = [dot for one in prices for dot in _dots(one)]
         if not dots:
             share = f"{100 * TARGET:.0f} % of pairs"
             return f"No run has come to where gold prefers its responses to the start's in {share}."
         prices.sort(key=_place)
         order = [one.name for one in prices]
         rows = [{"contestant": one.name, "cost": one.to_target or None, "seeds": _seeds(one)} for one in prices]
-        costs = [dot["cost"] for dot in dots]
-        domain = [min(costs) / 1.1, max(costs) * 1.1]
-        x = alt.X(
-            "cost:Q",
-            title="device-seconds until then (log scale)",
-            scale=alt.Scale(type="log", nice=False, domain=domain),
-        )
+        x = _costs([dot["cost"] for dot in dots])
         y = alt.Y("contestant:N", sort=order, title=None, scale=alt.Scale(domain=order))
         colour = alt.Color("contestant:N", scale=colour_scale(comparison), legend=None)
+        shape = alt.Shape("contestant:N", scale=shape_scale(comparison.contestants), legend=None)
         cost = alt.Tooltip("cost:Q", format=",.1f")
-        seeds = (
-            alt.Chart(inline(dots))
-            .mark_point(size=45, filled=True, opacity=0.5)
-            .encode(
-                x, y, colour, alt.Shape("contestant:N", scale=shape_scale(comparison.contestants), legend=None),
-                tooltip=tips("contestant:N", "seed:O", cost),
-            )
-        )  # fmt: skip
+        seeds = alt.Chart(inline(dots)).mark_point(size=45, filled=True, opacity=0.5)
+        layers = [seeds.encode(x, y, colour, shape, tooltip=tips("contestant:N", "seed:O", cost))]
         base = alt.Chart(inline(rows))
-        layers = [seeds, *column(base, y, "seeds", "seeds")]
         if any(row["cost"] for row in rows):
             middle = base.transform_filter("datum.cost != null").mark_tick(thickness=3, size=18)
             layers.insert(0, middle.encode(x, y, colour, tooltip=tips("contestant:N", cost)))
+        layers += column(base, y, "seeds", "seeds")
         return alt.layer(*layers).properties(width=WIDTH, height=alt.Step(22))
+
+
+def _dots(one: Price) -> list[dict[str, Any]]:
+    """A row per seed that comes there."""
+    return [
+        {"contestant": one.name, "seed": seed, "cost": cost}
+        for seed, cost in one.target_by_seed.items()
+        if 0 < cost < float("inf")
+    ]
+
+
+def _costs(costs: list[float]) -> Any:
+    """The axis of costs, from the least to the largest with some room."""
+    import altair as alt
+
+    scale = alt.Scale(type="log", nice=False, domain=[min(costs) / 1.1, max(costs) * 1.1])
+    return alt.X("cost:Q", title="device-seconds until then (log scale)", scale=scale)
 
 
 def _place(one: Price) -> tuple[float, int, float]:

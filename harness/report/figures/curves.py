@@ -38,7 +38,7 @@ class Curves(Figure):
         if curves.empty:
             return "No run has logged training curves."
         x = alt.X("step:Q", title="optimiser step")
-        y = alt.Y("value:Q", title=None, scale=alt.Scale(zero=False))
+        y = alt.Y("value:Q", title="as logged", scale=alt.Scale(zero=False))
         logged = set(curves["contestant"].unique())
         trained = [name for name in comparison.contestants if name in logged]
         legend = alt.Legend(values=trained, symbolOpacity=1, symbolStrokeWidth=2, symbolSize=400)

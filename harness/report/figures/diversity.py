@@ -17,9 +17,10 @@ class Diversity(Figure):
     question = "Does moving away from the start cost diversity?"
     section = "outputs"
     how_to_read = (
-        "Pale marks: runs; the large one: their mean, as in the table of contestants. Up is more diverse: distinct "
-        "n-grams of the samples of a prompt, for which longer responses have no advantage. Right is farther from the "
-        "start. Not drawn is whoever has no KL, since its responses are not its policy's to the plain prompt."
+        "Pale marks: runs that have both numbers. The large one: the mean of their distinct n-grams, at the root of "
+        "their mean KL; the table of contestants also counts runs that have one of the two alone. Up is more diverse: "
+        "distinct n-grams of the samples of a prompt, for which longer responses have no advantage. Right is farther "
+        "from the start. Not drawn is whoever has no KL, since its responses are not its policy's to the plain prompt."
     )
 
     def draw(self, comparison: Comparison) -> Any:

@@ -34,7 +34,7 @@ class Forest(Figure):
             for row in standings
             for replicate, gain in row.gain_by_seed.items()
         ]
-        y = alt.Y("contestant:N", sort=order, title=None)
+        y = alt.Y("contestant:N", sort=order, title="contestant")
         colour = alt.Color("contestant:N", scale=colour_scale(comparison), legend=None)
         margin = inline([{"from": -comparison.margin, "to": comparison.margin}])
         zero = alt.Chart(inline([{"zero": 0}])).mark_rule(color="#555555").encode(alt.X("zero:Q"))

@@ -9,6 +9,8 @@ from harness.report.figures import WIDTH, Figure, colour_scale, inline, legend, 
 if TYPE_CHECKING:
     from harness.report.compare import Comparison
 
+ALIKE, LEVEL = 1.0, 0.5
+"""As long as the start, and preferred as often as it: both are drawn, wherever the marks are."""
 RATIOS = (0.1, 0.2, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 FINE = (0.8, 0.9, 1.1, 1.2)
 """Where the axis may have ticks, and where also on a short one: a logarithmic axis has none between 1 and 2."""
@@ -34,40 +36,56 @@ class Length(Figure):
         if not rows:
             return "No contestant has both a length and a win rate against the start."
         shown = legend(comparison.contestants, rows)
-        ratios, rates = [row["ratio"] for row in rows], [row["win"] for row in rows]
-        rates += [row["controlled"] for row in rows if "controlled" in row]
-        domain = [min(ratios) / 1.03, max(ratios) * 1.03]
-        ticks = (*RATIOS, *(FINE if domain[1] < 2 * domain[0] else ()))
-        x = alt.X(
-            "ratio:Q",
-            title="response tokens over the start's (log scale)",
-            scale=alt.Scale(type="log", nice=False, domain=domain),
-            axis=alt.Axis(values=[at for at in ticks if domain[0] <= at <= domain[1]], format="~r"),
-        )
-        reach = alt.Scale(zero=False, domain=[min(rates) - 0.02, max(rates) + 0.02])
-        y = alt.Y("win:Q", title="soft win rate against the start", scale=reach)
+        x, y = _ratios(rows), _rates(rows)
         colour = alt.Color("contestant:N", scale=colour_scale(comparison), title=None, legend=shown)
+        shape = alt.Shape("contestant:N", scale=shape_scale(comparison.contestants), title=None, legend=shown)
         base = alt.Chart(inline(rows))
         numbers = [alt.Tooltip("ratio:Q", format=".2f")]
         numbers += [alt.Tooltip(f"{name}:Q", format=".3f") for name in ("win", "controlled")]
-        marks = base.mark_point(size=70, filled=True, opacity=1).encode(
-            x, y, colour,
-            alt.Shape("contestant:N", scale=shape_scale(comparison.contestants), title=None, legend=shown),
-            tooltip=tips("contestant:N", *numbers),
-        )  # fmt: skip
-        level = alt.Chart(inline([{"win": 0.5}])).mark_rule(color="#999999", strokeDash=[3, 3]).encode(y)
-        alike = alt.Chart(inline([{"ratio": 1}])).mark_rule(color="#999999", strokeDash=[3, 3]).encode(x)
-        layers = [level, alike]
-        if any(row["turn"] is not None for row in rows):
-            moved = base.transform_filter("isNumber(datum.turn)")
-            layers.append(moved.mark_rule(opacity=0.6, strokeWidth=1.5).encode(x, y, alt.Y2("controlled:Q"), colour))
-            # the angle is the data's own: a scale would turn it
-            layers.append(
-                moved.mark_point(shape="triangle", size=45, filled=True, opacity=0.9).encode(
-                    x, alt.Y("controlled:Q"), colour, angle=alt.Angle("turn:Q", scale=None)
-                )
-            )
-        return alt.layer(*layers, marks).properties(width=WIDTH, height=340)
+        marks = base.mark_point(size=70, filled=True, opacity=1)
+        marks = marks.encode(x, y, colour, shape, tooltip=tips("contestant:N", *numbers))
+        rule = {"color": "#999999", "strokeDash": [3, 3]}
+        level = alt.Chart(inline([{"win": LEVEL}])).mark_rule(**rule).encode(y)
+        alike = alt.Chart(inline([{"ratio": ALIKE}])).mark_rule(**rule).encode(x)
+        arrows = _arrows(base, x, y, colour) if any(row["turn"] is not None for row in rows) else []
+        return alt.layer(level, alike, *arrows, marks).properties(width=WIDTH, height=340)
+
+
+def _ratios(rows: list[dict[str, Any]]) -> Any:
+    """The axis of lengths: every mark, and the start's."""
+    import altair as alt
+
+    ratios = [ALIKE, *(row["ratio"] for row in rows)]
+    low, high = min(ratios) / 1.03, max(ratios) * 1.03
+    ticks = (*RATIOS, *(FINE if high < 2 * low else ()))
+    return alt.X(
+        "ratio:Q",
+        title="response tokens over the start's (log scale)",
+        scale=alt.Scale(type="log", nice=False, domain=[low, high]),
+        axis=alt.Axis(values=[at for at in ticks if low <= at <= high], format="~r"),
+    )
+
+
+def _rates(rows: list[dict[str, Any]]) -> Any:
+    """The axis of win rates: every mark, every arrow's end, and as often as the start."""
+    import altair as alt
+
+    rates = [LEVEL, *(row[name] for row in rows for name in ("win", "controlled") if name in row)]
+    reach = alt.Scale(zero=False, domain=[min(rates) - 0.02, max(rates) + 0.02])
+    return alt.Y("win:Q", title="soft win rate against the start", scale=reach)
+
+
+def _arrows(base: Any, x: Any, y: Any, colour: Any) -> list[Any]:
+    """Lines and heads from each win rate to the one at equal length."""
+    import altair as alt
+
+    moved = base.transform_filter("isNumber(datum.turn)")
+    line = moved.mark_rule(opacity=0.6, strokeWidth=1.5).encode(x, y, alt.Y2("controlled:Q"), colour)
+    # the angle is the data's own: a scale would turn it
+    head = moved.mark_point(shape="triangle", size=45, filled=True, opacity=0.9).encode(
+        x, alt.Y("controlled:Q"), colour, angle=alt.Angle("turn:Q", scale=None)
+    )
+    return [line, head]
 
 
 def _rows(comparison: Comparison) -> list[dict[str, Any]]:

@@ -17,10 +17,11 @@ class MeanRank(Figure):
     question = "Do the contestants keep their places from seed to seed?"
     section = "stability"
     how_to_read = (
-        "Mark: mean rank by gold over the seeds that all who are ranked have (1 is best). Dots: the rank on one seed; "
-        "the fewer places they span, the steadier. A failed run ranks as the start. Contestants with fewer than two "
-        "runs that ended are left out. Letters, as in the table of contestants: two that share one are not "
-        "significantly different on gold. They are not about ranks, which say nothing of how large a difference is."
+        "Mark: mean rank by gold over the seeds that all who are ranked have (1 is best). Dots: the rank on one seed, "
+        "those of equal rank one below the other; the fewer places they span, the steadier. A failed run ranks as the "
+        "start. Contestants with fewer than two runs that ended are left out. Letters, as in the table of contestants: "
+        "two that share one are not significantly different on gold. They are not about ranks, which say nothing of "
+        "how large a difference is."
     )
 
     def draw(self, comparison: Comparison) -> Any:
@@ -35,8 +36,8 @@ class MeanRank(Figure):
         order = sorted(found, key=lambda name: means[name])
         letters = comparison.letters
         rows = [{"contestant": name, "rank": means[name], "letters": letters.get(name, "")} for name in order]
-        dots = [{"contestant": name, "rank": rank} for name in order for rank in found[name]]
-        y = alt.Y("contestant:N", sort=order, title=None)
+        dots = [{"contestant": name, **dot} for name in order for dot in _dots(found[name])]
+        y = alt.Y("contestant:N", sort=order, title="contestant")
         x = alt.X(
             "rank:Q",
             title=f"rank by gold, 1 is best, mean over {seeds} seeds",
@@ -44,7 +45,10 @@ class MeanRank(Figure):
             axis=alt.Axis(tickMinStep=1, format="d"),
         )
         colour = alt.Color("contestant:N", scale=colour_scale(comparison), legend=None)
-        light = alt.Chart(inline(dots)).mark_circle(size=45, opacity=0.3).encode(x, y, colour)
+        apart = alt.YOffset("shift:Q", scale=alt.Scale(domain=[-1, 1]))
+        light = alt.Chart(inline(dots)).mark_circle(size=30, opacity=0.5).encode(
+            x, y, apart, colour, tooltip=tips("contestant:N", "rank:Q")
+        )  # fmt: skip
         base = alt.Chart(inline(rows))
         marks = base.mark_point(size=110, filled=True, opacity=1, stroke="white", strokeWidth=1).encode(
             x, y, colour, alt.Shape("contestant:N", scale=shape_scale(comparison.contestants), legend=None),
@@ -54,6 +58,16 @@ class MeanRank(Figure):
         if any(row["letters"] for row in rows):
             layers += column(base, y, "letters", "letters")
         return alt.layer(*layers).properties(width=WIDTH, height=alt.Step(22))
+
+
+def _dots(ranks: list[float]) -> list[dict[str, float]]:
+    """A dot per seed; those of equal rank are shifted apart, by at most 1 up or down, so that each is seen."""
+    found = []
+    for seed, rank in enumerate(ranks):
+        equal = [other for other, own in enumerate(ranks) if own == rank]
+        step = min(0.5, 2 / max(len(equal) - 1, 1))
+        found.append({"rank": rank, "shift": step * (equal.index(seed) - (len(equal) - 1) / 2)})
+    return found
 
 
 def _ranks(runs: dict[str, Runs]) -> tuple[dict[str, list[float]], int]:

@@ -18,8 +18,8 @@ class OverOptimisation(Figure):
     how_to_read = (
         "One panel per contestant; each begins at the start (0, 0) and ends with training. Solid line, circles: gold. "
         "Dashed, squares: the proxy. Dotted, triangles: the oracle. All are means over seeds, in sd of the start. Thin "
-        "grey line: d (α − β log d), fitted to gold. Where the proxy rises and gold or the oracle does not, the proxy "
-        "is being exploited."
+        "grey line: d (α − β log d), fitted to gold; a tick across it marks its peak, where runs went that far. Where "
+        "the proxy rises and gold or the oracle does not, the proxy is being exploited."
     )
 
     def draw(self, comparison: Comparison) -> Any:
@@ -56,5 +56,9 @@ class OverOptimisation(Figure):
             if way.curve:
                 far = [{"distance": (d := way.farthest * i / 30), "value": way.curve.at(d)} for i in range(31)]
                 layers.insert(0, alt.Chart(inline(far)).mark_line(color="#888888", strokeWidth=1).encode(x, y))
+            if way.peak:
+                peak = alt.Chart(inline([dict(zip(("distance", "value"), way.peak, strict=True))]))
+                tick = peak.mark_tick(orient="vertical", color="#444444", thickness=2, size=18)
+                layers.append(tick.encode(x, y, tooltip=[numbers[1]]))
             panels.append(alt.layer(*layers).properties(width=230, height=170, title=name))
         return alt.concat(*panels, columns=3)

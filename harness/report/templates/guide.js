@@ -13,7 +13,7 @@ function unfit(one, wishes, values) {
   if (wishes.models !== null && one.models > wishes.models) return `holds ${one.models} models at once`;
   const memory = one.peak_memory_bytes, seconds = one.device_seconds;
   if (wishes.memory_gb !== null && memory !== null && memory * wishes.scale > wishes.memory_gb * 1e9)
-    return `took more than ${wishes.memory_gb} GB${stretched(wishes)}`;
+    return `needs more than ${wishes.memory_gb} GB of memory${stretched(wishes)}`;
   if (wishes.device_hours !== null && seconds !== null && seconds * wishes.scale > wishes.device_hours * 3600)
     return `took more than ${wishes.device_hours} device-hours${stretched(wishes)}`;
   return "";
@@ -206,9 +206,9 @@ function show(form, values) {
   for (const { text, rows } of [head, ...sentences(found, wishes, values)]) {
     const line = out.appendChild(document.createElement("p"));
     line.append(text);
-    rows.forEach((name) => {
+    [...rows.map((name) => [name, values.rows[name]]), ...(values.places[text] ?? [])].forEach(([name, place]) => {
       const link = document.createElement("a");
-      link.href = "#" + values.rows[name];
+      link.href = "#" + place;
       link.textContent = name;
       line.append(" ", link);
     });

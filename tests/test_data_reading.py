@@ -13,7 +13,8 @@ from test_data_files import ALL, PAIR, lines, opened
 from typer.testing import CliRunner
 
 from harness.cli import app
-from harness.data._read import Record, records
+from harness.data._read import records
+from harness.data._record import Record
 from harness.errors import HarnessError
 
 

@@ -18,7 +18,7 @@ from harness.data._bad import Bad, told, unusable
 from harness.data._forms import BadRow, Unclear
 from harness.data._parts import Merged, Tally
 from harness.data._prepared import RANGES, Given, held, prepared
-from harness.data._read import Record
+from harness.data._record import Record
 from harness.data._settle import FROM, Settle, check_conversion, settle_columns
 from harness.data._splits import SHARES, opening, shares_of
 from harness.data._views import FIELDS, Reader

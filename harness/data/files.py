@@ -10,7 +10,8 @@ from typing import Any
 
 from harness import registry
 from harness.data import _shelf
-from harness.data._read import READERS, Record, format_of, records
+from harness.data._read import READERS, format_of, records
+from harness.data._record import Record
 from harness.data._settle import FROM, Settle
 from harness.data._tables import Tables
 from harness.data._views import FIELDS

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from harness import hub
 from harness.data._presets import PRESETS
-from harness.data._read import Record
+from harness.data._record import Record
 from harness.data._settle import Settle
 from harness.data._tables import Tables
 from harness.data._views import FIELDS

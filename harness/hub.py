@@ -14,6 +14,8 @@ from harness.causes import classify
 from harness.errors import HarnessError, NetworkError
 
 PATIENCE_SECONDS, PROBE_SECONDS = 600.0, 5.0
+REMEMBERED_SECONDS = 60.0
+"""So long a refusal holds: the questions before a run follow one another, and a hub may recover."""
 """How long a hub's silence is taken for granted, and how long an answer is waited for."""
 ADVICE = "Is the id right, is there a network, and does it need `hf auth login`?"
 _OFFLINE = "HF_HUB_OFFLINE"
@@ -40,7 +42,7 @@ def once(*asked: str) -> Iterator[None]:
         HarnessError: what the block raised, now or not long ago.
     """
     when, kind, said = _refused.get(asked, (0.0, HarnessError, ""))
-    if said and time.monotonic() - when < PATIENCE_SECONDS:
+    if said and time.monotonic() - when < REMEMBERED_SECONDS:
         raise kind(said)
     try:
         yield

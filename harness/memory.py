@@ -168,7 +168,7 @@ def needed_bytes(stage: Stage, store: Store, cost: Mapping[str, Any]) -> float |
 
 def estimated_bytes(stage: Train, store: Store) -> int | None:
     """What a plan tells; None where a plug-in, a knob or the data is not here, or nobody knows the model's shape."""
-    with contextlib.suppress(HarnessError, TypeError):
+    with contextlib.suppress(HarnessError, AttributeError, TypeError, ValueError):  # a config may say anything
         model = known_shape(stage, store)
         return training_bytes(model, open_algorithm(stage.algorithm), Budget(**stage.budget)) if model else None
     return None

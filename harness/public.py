@@ -37,9 +37,13 @@ _SECRET = re.compile(rf"{_NAME}$")
 _ASSIGNED = re.compile(rf"({_NAME}=[\"']?)(?![\"'$`/~.*])[^\s\"']{{8,}}")
 """Such a variable that is given a value which is neither another variable's, nor a command's, nor a path."""
 _SAYS = r"[\"']?\s*[:=]\s*[\"']?"
+_PLAIN = r"[+-]?\d[\d.,]*(?:e[+-]?\d+)?(?!\w)|[\w.-]+/[\w.-]+(?![\w/+=])"
+"""A number, or an id of a hub."""
 _SET = re.compile(
+    r"(?<!per_)(?<!eos_)(?<!bos_)(?<!pad_)(?<!unk_)(?<!per )"
     r"((?:token|secret|password|passwd|_pwd|credentials?|(?:api|access|secret|private|auth)[_-]?key(?:[_-]?id)?)"
-    rf"{_SAYS})(?![/~.])(?=[\w+/=.~-]{{0,64}}\d|hf_|sk-|gh[pousr]_|glpat-)(?=[\w+/=.~-]{{0,64}}[a-z])[\w+/=.~-]{{8,}}",
+    rf"{_SAYS})(?![/~.]|{_PLAIN})"
+    r"(?=[\w+/=.~-]{0,64}\d|hf_|sk-|gh[pousr]_|glpat-)(?=[\w+/=.~-]{0,64}[a-z])[\w+/=.~-]{8,}",
     re.IGNORECASE,
 )
 """Such a name in any case, with a value that no word or name in code looks like."""
@@ -68,7 +72,7 @@ def public(text: str) -> str:
             continue
         begin = rf"(?:{_BEGIN}|(?<=[^:/\s]/)){re.escape(folder)}"
         text = re.sub(rf"{begin}(?![\w./-])", itself, re.sub(rf"{begin}/+(?=[^\s/])", below, text))
-    known = [one for folder, *_ in folders if folder.count("/") > 1 for one in (quote(folder, safe=""), quote(folder))]
+    known = [folder for folder, *_ in folders if folder.count("/") > 1]
     return _PLACE.sub(lambda place: _last(place["path"]) if place["path"] else _url(place[0], known), text)
 
 
@@ -88,8 +92,8 @@ def _folders() -> list[tuple[str, str, str]]:
 def _url(text: str, known: list[str]) -> str:
     """A URL without the folders that are in it; one of a single name, such as /root, may be its owner's."""
     for folder in known:
-        if folder in text:
-            text = re.sub(rf"{re.escape(folder)}(?![\w.-])", "/", text)
+        quoted, after_host = re.escape(quote(folder, safe="")), rf"(://[^/\s]+/*){re.escape(quote(folder))}"
+        text = re.sub(rf"{after_host}(?![\w.-])", r"\1/", re.sub(rf"{quoted}(?![\w.-])", "/", text))
     return _ROOTED.sub(lambda found: "/" + _last(found[1]), text)
 
 

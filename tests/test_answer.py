@@ -15,6 +15,7 @@ from harness.report import build
 from harness.report.answer import _undecided, headline
 from harness.report.collapse import in_top_set
 from harness.report.compare import Comparison
+from harness.report.places import Places
 from harness.report.say import pairs as pairs_told
 from harness.report.standings import compare
 from harness.store import Store
@@ -107,3 +108,13 @@ def test_collapsed_runs_of_the_top_set_are_in_the_answer(finished: tuple[Plan, S
     lost = [replace(row, collapsed=2 + row.in_top_set) for row in comparison.standings]
     told = in_top_set(replace(comparison, standings=lost))
     assert told.startswith("Runs in the top set that collapsed: dpo (3 of 5). A run collapsed where it failed, or more")
+
+
+def test_a_contestant_called_like_a_section_does_not_take_its_links() -> None:
+    where = Places(rows={"trust": "table-main-0-3"}, trust="trust-0")
+    assert where.to("trust") == (("Reward-model trust", "trust-0"),)
+    assert where.to("grade", row="trust") == (
+        ("trust", "table-main-0-3"),
+        ("What the grade rests on", "table-grade-0"),
+    )
+    assert where.to(row="nobody") == ()

@@ -21,6 +21,8 @@ SAME = (
     "http://127.0.0.1:8000/v1/chat/completions: HTTP 500",
     "a/b/c, 1/2, and/or, <think></think>, r'\\d+/x', n/a",
     "curl -H 'Authorization: Bearer $TOKEN' -H \"X-API-Key: `cat key`\"; Bearer authentication failed",
+    "loss_per_token: 2.34e-05, {'kl_per_token': 1.2345e-05} and unexpected token=1234567e8",
+    'no token: HuggingFaceTB/SmolLM2-135M is gated; "eos_token": "gpt2-eos-token"',
     "https://web.archive.org/web/2020/https://x.org/a, https://x.edu/~bob/a/b and https://gitlab.com/root/project",
     "load(token=token, use_auth_token=None, eos_token='<|im_end|>'), sort(key=len), HF_TOKEN: not set",
     "train at 3e-4, hf_hub and sk-learn, results/published/one/recipe.toml",
@@ -88,6 +90,8 @@ def test_known_folders_go_by_their_value(tmp_path: Path, monkeypatch: pytest.Mon
     assert public(f"https://a.org/{data}/set/x.jsonl https://a.org/{work}/recipes/x.toml") == (
         "https://a.org/set/x.jsonl https://a.org/recipes/x.toml"
     )
+    elsewhere = f"https://a.org/acme{work}/README.md"
+    assert public(elsewhere) == elsewhere, "a folder of that name is another one's"
     assert public(f'File "{Path(public.__code__.co_filename)}", line 3') == 'File "harness/public.py", line 3'
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from harness.commands.room import expected
 from harness.memory import needed_bytes
 from harness.plan import Plan, make_plan
 from harness.recipe import read_recipe
+from harness.records import rows
 from harness.records.shelf import Shelf
 from harness.report.room import room_sentence, room_sheet
 from harness.stages import Train
@@ -72,3 +74,17 @@ def test_what_a_training_needed_is_its_estimate_where_its_process_grew_by_less(t
     sample = next(one for one in plan.stages() if not isinstance(one, Train))
     assert needed_bytes(sample, Store(tmp_path), {"peak_memory_bytes": 9e9, "loaded_memory_bytes": 1e9}) == 8e9
     assert needed_bytes(sample, Store(tmp_path), {}) is None
+
+
+def test_what_a_training_needed_is_unknown_where_that_of_one_before_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = ran(tmp_path, {"dpo": 1.5, "ppo": 1.5})
+    for stage in plan.stages():
+        if not Store(tmp_path).done(stage.name):
+            synthetic.record(tmp_path, stage)
+    spent = {row["contestant"]: row for row in rows.spent(Shelf(plan, Store(tmp_path))) if row["part"] == "own"}
+    assert spent["dpo"]["needed_memory_bytes"] > 0
+    monkeypatch.setattr(Shelf, "needed", lambda _, stage: None if isinstance(stage, Train) else 1.0)
+    spent = {row["contestant"]: row for row in rows.spent(Shelf(plan, Store(tmp_path))) if row["part"] == "own"}
+    assert math.isnan(spent["dpo"]["needed_memory_bytes"])

@@ -165,6 +165,19 @@ def test_the_intervals_cover(prompts: int, each: int, alike: float) -> None:
     assert 0.93 <= covered / 1500 <= 0.98
 
 
+@pytest.mark.parametrize(("each", "right"), [(5, 1), (3, 1), (6, 1), (5, 2)])
+def test_prompts_that_are_all_alike_count_as_one_pair_each(each: int, right: int) -> None:
+    names = [f"pair-{i}" for i in range(20 * each)]
+    values = pd.Series(([1.0] * right + [0.0] * (each - right)) * 20, index=names)
+    found = share(values, pd.Series(np.repeat([f"p{i}" for i in range(20)], each), index=names))
+    assert found is not None
+    one = stats.beta.ppf(0.025, 20 * right / each, 20 - 20 * right / each + 1)
+    assert found.low == pytest.approx(one)
+    alone = share(values, pd.Series(dtype=str))
+    assert alone is not None
+    assert alone.low > found.low, "rows of no known prompt are each its own"
+
+
 def test_best_of_four_by_hand() -> None:
     def ranking(name: str, *scores: float | None) -> list[tuple[Any, ...]]:
         return [("rankings", name, name, str(i), score, 5, None) for i, score in enumerate(scores)]

@@ -173,10 +173,10 @@ def _encoders(name: str, revision: str) -> PreTrainedTokenizerBase:
     Raises:
         HarnessError: it cannot be had.
     """
-    from harness.inference.loading import MINILM, minilm_folder, tokenizer_of
+    from harness.inference.loading import tokenizer_of
     from harness.inference.templates import ENCODER
 
-    tokenizer = tokenizer_of(str(minilm_folder()) if name == MINILM else name, revision, ENCODER, remote_code=False)
+    tokenizer = tokenizer_of(name, revision, ENCODER, remote_code=False)
     tokenizer.eos_token = tokenizer.eos_token or tokenizer.sep_token
     tokenizer.model_max_length = sys.maxsize  # texts are measured here, not given to it: no warning
     return tokenizer

@@ -198,8 +198,8 @@ def _members(text: str) -> tuple[list[str], int]:
         try:
             value, at = decoder.raw_decode(text, named.end())
         except (ValueError, RecursionError):
-            return [*found, *([named[1][1:-1]] if _OBJECTS.match(text, named.end()) else [])], 0
+            return [*found, *([json.loads(named[1])] if _OBJECTS.match(text, named.end()) else [])], 0
         if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
-            found += [] if any(names <= value[0].keys() for names in _TURN) else [named[1][1:-1]]
+            found += [] if any(names <= value[0].keys() for names in _TURN) else [json.loads(named[1])]
     end = _END.match(text, at)
     return found, end.end() if end else 0

@@ -72,7 +72,7 @@ def bring_encoder(folder: Path, name: str, revision: str) -> list[Measurement]:
     import torch
 
     quiet(1)
-    source, options = (str(minilm_folder()), {}) if name == MINILM else _source(name, revision, False)
+    source, options = _source(name, revision, False)
     tokenizer = _asked("AutoTokenizer", name, revision, source, options)
     more = {"dtype": torch.float32, "use_safetensors": True}
     model = _asked("AutoModel", name, revision, source, {**options, **more})
@@ -103,6 +103,8 @@ def _source(name: str, revision: str, remote_code: bool) -> tuple[str, dict[str,
     options: dict[str, Any] = {"trust_remote_code": remote_code}
     if name == "folder":
         return str(_shelf.find_folder(revision)), {**options, "local_files_only": True}
+    if name == MINILM:
+        return str(minilm_folder()), {**options, "local_files_only": True}
     if name == SMOLLM2:
         return str(smollm2_folder()), {**options, "gguf_file": "SmolLM2-135M-Instruct.Q4_1.gguf"}
     return name, {**options, "revision": revision or "main"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, cast
 
@@ -203,8 +204,7 @@ def spent(shelf: Shelf) -> Iterator[Row]:
                 extra = [_cost(shelf, stage) for stage in asked(cell)] if part == "evaluation" else []
                 seconds = sum(float(cost["device_seconds"]) for cost in known) + sum(extra)
                 worked = sum(_worked(cost) for cost in known) + sum(extra)
-                needed = [shelf.needed(stage) or 0.0 for stage in stages]
-                peaks = {"needed_memory_bytes": max(needed, default=0.0), "peak_device_memory_bytes": _peak(known)}
+                peaks = {"needed_memory_bytes": _needed(shelf, stages), "peak_device_memory_bytes": _peak(known)}
                 yield {**cell_id(cell), "part": part, "device_seconds": seconds, "worked_seconds": worked, **peaks}
 
 
@@ -220,6 +220,14 @@ def _worked(cost: Row) -> float:
     """Of the device-seconds those in which a CPU worked; of a GPU all, since it is held for no one else."""
     on_cpu = "peak_device_memory_bytes" not in cost
     return float((on_cpu and cost.get("cpu_seconds")) or cost["device_seconds"])
+
+
+def _needed(shelf: Shelf, stages: list[Stage]) -> float:
+    """The most memory that a stage needed; unknown where it is of a training, 0 where there are none."""
+    found = [shelf.needed(stage) for stage in stages]
+    if any(one is None and isinstance(stage, Train) for stage, one in zip(stages, found, strict=True)):
+        return math.nan
+    return max((one for one in found if one is not None), default=0.0)
 
 
 def _peak(costs: list[Row]) -> float:

@@ -49,7 +49,7 @@ WORDS = {
     "answers": "{answers} tokens generated for each one returned",
     "seconds": "{hours} beyond the base model that all share",
     "tuning": ", {hours} of them for tuning",
-    "memory": "{memory} of memory while it trains",
+    "memory": "about {memory} of memory while it trains",
     "unknown_memory": "Whether {pick} fits into memory is not known.",
     "left_out": "Left out: {names}: {why}.",
     "relax": "No contestant that has been measured fits: relax a constraint.",

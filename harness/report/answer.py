@@ -70,14 +70,10 @@ def recommended(comparison: Comparison, advice: Advice, places: Places | None = 
     found += [f"One letter lower for each of: {'; '.join(lower)}."] if lower else []
     pick = f"Recommended without constraints: {advice.pick} ({in_words(advice)})."
     return [
-        *places.linked([pick], *_row(advice.pick, places), "grade"),
+        *places.linked([pick], "grade", row=advice.pick),
         *places.linked([f"Why: {' '.join(advice.why)}"], "guide", "pairs"),
         *places.linked(found, "grade"),
     ]
-
-
-def _row(name: str, places: Places) -> list[str]:
-    return [name] if name in places.rows else []
 
 
 def points(comparison: Comparison, tables: Tables, places: Places | None = None) -> list[Linked]:

@@ -107,7 +107,7 @@ def candidates_sheet(comparisons: list[Comparison], tables: Tables, part: str = 
         Shown("better than", lambda row: str(row["beats"])),
         Shown("tokens generated per token returned", lambda row: f"× {number(row['answers'], 1)}"),
         Shown("device-s beyond the base", lambda row: number(row["device_seconds"], 0)),
-        Shown("memory", lambda row: mebibytes(row["peak_memory_bytes"])),
+        Shown("memory needed, about", lambda row: mebibytes(row["peak_memory_bytes"])),
         Shown("sd of its reward over seeds", lambda row: number(row["seed_sd"])),
         Shown("failed or collapsed", lambda row: number(row["collapsed"])),
         Shown("begins from", lambda row: row["start"], kind="word"),

@@ -35,18 +35,20 @@ class Places:
         """What the ids of its tables end with."""
         return self.suffix or "-0"
 
-    def to(self, *kinds: str) -> tuple[Link, ...]:
+    def to(self, *kinds: str, row: str = "") -> tuple[Link, ...]:
         """Links to places: a name and an id each.
 
         Args:
-            kinds: names of contestants, for their rows, and of `main`, `pairs`, `grade`, `guide`, `candidates`,
-                `stability`, `tuning`, `trust`, `alarms`, `gaps` and `method`.
+            kinds: of `main`, `pairs`, `grade`, `guide`, `candidates`, `stability`, `tuning`, `trust`, `alarms`, `gaps`
+                and `method`.
+            row: a contestant, for its row in the main table, which comes first where there is one.
         """
-        return tuple((kind, self.rows[kind]) if kind in self.rows else self._section(kind) for kind in kinds)
+        own = ((row, self.rows[row]),) if row in self.rows else ()
+        return (*own, *map(self._section, kinds))
 
-    def linked(self, texts: Iterable[str], *kinds: str) -> list[Linked]:
+    def linked(self, texts: Iterable[str], *kinds: str, row: str = "") -> list[Linked]:
         """Sentences that rest on the same places."""
-        return [Linked(text, self.to(*kinds)) for text in texts]
+        return [Linked(text, self.to(*kinds, row=row)) for text in texts]
 
     def _section(self, kind: str) -> Link:
         found = {

@@ -127,7 +127,7 @@ def main_sheet(comparisons: list[Comparison], outputs: Sheet, stability: Sheet, 
         Shown("failed or collapsed, %", lambda row: _percent(row["collapsed"], 0), optional=True),
         Shown("device-s own / with shared", _seconds),
         Shown("device-s of tuning", lambda row: number(row["tuning_device_seconds"], 0), optional=True),
-        Shown("memory", lambda row: mebibytes(row["peak_memory_bytes"])),
+        Shown("memory needed, about", lambda row: mebibytes(row["peak_memory_bytes"])),
         Shown("gaps", lambda row: row["gap"] or "", kind="prose", optional=True),
     ]
     caption = (

@@ -118,7 +118,7 @@ def _vague(comparison: Comparison) -> str:
         return ""
     low, high = ((df / stats.chi2.ppf(share, df)) ** 0.5 for share in (0.975, 0.025))
     return (
-        f"From {df + 1} seeds a standard deviation is known to within a factor of {number(low, 1)} to "
+        f"From {df + 1} seeds, the fewest, a standard deviation is known to within a factor of {number(low, 1)} to "
         f"{number(high, 1)} where they are normal, and less well where some stray far."
     )
 

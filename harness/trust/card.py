@@ -20,6 +20,8 @@ the pair of the same name), `same` (items of `SAME`), `rankings` (items `0`, the
 `name` is the row's. `score` is null where the text is longer than the model can read, `oracle` where there is no rule.
 """
 BEST_OF = 4
+ROUNDING = 1e-12
+"""A variance of sums that would be equal but for the rounding of numbers."""
 
 
 @dataclass(frozen=True)
@@ -154,10 +156,10 @@ def _worth(values: pd.Series[float], prompts: pd.Series[str]) -> float:
     from scipy import special
 
     value, n = float(values.mean()), len(values)
-    strayed = (values - value).groupby(prompts.reindex(values.index)).sum()
+    strayed = (values - value).groupby(prompts.reindex(values.index).fillna(values.index.to_series())).sum()
     many = len(strayed)
     variance = many / (many - 1) * float((strayed**2).sum()) / n**2 if many > 1 else 0.0
-    if many == n or variance == 0:
+    if many == n or variance < ROUNDING:
         return float(many)
     wider = special.stdtrit(many - 1, 0.975) / special.ndtri(0.975)
     return min(value * (1 - value) / (variance * float(wider) ** 2), float(n))

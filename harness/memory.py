@@ -24,7 +24,7 @@ GROUP, TILE = 16, 4096
 """Rows that go through a model together on a CPU, and logits of a token that are held at once there (see
 `harness.training.forward`, which a plan must not import)."""
 COPIES = 9
-"""Of a tile, in the backward pass of TRL's fused head on a CPU."""
+"""Of a tile, in the backward pass of TRL's fused head on a CPU; where that is more, all logits are held once."""
 SLACK, SLACK_LORA = 1.3, 1.9
 """What is saved for the backward pass takes so much more: gradients of a layer, and holes that the allocator cannot
 use, which short-lived products beside every adapter leave behind. Measured: benchmarks/memory.py."""
@@ -134,8 +134,9 @@ def training_bytes(model: Shape, algorithm: Algorithm, budget: Budget, device: s
     kept = 4 if size == 4 else KEPT_LOW
     saved = (SLACK_LORA if rank else SLACK) * model.saved(rank) * kept + SLACK * model.saved(0) * 4 * needed.value
     together = rows if device == "cuda" else min(rows, GROUP)
-    tile = together * length * min(model.vocabulary, TILE) * 4 * (1 if device == "cuda" else COPIES)
-    return int(held + saved * rows * length + (tile if algorithm.product == "policy" else 0))
+    tile = min(model.vocabulary, TILE)
+    logits = together * tile if device == "cuda" else min(rows * model.vocabulary, together * tile * COPIES)
+    return int(held + saved * rows * length + 4 * length * (logits if algorithm.product == "policy" else 0))
 
 
 def root_of(stage: Train) -> Train:

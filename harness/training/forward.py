@@ -15,7 +15,11 @@ GROUP = 16
 
 TILE = 4096
 """Logits of a token that are held at once on a CPU. TRL's 32,768 took 1.6 times as long there, and 6 times the memory:
-its backward pass holds nine copies of a tile where there is no Triton."""
+its backward pass holds `COPIES` of a tile where there is no Triton."""
+
+
+COPIES = 9
+"""Of a tile's logits, in that backward pass."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +64,42 @@ def token_scores(model: Any, batch: dict[str, Any]) -> TokenScores:
     width = batch["input_ids"].shape[1] - 1
     names = ("log_probs", "entropy", "mean_logits", "is_top1", "label_mask")
 
+    whole = held_whole(model, batch)
+
     def run(inputs: dict[str, Any]) -> list[torch.Tensor]:
-        outputs = model(**inputs, fused_lm_head=True, use_cache=False)
-        values = (getattr(outputs, name) for name in names)
+        if whole:
+            mask = inputs["labels"][:, 1:] != -100
+            values = [*(value * mask for value in scored_whole(model, inputs)), mask]
+        else:
+            outputs = model(**inputs, fused_lm_head=True, use_cache=False)
+            values = [getattr(outputs, name) for name in names]
         return [pad(value, (0, width - value.shape[1])) for value in values]
 
     log_probs, *others = in_groups(batch, run, torch.cat)
     return TokenScores(log_probs, *(value.detach() for value in others))
+
+
+def held_whole(model: Any, batch: dict[str, Any]) -> bool:
+    """Whether a batch's logits are held, once, until the backward pass: on a CPU, where the copies of tiles are more.
+
+    Either way there is never more than one float32 copy of (tokens × vocabulary) numbers.
+    """
+    rows, ids = len(batch["input_ids"]), batch["input_ids"]
+    vocabulary = int(getattr(model, "module", model).config.get_text_config().vocab_size)
+    return ids.device.type == "cpu" and rows * vocabulary <= min(rows, GROUP) * COPIES * min(vocabulary, TILE)
+
+
+def scored_whole(model: Any, inputs: dict[str, Any]) -> list[torch.Tensor]:
+    """What a model's logits say of a group's tokens, all of them; the logits are held once.
+
+    Returns:
+        Log-probabilities, entropies, mean logits and whether it is the likeliest, (rows, T−1) each.
+    """
+    from harness.training.whole_head import whole_scores
+
+    logits = model(inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False).logits
+    found = whole_scores(logits.float(), inputs["input_ids"].roll(-1, 1))  # a slice of logits would be copied
+    return [value[:, :-1] for value in found]
 
 
 def in_groups(

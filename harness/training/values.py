@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import HarnessError
-from harness.training.forward import in_groups
+from harness.training.forward import held_whole, in_groups, scored_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from harness.job import Job
 
 HELD = 2**24
-"""Logits of a group that are held until the backward pass, which is faster; more of them are computed twice, in tiles,
-since even one float32 copy of them would fill the memory with a large vocabulary."""
+"""Logits of a batch that are held whole on a GPU, where that is faster than to compute them twice in tiles."""
 
 
 @dataclass(frozen=True)
@@ -80,18 +79,19 @@ class ValueModel:
 
         width = batch["input_ids"].shape[1] - 1
         mask = batch["labels"][:, 1:] != -100
+        whole = held_whole(model, batch) or _few(model, batch)
 
         def run(inputs: dict[str, Any]) -> list[torch.Tensor]:
-            columns = self._run(model, inputs)
+            columns = self._run(model, inputs, whole=whole)
             return [pad(column, (0, width - column.shape[1])) for column in columns]
 
         log_probs, entropy, values = in_groups(batch, run, torch.cat)
         return ValuedScores(log_probs * mask, entropy * mask, values * mask, mask)
 
-    def _run(self, model: Any, inputs: dict[str, Any]) -> list[torch.Tensor]:
+    def _run(self, model: Any, inputs: dict[str, Any], *, whole: bool) -> list[torch.Tensor]:
         named = {name: inputs[name] for name in ("input_ids", "attention_mask")}
         with _given_to_head(model) as given:
-            log_probs, entropy = _token_scores(model, inputs)
+            log_probs, entropy = _token_scores(model, inputs, whole=whole)
         if self.kind == "head":
             values = self.module(given[0].to(self.module.weight.dtype))
         else:
@@ -99,17 +99,18 @@ class ValueModel:
         return [log_probs, entropy, values[:, :-1, 0].float()]
 
 
-def _token_scores(model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probabilities and entropies of a group's tokens, with gradient; beyond `HELD` logits by the fused head."""
-    from harness.training.whole_head import whole_scores
+def _few(model: Any, batch: dict[str, Any]) -> bool:
+    ids, vocabulary = batch["input_ids"], getattr(model, "module", model).config.get_text_config().vocab_size
+    return bool(ids.device.type != "cpu" and ids.numel() * vocabulary <= HELD)
 
-    config = getattr(model, "module", model).config
-    if inputs["input_ids"].numel() * config.get_text_config().vocab_size > HELD:
-        outputs = model(**inputs, fused_lm_head=True, use_cache=False)
-        return outputs.log_probs, outputs.entropy
-    logits = model(inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False).logits
-    log_probs, entropy = whole_scores(logits.float(), inputs["input_ids"].roll(-1, 1))  # a slice would be copied
-    return log_probs[:, :-1], entropy[:, :-1]
+
+def _token_scores(model: Any, inputs: dict[str, Any], *, whole: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities and entropies of a group's tokens, with gradient; by the fused head where not whole."""
+    if whole:
+        log_probs, entropy, *_ = scored_whole(model, inputs)
+        return log_probs, entropy
+    outputs = model(**inputs, fused_lm_head=True, use_cache=False)
+    return outputs.log_probs, outputs.entropy
 
 
 @contextmanager

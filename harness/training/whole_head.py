@@ -1,15 +1,31 @@
-"""Log-probabilities and entropies from logits that are held once: the gradient takes the place of what it is of."""
+"""What logits say of tokens, where they are held once: their gradient takes their place."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.autograd.function import once_differentiable
 
 
-def whole_scores(logits: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probability of each token and entropy of what it was drawn from, in nats, with gradient.
+class WholeScores(NamedTuple):
+    """What is said of each token; all are (rows, T).
+
+    Attributes:
+        log_probs: in nats, with gradient.
+        entropy: of the distribution that the token was drawn from, in nats, with gradient.
+        mean_logits: mean of the logits over the vocabulary; no gradient.
+        is_top1: whether the token is the likeliest.
+    """
+
+    log_probs: torch.Tensor
+    entropy: torch.Tensor
+    mean_logits: torch.Tensor
+    is_top1: torch.Tensor
+
+
+def whole_scores(logits: torch.Tensor, ids: torch.Tensor) -> WholeScores:
+    """What logits say of tokens.
 
     Nothing else may read `logits` afterwards: their memory holds log-probabilities until the backward pass, which can
     be made once, and then the gradient. Beside them there is one row's copy. Autograd is not told that they change,
@@ -19,27 +35,28 @@ def whole_scores(logits: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor,
     Args:
         logits: (rows, T, vocabulary), that of the token's place.
         ids: (rows, T) the tokens.
-
-    Returns:
-        (rows, T) and (rows, T).
     """
-    found: tuple[torch.Tensor, torch.Tensor] = _Whole.apply(logits, ids)  # type: ignore[no-untyped-call]  # torch has no type
-    return found
+    return WholeScores(*_Whole.apply(logits, ids))  # type: ignore[no-untyped-call]  # torch has no type
 
 
 class _Whole(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        entropy = logits.new_empty(ids.shape)
-        for row, into in zip(logits, entropy, strict=True):
+    def forward(ctx: Any, logits: torch.Tensor, ids: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        entropy, means, best = (logits.new_empty(ids.shape) for _ in range(3))
+        for row, *into in zip(logits, entropy, means, best, strict=True):
+            torch.mean(row, -1, out=into[1])
             row -= row.logsumexp(-1, keepdim=True)
-            torch.neg(row.exp().mul_(row).sum(-1), out=into)
+            torch.amax(row, -1, out=into[2])
+            torch.neg(row.exp().mul_(row).sum(-1), out=into[0])
+        chosen = logits.gather(-1, ids[..., None])[..., 0]
+        top = chosen >= best
         ctx.save_for_backward(logits, ids, entropy)
-        return logits.gather(-1, ids[..., None])[..., 0], entropy
+        ctx.mark_non_differentiable(means, top)
+        return chosen, entropy, means, top
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, of_chosen: torch.Tensor, of_entropy: torch.Tensor) -> tuple[torch.Tensor, None]:
+    def backward(ctx: Any, of_chosen: torch.Tensor, of_entropy: torch.Tensor, *_: Any) -> tuple[torch.Tensor, None]:
         """With p = softmax(z): d log p_y / dz = 1_y − p, and d H / dz = −p (log p + H)."""
         logps, ids, entropy = ctx.saved_tensors  # a second backward pass finds them changed, which autograd refuses
         for row, taken, one, own, other in zip(logps, ids, of_chosen, entropy, of_entropy, strict=True):

@@ -681,7 +681,9 @@ CHECKS: dict[str, Callable[[], None]] = {
 
 BASE, RATIOS = "harness.algorithms._on_policy", "harness.algorithms._ratios"
 REINFORCE, RLOO, GRPO_FILE, PPO_FILE = (f"harness.algorithms.{name}" for name in ("reinforce", "rloo", "grpo", "ppo"))
-ROAD, ROLLOUTS, VALUES = (f"harness.training.{name}" for name in ("on_policy", "rollouts", "values"))
+FORWARD, ROAD, ROLLOUTS, VALUES = (
+    f"harness.training.{name}" for name in ("forward", "on_policy", "rollouts", "values")
+)
 TOKENS = ["formula of clipped tokens", "formula of grpo grpo reverse 0.0", "formula of ppo policy"]
 MIN = "torch.min(ratio * advantages, ratio.clamp(1 - clip, 1 + clip) * advantages)"
 
@@ -898,9 +900,9 @@ TABLE: list[tuple[str, str, str, str, list[str]]] = [
     (ROAD, "explained_variance", "return 1 - float", "return float", ["explained variance"]),
     # what the value model reads
     (VALUES, "ValueModel._run", "values[:, :-1, 0]", "values[:, 1:, 0]", ["ppo by hand", "values of a reward model"]),
-    (VALUES, "_token_scores", "roll(-1, 1)", "roll(0, 1)", ["ppo by hand"]),
-    (VALUES, "_token_scores", "return log_probs[:, :-1], entropy[:, :-1]", "return log_probs[:, :-1], -entropy[:, :-1]", ["ppo by hand"]),
-    (VALUES, "_token_scores", "return log_probs[:, :-1], entropy[:, :-1]", "return log_probs[:, 1:], entropy[:, :-1]", ["ppo by hand"]),
+    (FORWARD, "scored_whole", "roll(-1, 1)", "roll(0, 1)", ["ppo by hand"]),
+    (FORWARD, "scored_whole", "return [value[:, :-1] for value in found]", "return [value[:, 1:] for value in found]", ["ppo by hand"]),
+    (VALUES, "_token_scores", "return log_probs, entropy", "return log_probs, -entropy", ["ppo by hand"]),
     (VALUES, "_token_scores", "return outputs.log_probs, outputs.entropy", "return outputs.log_probs, outputs.entropy.detach()", ["ppo with tiles"]),
     (VALUES, "_token_scores", "return outputs.log_probs, outputs.entropy", "return outputs.entropy, outputs.log_probs", ["ppo with tiles"]),
     (VALUES, "ValueModel._run", "given[0]", "given[0].roll(1, 1)", ["ppo by hand"]),

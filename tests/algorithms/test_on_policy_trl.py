@@ -393,7 +393,7 @@ def ppo_by_hand(shelf: Path) -> None:
 def ppo_with_tiles(shelf: Path) -> None:
     """The same where the logits are too many to be held."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.training.values.HELD", 0)
+        patch.setattr("harness.training.forward.COPIES", 0)
         ppo_by_hand(shelf)
 
 

@@ -58,7 +58,7 @@ def valued(model: Any) -> torch.Tensor:
 
 @pytest.mark.parametrize("loss", [scored, valued])
 def test_no_tensor_holds_the_logits_of_all_tokens(monkeypatch: pytest.MonkeyPatch, loss: Any) -> None:
-    monkeypatch.setattr("harness.training.values.HELD", ROWS * TOKENS * VOCABULARY - 1)
+    monkeypatch.setattr("harness.training.forward.COPIES", 2)  # of a tile they are less than the whole vocabulary's
     model = policy()
     add_head(model)
     with Largest() as largest:
@@ -66,15 +66,15 @@ def test_no_tensor_holds_the_logits_of_all_tokens(monkeypatch: pytest.MonkeyPatc
     assert largest.found <= ROWS * TOKENS * TILE
 
 
-@pytest.mark.parametrize("held", [0, 2**24])
+@pytest.mark.parametrize("copies", [0, 9])
 def test_a_value_head_is_as_wide_as_what_the_vocabulary_is_read_from(
-    monkeypatch: pytest.MonkeyPatch, held: int
+    monkeypatch: pytest.MonkeyPatch, copies: int
 ) -> None:
     """OPT of 350 million parameters projects its last layer from 1,024 to 512 numbers."""
     shape = {"hidden_size": 32, "word_embed_proj_dim": 16, "ffn_dim": 32, "num_hidden_layers": 1}
     config = OPTConfig(vocab_size=128, num_attention_heads=2, max_position_embeddings=64, **shape)
     monkeypatch.setattr("harness.training.values._config", lambda _: config)
-    monkeypatch.setattr("harness.training.values.HELD", held)
+    monkeypatch.setattr("harness.training.forward.COPIES", copies)
     job: Any = SimpleNamespace(seed=lambda _: 0)
     values, model = ValueModel("head", job), OPTForCausalLM(config)
     add_head(model)
@@ -101,10 +101,11 @@ class Whole(TorchDispatchMode):
         return made
 
 
-def test_logits_that_are_held_are_held_once() -> None:
+@pytest.mark.parametrize("loss", [scored, valued])
+def test_logits_that_are_held_are_held_once(loss: Any) -> None:
     """In `policy` the weights of the vocabulary are smaller than the logits of all tokens."""
     with Whole() as whole:
-        valued(policy()).backward()
+        loss(policy()).backward()
     assert len(whole.found) == 1
     with Whole() as whole:
         torch.log_softmax(policy()(input_ids=batch()["input_ids"]).logits, -1).sum().backward()
@@ -121,13 +122,31 @@ def test_scores_in_the_place_of_logits_and_their_gradient_are_those_of_the_formu
     ((expected[0] * weights).sum() + (expected[1] * others).sum()).backward()
     wanted, first.grad = first.grad, None
     found = whole_scores(first * 1.0, ids)
-    for own, other in zip(found, expected, strict=True):
+    for own, other in zip(found, (*expected, first.mean(-1)), strict=False):
         torch.testing.assert_close(own, other, atol=1e-12, rtol=0)
+    assert torch.equal(found.is_top1, first.argmax(-1) == ids)
+    assert not found.mean_logits.requires_grad
     loss = (found[0] * weights).sum() + (found[1] * others).sum()
     loss.backward(retain_graph=True)
     torch.testing.assert_close(first.grad, wanted, atol=1e-12, rtol=0)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
+
+
+def test_both_ways_say_the_same_of_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = batch()
+    given["labels"] = given["labels"].clone()
+    given["labels"][:, :5], given["labels"][1, 20:] = -100, -100
+    found = []
+    for copies in (9, 0):
+        monkeypatch.setattr("harness.training.forward.COPIES", copies)
+        model = policy()
+        add_head(model)
+        scores = token_scores(model, given)
+        scores.log_probs.sum().backward()
+        found.append([*vars(scores).values(), *(one.grad for one in model.parameters() if one.requires_grad)])
+    for whole, tiled in zip(*found, strict=True):
+        torch.testing.assert_close(whole, tiled, atol=2e-5, rtol=1e-4)
 
 
 def test_the_logits_of_all_tokens_would_be_noticed() -> None:
@@ -136,7 +155,8 @@ def test_the_logits_of_all_tokens_would_be_noticed() -> None:
     assert largest.found >= ROWS * TOKENS * VOCABULARY
 
 
-def test_tiles_give_what_the_whole_vocabulary_gives() -> None:
+def test_tiles_give_what_the_whole_vocabulary_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.training.forward.COPIES", 0)
     plain, tiled = policy(), policy()
     add_head(tiled)
     ids = batch()["input_ids"]

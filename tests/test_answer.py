@@ -49,7 +49,7 @@ def test_the_smallest_differences_and_the_seeds_above_are_told(finished: tuple[P
     assert f"finds with power 0.8: against the start {smallest.median():.2f} sd of the start" in answer
     own = pairs[(pairs["family"] == "start") & (pairs["a"] == "dpo")].iloc[0]
     assert own["above"] == 1.0
-    assert own["above_low"] == pytest.approx(0.025 ** (1 / 5)), "Clopper and Pearson's, of 5 of 5"
+    assert own["above_low"] == pytest.approx(0.5, abs=1e-6), "the exact interval of 5 of 5"
 
 
 def test_answer_and_stability_have_one_tau(finished: tuple[Plan, Store], tmp_path: Path) -> None:

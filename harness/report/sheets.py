@@ -215,7 +215,7 @@ _PAIR_MEANINGS = {
     **{"seeds": "seeds in the comparison", "prompts": "prompts in the comparison"},
     **{"more_seeds": _MAIN_MEANINGS["more_seeds"], "more_prompts": _MAIN_MEANINGS["more_prompts"]},
     "above": "share of the seeds in which a run of a scores above b's (unpaired: of all pairs of runs), ties one half",
-    "above_low": "lower end of its 95 % interval (Clopper and Pearson); with few seeds it is wide",
+    "above_low": "lower end of its 95 % interval (exact, Sterne), where seeds are paired; with few it is wide",
     "above_high": "upper end of it",
     "detectable": "the smallest true difference that this comparison finds with power .8 in its family, in start-sd",
     **{role: f"the same difference by the {role} reward, where gold separates the two" for role in UNTRAINED},

@@ -31,11 +31,11 @@ _MEANINGS = {
     "seed_sd": "standard deviation of the gold gain over its finished seeds, in start-sd",
     "worst_seed": "the lowest gold gain of a finished seed, in start-sd",
     "failed": "share of its tried runs that failed",
-    "failed_low": "lower end of its 95 % interval (Clopper and Pearson)",
+    "failed_low": "lower end of its 95 % interval (exact, Sterne)",
     "failed_high": "upper end of it",
     "collapsed": "share of its tried runs that failed or collapsed: more than 20 % degenerate responses, or a lower "
     "soft win rate against the start than the base of that seed, as far as these were measured",
-    "collapsed_low": "lower end of its 95 % interval (Clopper and Pearson)",
+    "collapsed_low": "lower end of its 95 % interval (exact, Sterne)",
     "collapsed_high": "upper end of it",
 }
 _AGREEMENT = {"setting": "string", "a": "string", "b": "string", "kendall": "Float64", "contestants": "Int64"}

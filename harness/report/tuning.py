@@ -43,7 +43,7 @@ _STUDY_MEANINGS = {
     "confirmed": "the same gain in selection reward with fresh seeds on the evaluation prompts",
     "gold": "the gain of tuning in gold reward with fresh seeds on the evaluation prompts, in sd of the start",
     "above_start": "share of random trials that beat the start",
-    "above_start_low": "lower end of its 95 % interval (Clopper and Pearson)",
+    "above_start_low": "lower end of its 95 % interval (exact, Sterne)",
     "above_start_high": "upper end of it",
     "basin": "decades of learning rate that keep half of the best random trial's gain over the start",
     "important": "share of reaching the best quarter of random trials that each knob decides, approximate (PED-ANOVA), "

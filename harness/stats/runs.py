@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -93,34 +94,55 @@ def _only(runs: Runs, replicates: tuple[int, ...]) -> Runs:
     return Runs(runs.at(replicates), replicates, imputed)
 
 
-def share_above(a: Runs, b: Runs, *, paired: bool) -> tuple[float, float, float] | None:
+def share_above(a: Runs, b: Runs, *, paired: bool) -> tuple[float, float | None, float | None] | None:
     """How often a run of `a` scores above one of `b`: P(A > B) for the next run of each, a tie counting one half.
 
     Paired, it is the share of the seeds that both have. Unpaired, it is the share of all pairs of runs (Mann and
-    Whitney's), whose variance is at most that of as many independent pairs as the fewer runs, which is what its
-    interval is of. The prompts are taken as they are.
+    Whitney's), without an interval: runs that are all above may be of a contestant that is always above or of one that
+    now and then collapses, and what holds for the second is far too wide for the first.
 
     Returns:
-        The share and the ends of its 95 % interval; None where there are no runs to hold against each other.
+        The share and the ends of its 95 % interval, over runs with the prompts as they are; None where there are no
+        runs to hold against each other.
     """
     if paired:
         a, b = common(a, b)
     means_a, means_b = a.scores.mean(1), b.scores.mean(1)
     gaps = means_a - means_b if paired else means_a[:, None] - means_b
-    n = min(len(means_a), len(means_b))
-    return rate(float((0.5 + 0.5 * np.sign(gaps)).mean()) * n, n) if n else None
+    if not gaps.size:
+        return None
+    share = float((0.5 + 0.5 * np.sign(gaps)).mean())
+    return rate(share * len(gaps), len(gaps)) if paired else (share, None, None)
 
 
 def rate(count: float, n: int) -> tuple[float, float, float] | None:
-    """A share of n and the ends of its 95 % interval, which covers at least as often as it says; None of no n."""
-    return (count / n, *_exact(count / n, n)) if n else None
+    """A share of n independent runs or answers, and the ends of its 95 % interval; None of no n.
+
+    The interval is all shares that the exact binomial test does not refuse (Sterne 1954, Biometrika 41). It never
+    covers less often than it says; of intervals that do not, it is about the shortest. A count with a half, which ties
+    give, has the ends of both its neighbours.
+    """
+    if not n:
+        return None
+    twice = round(2 * count)
+    ends = [_sterne(whole, n) for whole in (twice // 2, -(-twice // 2))]
+    return count / n, min(low for low, _ in ends), max(high for _, high in ends)
+
+
+@cache
+def _sterne(count: int, n: int) -> tuple[float, float]:
+    from statsmodels.stats.proportion import proportion_confint
+
+    low, high = proportion_confint(count, n, method="binom_test")
+    return float(low), float(high)
 
 
 def share_ends(share: float, half: float, many: int) -> tuple[float, float]:
     """The ends for a share between 0 and 1 whose plain 95 % interval has a known half width.
 
-    The half width, over runs and prompts, says how many independent answers the share is worth; of so many it has the
-    ends that the plain interval misses near 0 and 1 (Korn and Graubard 1998, Survey Methodology 24).
+    The half width, over runs and prompts, says how many independent answers the share is worth; of so many it has
+    Clopper and Pearson's ends, which the plain interval misses near 0 and 1 (Korn and Graubard 1998, Survey
+    Methodology 24).
 
     Args:
         share: neither 0 nor 1.
@@ -128,11 +150,11 @@ def share_ends(share: float, half: float, many: int) -> tuple[float, float]:
         many: answers that it is of, which is what it is worth at most.
     """
     worth = share * (1 - share) * (_Z / half) ** 2 if half else many
-    return _exact(share, min(worth, many))
+    return _clopper_pearson(share, min(worth, many))
 
 
-def _exact(share: float, n: float) -> tuple[float, float]:
-    """The ends of Clopper and Pearson's 95 % interval; `n` need not be whole."""
+def _clopper_pearson(share: float, n: float) -> tuple[float, float]:
+    """The ends of a 95 % interval for a share of `n`, which need not be whole."""
     from scipy import special
 
     count, rest = share * n, (1 - share) * n

@@ -54,7 +54,7 @@ class Verdict:
         need: for `cannot separate`, where it can be worked out.
         detectable: the smallest true difference that the family finds with power .8 at this pair's noise, each at
             alpha / family size; None where there is no contrast.
-        above: how often a run of a scores above one of b, with its interval; None where there are no runs.
+        above: how often a run of a scores above one of b; with its interval where the design pairs. None of no runs.
         finished_only: the contrast without stand-ins for failed runs; None where no run failed.
         notes: what a reader should be warned of.
     """
@@ -68,7 +68,7 @@ class Verdict:
     simultaneous: tuple[float, float] | None
     need: Need | None
     detectable: float | None
-    above: tuple[float, float, float] | None
+    above: tuple[float, float | None, float | None] | None
     finished_only: Result | None
     notes: tuple[str, ...]
 

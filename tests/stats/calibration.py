@@ -20,7 +20,7 @@ from harness.stats.components import split
 from harness.stats.contrast import Mean, contrast, summary
 from harness.stats.parts import parts_of_difference
 from harness.stats.power import Noise, more_prompts, more_seeds
-from harness.stats.runs import Runs, rate, share_above, share_ends
+from harness.stats.runs import rate, share_ends
 from harness.stats.verdicts import holm
 
 SEED = 20
@@ -168,19 +168,9 @@ def power_at_detectable(name, paired, reps=2000):
     return delta, float((parts_of_difference(a + delta, b, paired=paired).p <= 0.05 / m).mean())
 
 
-def above_covered(chance, runs, paired, reps=2000, collapse=False):
-    """Share of intervals of P(A > B) that hold the true chance; of normal runs, or of an a that is above or collapses.
-
-    Where it collapses, unpaired pairs of runs say no more than one run of each.
-    """
-    rng = np.random.default_rng(SEED)
-    a, b = rng.standard_normal((2, reps, runs, 1))
-    a = np.where(rng.random(a.shape) < chance, 9, -9) if collapse else a + float(special.ndtri(chance)) * 2**0.5
-    ends = [share_above(Runs.of(x), Runs.of(y), paired=paired)[1:] for x, y in zip(a, b, strict=True)]
-    return float(np.mean([low <= chance <= high for low, high in ends]))
-
-
 COUNTS, CHANCES = (3, 5, 10, 20), (0.02, 0.1, 0.25, 0.5, 0.9)
+EVENLY = np.linspace(0.005, 0.995, 100)
+"""True shares, whatever they may be."""
 
 
 def rate_covered(chance, runs):
@@ -194,6 +184,16 @@ def difference_covered(one, other, runs):
     p = np.outer(binomial(runs, one), binomial(runs, other))
     found = {(a, b): Rates((a, b), (runs, runs)) for a in range(runs + 1) for b in range(runs + 1)}
     return sum(p[at] for at, own in found.items() if own.low <= one - other <= own.high)
+
+
+def rates_covered(runs):
+    """The coverage of a share of so many runs: one number for each true share."""
+    return [rate_covered(chance, runs) for chance in EVENLY]
+
+
+def differences_covered(runs):
+    """The same of the difference of two shares, for pairs of true ones."""
+    return [difference_covered(one, other, runs) for one in EVENLY[::9] for other in EVENLY[::9]]
 
 
 def binomial(n, chance):
@@ -214,7 +214,7 @@ def share_covered(chance, runs, reps=2000, prompts=100):
         low, high = (
             share_ends(found.value, found.high - found.value, study.size * 2)
             if inside
-            else rate(found.value, prompts)[1:]
+            else rate(round(found.value * prompts), prompts)[1:]
         )
         covered.append(low <= chance <= high)
     return float(np.mean(covered))
@@ -373,17 +373,18 @@ def tables():
             rows.append([f"of {m}", "paired" if is_paired else "unpaired", str(runs), str(prompts), delta, power])
     yield table(["one comparison", "design", "S", "P", "detectable", "simulated power"], rows)
     yield table(
-        ["true P(A > B)", *(f"{kind} S={s}" for kind in ("unpaired", "paired") for s in SEEDS)],
-        [
-            [f"{chance:g}", *(above_covered(chance, s, kind) for kind in (False, True) for s in SEEDS)]
-            for chance in (0.5, 0.75, 0.9, 0.97)
-        ],
-    )
-    yield table(
         ["true share", *(f"of {n} runs" for n in COUNTS), *(f"of responses, S={s}" for s in SEEDS)],
         [
             [f"{chance:g}", *(rate_covered(chance, n) for n in COUNTS), *(share_covered(chance, s) for s in SEEDS)]
             for chance in CHANCES
+        ],
+    )
+    kinds_of_share = {"a share": rates_covered, "a difference of two shares": differences_covered}
+    yield table(
+        ["over all true shares", *(f"{what}, of {n} runs" for n in COUNTS for what in ("least", "mean"))],
+        [
+            [name, *(number for n in COUNTS for number in (min(covered(n)), float(np.mean(covered(n)))))]
+            for name, covered in kinds_of_share.items()
         ],
     )
     yield table(

@@ -123,23 +123,19 @@ def test_power_at_the_printed_detectable_difference(name, paired):
     assert 0.75 <= power <= 0.85
 
 
-@pytest.mark.parametrize("chance", [0.5, 0.75, 0.9, 0.97])
-@pytest.mark.parametrize("runs", [3, 5, 10])
-def test_intervals_of_how_often_one_run_is_above_another_cover(chance, runs):
-    """Paired it is that of a share of runs, below; unpaired it is wider than it had to be, but where a collapses."""
-    for paired in (True, False):
-        assert calibration.above_covered(chance, runs, paired, reps=1000) >= 0.95
-        assert calibration.above_covered(chance, runs, paired, reps=1000, collapse=True) >= 0.95
-
-
 @pytest.mark.parametrize("runs", [1, 3, 5, 10, 20])
-def test_intervals_of_a_share_of_runs_never_cover_too_seldom(runs):
-    """Whatever the chance; of two shares' difference the worst of all is two opposite corners."""
-    chances = np.linspace(0.005, 0.995, 100)
-    assert min(calibration.rate_covered(chance, runs) for chance in chances) >= 0.95
-    if runs > 1:
-        corners = [(one, other) for one in chances[::9] for other in chances[::9]]
-        assert min(calibration.difference_covered(one, other, runs) for one, other in corners) >= 0.925
+def test_intervals_of_shares_of_runs_never_cover_too_seldom_and_on_average_in_the_band(runs):
+    covered = calibration.rates_covered(runs)
+    assert min(covered) >= 0.95
+    if runs >= 5:
+        assert 0.95 <= np.mean(covered) <= 0.981
+
+
+@pytest.mark.parametrize("runs", [5, 10, 20])
+def test_so_do_those_of_a_difference_of_two_shares(runs):
+    covered = calibration.differences_covered(runs)
+    assert min(covered) >= 0.93
+    assert np.mean(covered) <= 0.98
 
 
 def test_of_five_runs_no_interval_covers_a_share_within_the_band():

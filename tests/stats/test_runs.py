@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from statsmodels.stats.proportion import proportion_confint
 from worlds import World
 
@@ -20,11 +21,10 @@ def five(seed=0):
 def test_how_often_a_run_is_above_another_by_hand():
     a = Runs(np.array([[1.0, 3.0], [0.0, 0.0], [5.0, 5.0], [1.0, 1.0]]), (0, 1, 2, 3))
     b = Runs(np.array([[1.0, 1.0], [4.0, 4.0], [0.0, 0.0]]), (3, 2, 1))
-    low, high = proportion_confint(2, 3, method="beta")
-    assert share_above(a, b, paired=True) == pytest.approx((2 / 3, low, high)), "a tie, a win and a tie of three seeds"
-    low, high = proportion_confint(3 * 7 / 12, 3, method="beta")
-    assert share_above(a, b, paired=False) == pytest.approx((7 / 12, low, high))
-    assert share_above(a, Runs(np.zeros((0, 2)), ()), paired=True) is None
+    assert share_above(a, b, paired=True) == rate(2, 3), "a tie, a win and a tie of three seeds"
+    assert share_above(a, b, paired=False) == (7 / 12, None, None)
+    for paired in (True, False):
+        assert share_above(a, Runs(np.zeros((0, 2)), ()), paired=paired) is None
 
 
 def test_a_failed_run_stands_in_with_the_starts_scores_of_its_replicate():
@@ -99,11 +99,24 @@ def test_contradictions_are_refused():
         Runs(a[:2], (1, 2, 3))
 
 
-@pytest.mark.parametrize(("count", "n"), [(0, 5), (2, 5), (5, 5), (30, 100)])
-def test_rate_is_clopper_and_pearsons(count, n):
+@pytest.mark.parametrize(("count", "n"), [(0, 5), (2, 5), (5, 5), (30, 100), (3, 1000)])
+def test_a_rates_interval_is_what_the_exact_test_does_not_refuse(count, n):
     share, low, high = rate(count, n)
     assert share == count / n
-    assert (low, high) == pytest.approx(proportion_confint(count, n, method="beta"), abs=1e-12)
+    for end, outside in ((low, -1e-4), (high, 1e-4)):
+        if 0 < end < 1:
+            assert binomtest(count, n, end - outside / 10).pvalue > 0.05 >= binomtest(count, n, end + outside).pvalue
+    beta = proportion_confint(count, n, method="beta")
+    assert high - low <= beta[1] - beta[0] + 3e-4, "about as short as Clopper and Pearson's, or shorter"
+
+
+def test_five_of_five_is_at_least_a_half():
+    assert rate(5, 5) == pytest.approx((1, 0.5, 1), abs=1e-6)
+    assert rate(0, 5) == pytest.approx((0, 0, 0.5), abs=1e-6)
+
+
+def test_half_a_count_has_the_ends_of_both_neighbours():
+    assert rate(2.5, 5) == (0.5, rate(2, 5)[1], rate(3, 5)[2])
 
 
 def test_rate_of_nothing():

@@ -180,3 +180,21 @@ def test_the_figure_draws_the_costs_that_differ(tmp_path: Path) -> None:
     titles = [panel["layer"][2]["encoding"]["x"]["title"] for panel in spec["vconcat"]]
     assert len(titles) == 1, "memory and tokens are the same for all here"
     assert titles[0].startswith("device-seconds")
+
+
+def test_tuning_can_be_seen_away_from_the_price(tmp_path: Path) -> None:
+    cells = make_cells(["dpo", "dpo tuned"], 5)
+    fill(tmp_path, cells, World({"dpo": 1.0, "dpo tuned": 1.2}, prompts=40))
+    plan, store = make_plan(cells, 5), Store(tmp_path)
+    tables = with_studies(read(plan, store), study("dpo", [trial(0, 1.0, 2e-4, device_seconds=7.0)], 0))
+    comparison = compare(plan, tables)[0]
+    costs = []
+    for panel in QualityCost().draw(comparison).to_dict()["vconcat"]:
+        data = panel.get("data") or panel["layer"][0]["data"]
+        costs.append({row["contestant"]: row["cost"] for row in data["values"]})
+    with_it, without = costs
+    assert without["dpo"] == without["dpo tuned"] == with_it["dpo"]
+    assert with_it["dpo tuned"] == without["dpo tuned"] + 7.0
+    fronts = {one.name: one.on_front for one in comparison.prices}
+    assert "alone" in fronts["dpo tuned"]
+    assert "alone" not in fronts["dpo"], "tuned it gains more for the same"

@@ -268,6 +268,15 @@ def test_knobs_beyond_their_range_and_choices_have_a_place(world: tuple[Comparis
     assert second["threshold"] == pytest.approx(1 / 3), "the second of four"
 
 
+def test_the_expected_best_is_drawn_by_trials_and_by_what_they_cost(world: tuple[Comparison, Tables]) -> None:
+    trials = [trial(place, float(place), 1e-4, device_seconds=2.0 * place) for place in range(1, 4)]
+    by_number, by_cost = drawn(world, study("dpo", trials, 3))["expected-best"]["vconcat"]
+    assert by_number["encoding"]["x"]["field"] == "n"
+    rows = by_cost["data"]["values"]
+    assert [(row["n"], row["seconds"]) for row in rows] == [(1, 4.0), (2, 8.0), (3, 12.0)], "4 s each, on average"
+    assert [row["best"] for row in rows] == pytest.approx([2.0, 8 / 3, 3.0])
+
+
 def test_several_studies_and_studies_without_a_score_are_told_apart(world: tuple[Comparison, Tables]) -> None:
     failed = study("dpo", [trial(place, None, 1e-4) for place in range(3)], 0)
     waiting = study("kto", [trial(0, None, 1e-4, status="open")], None)

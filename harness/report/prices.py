@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 TARGET = 0.6
 """A run has reached the target where gold prefers its responses to the start's in at least this share of pairs."""
 COSTS = ("device_seconds", "peak_memory_bytes", "answers")
+ALONE = "alone"
+"""Device-seconds without the search for its knobs: what one more policy with known knobs costs."""
+FRONTS = ("device_seconds", ALONE, "peak_memory_bytes", "answers")
 
 
 def priced(comparison: Comparison, tables: Tables) -> Comparison:
@@ -43,8 +46,8 @@ def priced(comparison: Comparison, tables: Tables) -> Comparison:
 
 
 def cost_of(one: Price, kind: str) -> float:
-    """A cost of `COSTS`, infinite where it is not known; searches for knobs are part of the device-seconds."""
-    value: float | None = getattr(one, kind)
+    """A cost of `FRONTS`, infinite where it is not known; searches for knobs are part of the device-seconds."""
+    value: float | None = getattr(one, "device_seconds" if kind == ALONE else kind)
     if value is None:
         return float("inf")
     return value + one.tuning_seconds if kind == "device_seconds" else value
@@ -54,8 +57,8 @@ def _with_fronts(found: list[Price], comparison: Comparison) -> list[Price]:
     from harness.stats.pareto import front
 
     gains = [one.gold.value for one in found]
-    costs = {kind: [cost_of(one, kind) for one in found] for kind in COSTS}
-    known = [kind for kind in COSTS if min(costs[kind], default=float("inf")) < float("inf")]
+    costs = {kind: [cost_of(one, kind) for one in found] for kind in FRONTS}
+    known = [kind for kind in FRONTS if min(costs[kind], default=float("inf")) < float("inf")]
     fronts = {kind: front(costs[kind], gains) for kind in known}
     better = {(pair.a, pair.b) for pair in comparison.pairs if pair.family == "all" and pair.verdict == "better"}
     better |= {(pair.b, pair.a) for pair in comparison.pairs if pair.family == "all" and pair.verdict == "worse"}

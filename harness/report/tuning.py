@@ -154,7 +154,7 @@ FIGURES = {
         "What does the best of n random trials score?",
         "Expected best selection score on the tune prompts of n random trials, minus the start's (Tang et al.'s "
         "unbiased estimator; a failed trial counts as the start). Bands are approximate, and drawn from 50 random "
-        "trials on.",
+        "trials on. Below, the same by what the trials cost: the mean of the study's random ones for each.",
     ),
     "score-by-knob": (
         "How does the score depend on each knob?",

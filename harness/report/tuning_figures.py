@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from harness.report.figures import COLOURS, START_COLOUR, WIDTH, dash_scale, inline, shape_scale, tips
@@ -36,27 +37,41 @@ def charts(studies: list[Study], weights: list[dict[str, Weight]], part: str) ->
 
 
 def best_of_n(studies: list[Study]) -> Any:
-    """Expected best of n random trials over the start, a line per contestant and study."""
+    """Expected best of n random trials over the start, by n and by what n trials cost; a line per study."""
     import altair as alt
 
-    from harness.stats.sensitivity import expected_best
-
-    rows = []
-    for study in studies:
-        start, name = study.row["start"], study.row["contestant"]
-        if start is None or not study.random:
-            continue
-        found = expected_best([start if trial["score"] is None else trial["score"] for trial in study.random])
-        for n, (value, low, high) in enumerate(zip(found.values, found.low, found.high, strict=True), start=1):
-            band = {} if math.isnan(low) else {"low": float(low) - start, "high": float(high) - start}
-            rows.append({"contestant": name, "study": study.row["study"], "n": n, "best": float(value) - start, **band})
+    rows = [row for study in studies if study.row["start"] is not None and study.random for row in _bests(study)]
     if not rows:
         return "No study has random trials yet."
+    by_number = alt.X("n:Q", title="random trials", axis=alt.Axis(tickMinStep=1))
+    by_cost = alt.X("seconds:Q", title="device-seconds of so many trials (log scale)", scale=alt.Scale(type="log"))
+    costs = [row for row in rows if row["seconds"]]
+    panels = [_expected(rows, by_number)] + ([_expected(costs, by_cost)] if costs else [])
+    return alt.vconcat(*panels)
+
+
+def _bests(study: Study) -> list[dict[str, Any]]:
+    """A row for each number of trials; they cost the mean of all random ones each, failed ones too."""
+    from harness.stats.sensitivity import expected_best
+
+    start, each = study.row["start"], fmean(trial["device_seconds"] for trial in study.random)
+    found = expected_best([start if trial["score"] is None else trial["score"] for trial in study.random])
+    rows = []
+    for n, (value, low, high) in enumerate(zip(found.values, found.low, found.high, strict=True), start=1):
+        band = {} if math.isnan(low) else {"low": float(low) - start, "high": float(high) - start}
+        row = {"contestant": study.row["contestant"], "study": study.row["study"], "n": n, "seconds": n * each}
+        rows.append({**row, "best": float(value) - start, **band})
+    return rows
+
+
+def _expected(rows: list[dict[str, Any]], x: Any) -> Any:
+    import altair as alt
+
     names = list(dict.fromkeys(row["contestant"] for row in rows))
     colour = alt.Color("contestant:N", scale=_colours(names), title=None)
-    x = alt.X("n:Q", title="random trials", axis=alt.Axis(tickMinStep=1))
     base = alt.Chart(inline(rows))
-    told = tips("contestant:N", "study:O", "n:Q", alt.Tooltip("best:Q", format="+.3f"))
+    numbers = [alt.Tooltip("seconds:Q", format=",.0f"), alt.Tooltip("best:Q", format="+.3f")]
+    told = tips("contestant:N", "study:O", "n:Q", *numbers)
     y = alt.Y("best:Q", title="expected best score over the start")
     dash = alt.StrokeDash("contestant:N", scale=dash_scale(names), title=None)
     line = base.mark_line(point=True).encode(x, y, colour, dash, alt.Detail("study:O"), tooltip=told)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 TITLES = {
     "device_seconds": "device-seconds of a policy with all that it rests on, its tuning included (log scale)",
+    "alone": "the same without tuning: with knobs that are known (log scale)",
     "peak_memory_bytes": "peak memory while training, the start and rewards included, MiB (log scale)",
     "answers": "tokens generated for each token of a response (log scale)",
 }
@@ -32,14 +33,16 @@ class QualityCost(Figure):
     )
 
     def draw(self, comparison: Comparison) -> Any:
-        """One panel per cost that differs, one below the other."""
+        """One panel per cost that differs, one below the other; device-seconds with tuning and without."""
         import altair as alt
 
-        from harness.report.prices import COSTS
+        from harness.report.prices import ALONE, FRONTS
 
         if len(comparison.prices) < 2:
             return "Fewer than two contestants have a gain."
-        panels = [panel for kind in COSTS if (panel := _panel(comparison, kind)) is not None]
+        tuned = any(one.tuning_seconds for one in comparison.prices)
+        kinds = [kind for kind in FRONTS if tuned or kind != ALONE]
+        panels = [panel for kind in kinds if (panel := _panel(comparison, kind)) is not None]
         return alt.vconcat(*panels) if panels else "The contestants' costs are not known, or are all the same."
 
 

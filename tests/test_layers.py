@@ -38,7 +38,7 @@ LAYERS = [
     {"plan", "layout", "judging", "memory", "held_out", "store", "lease", "execute", "executors", "provenance"},
     {"dispatch", "search"},
     {"report", "records", "stats"},
-    {"cli", "commands"},
+    {"cli", "commands", "__main__"},
 ]
 
 

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from statsmodels.stats.proportion import proportion_confint
 from synthetic import World, fail, fill, make_cells, make_plan
 
 from harness.records import read
 from harness.report import build
+from harness.report.stability import stability_sheet
 from harness.report.standings import compare
 from harness.store import Store
 
@@ -45,9 +45,27 @@ def test_spread_over_seeds(tables: dict[str, pd.DataFrame]) -> None:
 
 def test_failed_runs_are_a_share_with_its_interval(tables: dict[str, pd.DataFrame]) -> None:
     rows = tables["stability"].set_index("contestant")
-    low, high = proportion_confint(1, 5, method="beta")
-    assert rows.loc["cpo", ["failed", "failed_low", "failed_high"]].tolist() == pytest.approx([0.2, low, high])
+    exact = [0.2, 0.0102, 0.6574]  # ends that Sterne's interval of 1 of 5 has
+    assert rows.loc["cpo", ["failed", "failed_low", "failed_high"]].tolist() == pytest.approx(exact, abs=1e-4)
     assert rows.loc["dpo", "failed"] == 0
+
+
+def test_how_far_gradients_jump_is_that_of_the_worst_run(tmp_path: Path) -> None:
+    cells = make_cells(["dpo", "ipo"], 2)
+    fill(tmp_path, cells, WORLD)
+    plan = make_plan(cells, 2)
+    comparison = compare(plan, read(plan, Store(tmp_path)))[0]
+    norms = {("dpo", 0): [1.0, 2.0, 3.0], ("dpo", 1): [9.0, 1.0, 1.0], ("ipo", 0): [0.0, 0.0, 5.0]}
+    curves = pd.DataFrame(
+        [
+            {"contestant": name, "replicate": seed, "step": step, "metric": "grad_norm", "value": norm}
+            for (name, seed), run in norms.items()
+            for step, norm in enumerate(run)
+        ]
+    )
+    frame = stability_sheet([replace(comparison, curves=curves)]).frame.set_index("contestant")
+    assert frame.loc["dpo", "spike"] == 9.0
+    assert frame.loc[["sft", "ipo"], "spike"].isna().all(), "no median to hold it against"
 
 
 def test_chances_are_of_all_contestants(tables: dict[str, pd.DataFrame]) -> None:
@@ -89,8 +107,7 @@ def test_a_run_collapsed_where_it_wins_less_than_the_base_or_is_degenerate_or_fa
     build(make_plan(cells, 4), Store(tmp_path), tmp_path / "out")
     rows = pd.read_csv(tmp_path / "out/tables/stability.csv").set_index("contestant")
     assert rows["collapsed"].to_dict() == {"sft": 0.0, "base": 0.0, "dpo": 0.0, "ipo": 0.5, "cpo": 1.0}
-    low, high = proportion_confint(2, 4, method="beta")
-    assert rows.loc["ipo", ["collapsed_low", "collapsed_high"]].tolist() == pytest.approx([low, high])
+    assert rows.loc["ipo", ["collapsed_low", "collapsed_high"]].tolist() == pytest.approx([0.0976, 0.9024], abs=1e-4)
 
 
 def test_what_of_a_collapse_was_not_measured_is_said(tables: dict[str, pd.DataFrame], tmp_path: Path) -> None:

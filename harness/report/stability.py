@@ -21,7 +21,7 @@ _STABILITY = {
     **IDS,
     **dict.fromkeys(("best", "near_best", "above_start", "seed_sd"), "Float64"),
     **dict.fromkeys(("worst_seed", "failed", "failed_low", "failed_high"), "Float64"),
-    **dict.fromkeys(("collapsed", "collapsed_low", "collapsed_high"), "Float64"),
+    **dict.fromkeys(("collapsed", "collapsed_low", "collapsed_high", "spike"), "Float64"),
 }
 _MEANINGS = {
     **ID_MEANINGS,
@@ -37,6 +37,7 @@ _MEANINGS = {
     "soft win rate against the start than the base of that seed, as far as these were measured",
     "collapsed_low": "lower end of its 95 % interval (exact, Sterne)",
     "collapsed_high": "upper end of it",
+    "spike": "the largest logged norm of a run's gradient over the median one of that run; the highest of its seeds",
 }
 _AGREEMENT = {"setting": "string", "a": "string", "b": "string", "kendall": "Float64", "contestants": "Int64"}
 _AGREEMENT_MEANINGS = {
@@ -77,13 +78,18 @@ def stability_sheet(comparisons: list[Comparison], part: str = "") -> Sheet:
         Shown("worst seed", lambda row: number(row["worst_seed"], sign=True)),
         Shown("failed [95 %]", lambda row: interval(row["failed"], row["failed_low"], row["failed_high"])),
         Shown("or collapsed [95 %]", _collapsed),
+        Shown("largest gradient / median", lambda row: number(row["spike"], 1), optional=True),
     ]
     caption = (
         "How each contestant's gold gain varies over seeds, in sd of the start. Chances are approximate and, unlike "
         "verdicts, not adjusted for how many contestants there are. "
         + " ".join(filter(None, [*sorted({*map(_vague, comparisons)}), *sorted({*map(definition, comparisons)})]))
     )
-    rows = [_row(comparison, row) for comparison in comparisons for row in comparison.standings]
+    rows = [
+        _row(comparison, row) | {"spike": spikes.get(row.name)}
+        for comparison, spikes in ((comparison, _spikes(comparison)) for comparison in comparisons)
+        for row in comparison.standings
+    ]
     return Sheet("stability", caption, make_frame(rows, _STABILITY), _MEANINGS, shown, part=part)
 
 
@@ -107,6 +113,15 @@ def _row(comparison: Comparison, row: Standing) -> dict[str, Any]:
         lost = rate(many, row.failed + row.done)
         values |= dict(zip((kind, f"{kind}_low", f"{kind}_high"), lost or (), strict=False))
     return values
+
+
+def _spikes(comparison: Comparison) -> dict[str, float]:
+    """How far gradients jumped in the run in which they did most, by contestant."""
+    curves = comparison.curves
+    norms = curves[curves["metric"] == "grad_norm"].astype({"contestant": str})
+    by_run = norms.groupby(["contestant", "replicate"])["value"].agg(["max", "median"])
+    jumps = (by_run["max"] / by_run["median"])[by_run["median"] > 0]
+    return {str(name): float(jump) for name, jump in jumps.groupby("contestant").max().items()}
 
 
 def _vague(comparison: Comparison) -> str:

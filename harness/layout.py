@@ -297,6 +297,7 @@ class Layout:
             prompts=needed,
             samples=one.samples,
             temperature=1.0,
+            max_prompt_tokens=budget.max_prompt_tokens,
             max_response_tokens=budget.max_response_tokens,
             labeller=one.labeller,
             view=one.view,

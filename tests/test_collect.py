@@ -25,9 +25,14 @@ WORLD = dataset_spec("lab", KNOBS)
 BUDGET: dict[str, Any] = {"steps": 2, "batch": 4, "micro_batch": 4, "max_response_tokens": 96}
 
 
+LIMIT = 48
+
+
 def base() -> Train:
-    small = algorithm_spec("pretrain", {"hidden": 16, "layers": 1, "heads": 2})
-    return Train({}, algorithm=small, dataset=WORLD, split="pretrain", budget=BUDGET, seed="pretrain-0")
+    """A policy that ends about five of six responses within the limit."""
+    small = algorithm_spec("pretrain", {"hidden": 32, "layers": 1, "heads": 2})
+    budget = {**BUDGET, "steps": 120, "batch": 16, "micro_batch": 16}
+    return Train({}, algorithm=small, dataset=WORLD, split="pretrain", budget=budget, seed="pretrain-0")
 
 
 def reward() -> Train:
@@ -46,7 +51,15 @@ def collect(labeller: str, view: str, **changed: Any) -> Collect:
     if labeller == "reward" and "rule" not in changed:
         inputs["reward"] = reward()
     settings = {
-        **{"split": "train", "prompts": 12, "samples": 4, "temperature": 1.0, "max_response_tokens": 24, "batch": 16},
+        **{
+            "split": "train",
+            "prompts": 12,
+            "samples": 4,
+            "temperature": 1.0,
+            "max_response_tokens": LIMIT,
+            "batch": 16,
+        },
+        "max_prompt_tokens": 64,
         **{"labeller": labeller, "view": view, "seed": "replicate-0 round-1", "threads": 1, **changed},
     }
     return Collect(inputs, dataset=WORLD, **settings)
@@ -141,23 +154,56 @@ def test_a_round_counts_prompts_and_takes_all_their_rows(
 # --- what is drawn --------------------------------------------------------------------------------------------------
 
 
-def test_equal_responses_count_once(store: Store) -> None:
-    likeliest = collect("judge", "judgments", temperature=0.0)
-    rows, found = read_rows(make(store, likeliest)), measured(store, likeliest)
-    assert len({row["prompt_id"] for row in rows}) == len(rows) == 12
-    assert (found["responses"], found["labels"], found["rows"], found["scored"]) == (48, 12, 12, 0)
+def test_equal_responses_count_once(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = ["the fox .", "the fox .", None, "the lake ."]
+    with monkeypatch.context() as patched:
+        patched.setattr(collecting.Drawer, "draw", lambda _, asked: [said[k] for _, _, k in asked])
+        found = {m.metric: m.value for m in collect("judge", "judgments").run(
+            tmp_path, {"policy": make(store, base())}, 1)}  # fmt: skip
+    rows = read_rows(tmp_path)
+    assert [row["response"] for row in rows] == ["the fox .", "the lake ."] * 12
+    assert (found["labels"], found["rows"], found["scored"]) == (24, 24, 0)
     several = collect("judge", "judgments")
     rows, found = read_rows(make(store, several)), measured(store, several)
     assert len({(row["prompt_id"], row["response"]) for row in rows}) == len(rows) == found["rows"] == found["labels"]
-    assert len({row["id"] for row in rows}) == len(rows) > 40
+    assert len({row["id"] for row in rows}) == len(rows) > 30
     assert found["responses"] == 48
+
+
+def test_what_the_limit_cut_off_is_left_out_and_counted(store: Store) -> None:
+    """To train on it would teach to end there, or leave out its prompt."""
+    short, long = (collect("judge", "judgments", max_response_tokens=limit) for limit in (12, 96))
+    rows, found = read_rows(make(store, short)), measured(store, short)
+    whole = {(row["prompt_id"], row["response"]) for row in read_rows(make(store, long))}
+    assert {(row["prompt_id"], row["response"]) for row in rows} < whole, "noise of a longer limit begins alike"
+    assert 0 < found["responses_cut_off"] < found["responses"] == 48
+    assert found["rows"] <= 48 - found["responses_cut_off"]
+
+
+def test_a_round_of_which_nothing_is_whole_says_so(store: Store, tmp_path: Path) -> None:
+    stage = collect("judge", "judgments", max_response_tokens=1, prompts=2, samples=1, temperature=0.0)
+    with pytest.raises(HarnessError, match="all 2 responses of this round were cut off at max_response_tokens = 1"):
+        stage.run(tmp_path, {"policy": make(store, base())}, 1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_prompts_that_training_would_leave_out_are_not_asked(store: Store, tmp_path: Path) -> None:
+    folder = make(store, base())
+    _, tokenizer = load_policy(folder / "policy")
+    lengths = [len(render_prompt(tokenizer, row["prompt"])) for row in Lab(**KNOBS).rows("prompts", "train")[:12]]
+    limit = sorted(lengths)[6]
+    found = {m.metric: m.value for m in collect("judge", "judgments", max_prompt_tokens=limit).run(
+        tmp_path, {"policy": folder}, 1)}  # fmt: skip
+    assert found["prompts_too_long"] == sum(length > limit for length in lengths) > 0
+    assert found["responses"] == 4 * (12 - found["prompts_too_long"])
 
 
 @pytest.mark.parametrize("changed", [{"batch": 5}, {"seed": "replicate-0 round-2"}, {"prompts": 5}], ids=str)
 def test_responses_belong_to_the_round_and_the_prompt(store: Store, changed: dict[str, Any]) -> None:
     once, again = (read_rows(make(store, collect("judge", "judgments", **own))) for own in ({}, changed))
     if "seed" in changed:
-        assert not {row["response"] for row in once} & {row["response"] for row in again}
+        both = {row["response"] for row in once} & {row["response"] for row in again}
+        assert max(map(len, both), default=0) < 20, "only what is short is said twice"
     else:
         assert again == once[: len(again)]
         assert len({row["prompt_id"] for row in again}) == changed.get("prompts", 12)
@@ -278,36 +324,57 @@ def test_a_refinement_is_a_second_try_at_what_was_blamed(store: Store) -> None:
     rows, found = read_rows(make(store, stage)), measured(store, stage)
     lab = Lab(**KNOBS)
     sources = lab.rows("judgments", "train")[:12]
-    assert [row["id"] for row in rows] == [f"{row['id']}-0" for row in sources]
+    by_id = {row["id"]: row for row in rows}
     model, tokenizer = load_policy(store.folder(base().name) / "policy")
     blamed = [row["judgment"] is not None for row in sources]
     assert set(blamed) == {True, False}
-    for row, source in zip(rows, sources, strict=True):
+    cut_off = 0
+    for source in sources:
+        row = by_id.get(f"{source['id']}-0", source)
         assert (row["prompt_id"], row["prompt"]) == (source["prompt_id"], source["prompt"])
         assert row["judgment"] == source["judgment"]
         if source["judgment"] is None:
+            assert row is not source
             assert row["response"] == source["response"], "praised as it is"
             assert not {"chosen", "rejected"} & row.keys()
             continue
         talk = lab.again(source["prompt"], source["response"], source["judgment"])
         assert talk[-1]["content"].startswith(source["judgment"])
         (second,) = sample(
-            model, [render_prompt(tokenizer, talk)], [noise(f"{stage.seed} collect", row["prompt_id"], 0, 24)],
+            model, [render_prompt(tokenizer, talk)], [noise(f"{stage.seed} collect", row["prompt_id"], 0, LIMIT)],
             end_id=end_token(tokenizer), pad_id=tokenizer.pad_token_id, temperature=1.0, batch=1,
         )  # fmt: skip
+        if second.end == "length":
+            cut_off += 1
+            assert row is source, "a try that the limit cut off is none"
+            continue
         assert row["response"] == tokenizer.decode(second.token_ids, skip_special_tokens=True)
         assert (row["chosen"], row["rejected"]) == (row["response"], source["response"])
-    assert found["responses"] == sum(blamed)
-    assert found["rows"] == 12
-    assert found["prompts_without_rows"] == found["scored"] == 0
+    assert (found["responses"], found["responses_cut_off"]) == (sum(blamed), cut_off)
+    assert found["rows"] == 12 - cut_off == len(rows)
+    assert (found["prompts_without_rows"], found["scored"]) == (cut_off, 0)
+    assert 0 < cut_off < sum(blamed)
+
+
+def test_second_tries_at_several_responses_to_a_prompt_have_noise_of_their_own(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.stages.sample.open_dataset", lambda _: Thrice(**KNOBS))
+    collect("judge", "refinements").run(tmp_path, {"policy": make(store, base())}, 1)
+    tries: dict[str, list[str]] = {}
+    for row in read_rows(tmp_path):
+        if row["judgment"] is not None:
+            tries.setdefault(row["prompt_id"], []).append(row["response"])
+    several = [own for own in tries.values() if len(own) > 1]
+    assert sum(len(set(own)) > 1 for own in several) >= 0.8 * len(several) > 2
 
 
 def test_a_refinement_that_repeats_the_first_try_is_no_pair(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = {row["prompt_id"]: row["response"] for row in Lab(**KNOBS).rows("judgments", "train")}
-    monkeypatch.setattr(collecting, "_draw", lambda policy, places, *_: [said[row["prompt_id"]] for row, _ in places])
-    collect("judge", "refinements").run(tmp_path, {"policy": tmp_path}, 1)
+    monkeypatch.setattr(collecting.Drawer, "draw", lambda _, asked: [said[row["prompt_id"]] for row, *_ in asked])
+    collect("judge", "refinements").run(tmp_path, {"policy": make(store, base())}, 1)
     rows = read_rows(tmp_path)
     assert len(rows) == 12
     assert not [row for row in rows if "chosen" in row]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections import Counter
 from collections.abc import Callable
 from functools import cmp_to_key
 from pathlib import Path
@@ -41,36 +43,44 @@ def write_rows(
 ) -> list[Measurement]:
     """Draw responses, label them, and write `rows.jsonl`.
 
-    Equal responses to a prompt count once. Pairs are the best and the worst of a prompt, rankings all of them, best
+    What cannot be taught as it was said is left out and counted: prompts longer than the budget's or than the model
+    reads, and responses that the limit cut off, which would be taught to end there. Equal responses to a prompt count
+    once. Pairs are the best and the worst of a prompt, rankings all of them, best
     first; a prompt whose responses are all worth the same gives no pair and no ranking, and is counted. Refinements
     are second tries at judged responses; one that was judged well stays as it is.
 
     Raises:
-        HarnessError: the labels asked for do not go with the view, or the dataset has no such labeller.
+        HarnessError: the labels asked for do not go with the view, the dataset has no such labeller, or no response
+            was whole.
     """
     if stage.labeller not in MAKES.get(stage.view, ()):
         known = "; ".join(f"{view} by {', '.join(by)}" for view, by in MAKES.items())
         raise HarnessError(f"{stage.labeller} cannot label {stage.view} (what can be made: {known})")
     quiet(stage.threads)
-    drawn = 0
+    drawer = Drawer(inputs["policy"] / "policy", stage)
+    fit = [row for row in rows if drawer.fits(row)]
     if stage.view == "refinements":
-        found, drawn = _refined(inputs["policy"], rows, dataset, stage)
-        labels = 0
+        found, labels = _refined(fit, dataset, drawer), 0
     else:
-        every = _draw(inputs["policy"], [(row, k) for row in rows for k in range(stage.samples)], None, stage)
-        k, drawn = stage.samples, len(every)
-        texts = [list(dict.fromkeys(every[first : first + k])) for first in range(0, drawn, k)]
+        every = drawer.draw([(row, row["prompt"], k) for row in fit for k in range(stage.samples)])
+        k = stage.samples
+        texts = [_whole(every[first : first + k]) for first in range(0, len(every), k)]
         labels = sum(map(len, texts))
         if stage.view == "judgments":
-            found = _judged(rows, texts, dataset)
+            found = _judged(fit, texts, dataset)
         else:
-            found = _ranked(rows, _labeller(inputs, dataset, stage)(rows, texts), stage.view)
+            found = _ranked(fit, _labeller(inputs, dataset, stage)(fit, texts), stage.view)
+    drawer.check()
     (out / FILE).write_text("".join(json.dumps(row) + "\n" for row in found), encoding="utf-8")
     asked, used = (len({row["prompt_id"] for row in own}) for own in (rows, found))
     return [
         Measurement("rows", len(found), 1, "rows"),
         Measurement("prompts_without_rows", asked - used, 1, "prompts", "lower"),
-        Measurement("responses", drawn, 1, "responses"),
+        Measurement(
+            "prompts_too_long", len({row["prompt_id"] for row in rows if row not in fit}), 1, "prompts", "lower"
+        ),
+        Measurement("responses", drawer.drawn, 1, "responses"),
+        Measurement("responses_cut_off", drawer.cut_off, 1, "responses", "lower"),
         Measurement("labels", labels if stage.labeller in ("annotators", "judge") else 0, 1, "labels"),
         Measurement("scored", 0 if stage.labeller in ("annotators", "judge") else labels, 1, "responses"),
     ]
@@ -80,23 +90,64 @@ def _common(row: Row, part: int) -> Row:
     return {"id": f"{row['id']}-{part}", "prompt_id": row["prompt_id"], "prompt": row["prompt"]}
 
 
-def _draw(
-    policy: Path, places: list[tuple[Row, int]], prompts: list[list[Message]] | None, stage: Collect
-) -> list[str]:
-    """A response to each row's prompt, or to another prompt in its place."""
-    model, tokenizer = open_policy(policy / "policy")
-    asked = prompts or [row["prompt"] for row, _ in places]
-    drawn = sample(
-        model,
-        [render_prompt(tokenizer, prompt) for prompt in asked],
-        [noise(f"{stage.seed} collect", row["prompt_id"], k, stage.max_response_tokens) for row, k in places],
-        end_id=end_token(tokenizer),
-        pad_id=tokenizer.pad_token_id,
-        temperature=stage.temperature,
-        batch=stage.batch,
-    )
-    texts: list[str] = tokenizer.batch_decode([one.token_ids for one in drawn], skip_special_tokens=True)
-    return texts
+class Drawer:
+    """A policy that responds, and counts what of it is whole.
+
+    Attributes:
+        drawn: responses.
+        cut_off: of them, those that the limit cut off.
+    """
+
+    def __init__(self, policy: Path, stage: Collect) -> None:
+        self.drawn = self.cut_off = 0
+        self._stage = stage
+        self._model, self._tokenizer = open_policy(policy)
+        positions = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        self._room = math.inf if positions is None else positions - stage.max_response_tokens
+
+    def fits(self, row: Row) -> bool:
+        """Whether a row's prompt is one that the budget trains on, and the model can read with a response."""
+        return len(self._ids(row["prompt"])) <= min(self._stage.max_prompt_tokens, self._room)
+
+    def reads(self, prompt: list[Message]) -> bool:
+        """Whether the model can read a prompt with a response."""
+        return len(self._ids(prompt)) <= self._room
+
+    def draw(self, asked: list[tuple[Row, list[Message], int]]) -> list[str | None]:
+        """A response to each prompt, with the sampling noise of a row's prompt and a number; None for one cut off."""
+        stage = self._stage
+        drawn = sample(
+            self._model,
+            [self._ids(prompt) for _, prompt, _ in asked],
+            [noise(f"{stage.seed} collect", row["prompt_id"], k, stage.max_response_tokens) for row, _, k in asked],
+            end_id=end_token(self._tokenizer),
+            pad_id=self._tokenizer.pad_token_id,
+            temperature=stage.temperature,
+            batch=stage.batch,
+        )
+        texts = self._tokenizer.batch_decode([one.token_ids for one in drawn], skip_special_tokens=True)
+        found = [text if one.end == "eos" else None for one, text in zip(drawn, texts, strict=True)]
+        self.drawn += len(found)
+        self.cut_off += found.count(None)
+        return found
+
+    def check(self) -> None:
+        """Raise where every response was cut off: there is nothing that could be taught."""
+        if self.drawn and self.cut_off == self.drawn:
+            limit = self._stage.max_response_tokens
+            raise HarnessError(
+                f"all {self.drawn} responses of this round were cut off at max_response_tokens = {limit}, and one "
+                "that was cut off would teach to end there; raise budget.max_response_tokens, or begin from a policy "
+                "that ends its responses"
+            )
+
+    def _ids(self, prompt: list[Message]) -> list[int]:
+        return render_prompt(self._tokenizer, prompt)
+
+
+def _whole(responses: list[str | None]) -> list[str]:
+    """Those that were not cut off, equal ones once."""
+    return list(dict.fromkeys(one for one in responses if one is not None))
 
 
 def _judged(rows: list[Row], texts: list[list[str]], dataset: Dataset) -> list[Row]:
@@ -107,18 +158,27 @@ def _judged(rows: list[Row], texts: list[list[str]], dataset: Dataset) -> list[R
     ]
 
 
-def _refined(policy: Path, rows: list[Row], dataset: Dataset, stage: Collect) -> tuple[list[Row], int]:
-    """Rows with `response`, the refinement; where it differs from the first try, also `chosen` and `rejected`."""
-    blamed = [row for row in rows if row["judgment"] is not None]
-    prompts = [dataset.again(row["prompt"], row["response"], row["judgment"]) for row in blamed]
-    second = _draw(policy, [(row, 0) for row in blamed], prompts, stage) if blamed else []
-    better = {row["id"]: text for row, text in zip(blamed, second, strict=True)}
+def _refined(rows: list[Row], dataset: Dataset, drawer: Drawer) -> list[Row]:
+    """Rows with `response`, the refinement; where it differs from the first try, also `chosen` and `rejected`.
+
+    A second try that was cut off is none, and a first try with too long a judgment cannot have one: their rows are
+    left out.
+    """
+    asked: list[tuple[Row, list[Message], int]] = []
+    tries = Counter[str]()  # of one prompt several responses may be blamed: each second try has noise of its own
+    for row in (row for row in rows if row["judgment"] is not None):
+        prompt = dataset.again(row["prompt"], row["response"], row["judgment"])
+        if drawer.reads(prompt):
+            asked.append((row, prompt, tries[row["prompt_id"]]))
+            tries[row["prompt_id"]] += 1
+    better = {row["id"]: text for (row, _, _), text in zip(asked, drawer.draw(asked), strict=True)}
     found = []
     for row in rows:
-        text = better.get(row["id"], row["response"])
-        sides = {"chosen": text, "rejected": row["response"]} if text != row["response"] else {}
-        found.append({**_common(row, 0), "response": text, "judgment": row["judgment"], **sides})
-    return found, len(blamed)
+        text = row["response"] if row["judgment"] is None else better.get(row["id"])
+        if text is not None:
+            sides = {"chosen": text, "rejected": row["response"]} if text != row["response"] else {}
+            found.append({**_common(row, 0), "response": text, "judgment": row["judgment"], **sides})
+    return found
 
 
 Levels = list[list[str]]

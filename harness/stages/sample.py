@@ -94,13 +94,14 @@ class Collect(Stage):
     """
 
     kind: ClassVar[str] = "collect"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     reads_policies: ClassVar[bool] = True
     dataset: dict[str, Any] = field(kw_only=True)
     split: str = field(kw_only=True)
     prompts: int = field(kw_only=True)
     samples: int = field(kw_only=True)
     temperature: float = field(kw_only=True)
+    max_prompt_tokens: int = field(kw_only=True)
     max_response_tokens: int = field(kw_only=True)
     labeller: str = field(kw_only=True)
     view: str = field(kw_only=True)

@@ -16,7 +16,6 @@ from test_hypotheses import WORLD, judged, judged_in, own
 from harness.claims import hypothesis
 from harness.plan import Plan
 from harness.records import read
-from harness.report.claim_rates import Rates
 from harness.report.claim_scores import Scored, mean_of
 from harness.report.claim_tests import Weighed
 from harness.report.claims import Judged, false_discovery, judge
@@ -224,30 +223,6 @@ def test_two_starts_are_compared_on_one_scale(tmp_path: Path) -> None:
     result = one.found[0].result
     assert result is not None
     assert result.difference == pytest.approx((raw[0] - raw[1]) / second.scales["gold"].sd)
-
-
-def test_rates_of_collapse_are_tested_exactly() -> None:
-    rates = Rates((6, 0), (10, 10))
-    assert rates.p == pytest.approx(stats.boschloo_exact([[6, 0], [4, 10]]).pvalue)
-    assert rates.difference == pytest.approx(0.6)
-    assert rates.low < 0.6 < rates.high
-    assert Rates((0, 0), (5, 5)).p == 1.0
-    assert (Rates((0, 0), (5, 5)).more_seeds(0.2, 0.05, 1) or 0) > 5
-    assert (Rates((0, 0), (30, 30)).more_seeds(0.2, 0.05, 1)) == 0
-
-
-def test_failed_and_degenerate_runs_have_collapsed(tmp_path: Path) -> None:
-    cells = make_cells(["dpo", "kto"], 5)
-    lost = {("dpo", seed) for seed in range(4)}
-    fill(tmp_path, cells, WORLD, skip=lost)
-    for cell in cells:
-        if (cell.contestant, cell.replicate) in lost:
-            fail(tmp_path, cell.policy, "diverged")
-    (one,) = own_verdicts(make_plan(cells, 5), tmp_path, own(metric="collapse", b=("kto",), delta=0.2))
-    result = one.found[0].result
-    assert isinstance(result, Rates)
-    assert (result.bad, result.n_runs) == ((4, 0), (5, 5))
-    assert one.word == "SUPPORTED"
 
 
 def test_a_metric_that_the_recipe_does_not_measure_is_no_part_of_the_family(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from synthetic import World, fail, fill, make_cells, make_plan
+from synthetic import World, fail, fill, make_cells, make_plan, record
 
 from harness.claims import CHOSEN_LONGER, COLLAPSE, CURVE, EVERY, NUMBERED, SPREAD, START, SWEEP, Hypothesis, Premise
 from harness.errors import HarnessError
@@ -20,6 +20,8 @@ from harness.recipe import read_recipe
 from harness.recipe_hypotheses import about_nobody
 from harness.records import read
 from harness.report import claim_metrics, claim_scores, claim_words
+from harness.report.candidates import candidates
+from harness.report.claim_links import agreements
 from harness.report.claims import Judged, built_in, judge
 from harness.report.hypotheses import ARTICLES, hypotheses_section
 from harness.report.say import cost
@@ -30,6 +32,8 @@ from harness.store import Store
 RECIPES = Path(__file__).parents[1] / "recipes"
 GAINS = {"dpo": 3.0, "ipo": -3.0, "cpo": 0.0, "kto": 3.0}
 WORLD = World(GAINS, prompts=30, samples=2)
+OVERLAPS = {"bleu", "rouge"}
+"""What article 003 judges quality by."""
 
 
 def own(name: str = "Z1", **more: Any) -> Hypothesis:
@@ -146,15 +150,26 @@ def compared(found: Judged) -> float:
 
 
 def test_time_on_a_cpu_is_that_of_its_work(tmp_path: Path) -> None:
-    """A busy machine lengthens what a training takes, not what it costs."""
+    """A busy machine lengthens what a training takes, not what it costs; start and references take 5 s beside."""
     _, plan, *_ = judged(tmp_path, [])
     change_cost(tmp_path, plan, "dpo", device_seconds=40.0, cpu_seconds=2.0)
     change_cost(tmp_path, plan, "ipo", device_seconds=40.0, cpu_seconds=4.0)
     tables = read(plan, Store(tmp_path))
     study = (plan, tables, compare(plan, tables))
-    assert compared(judged_in(study, own(metric="seconds", a=("ipo",), b=("dpo",)))) == pytest.approx(np.log(2))
+    assert compared(judged_in(study, own(metric="seconds", a=("ipo",), b=("dpo",)))) == pytest.approx(np.log(9 / 7))
     assert "10 stages of" in (told := cost(tables))
     assert "took more than 1.25 times as long as it worked for them (400 s for 30 s of work)" in told
+
+
+def test_time_is_of_all_that_a_policy_rests_on_beyond_the_base(tmp_path: Path) -> None:
+    """A policy of 3 s whose references took 8 s, beside its start of 3 s; what was pretrained before is not counted."""
+    _, plan, *_ = judged(tmp_path, [])
+    for cell in plan.cells:
+        if cell.contestant == "dpo" and cell.policy is not None:
+            record(tmp_path, cell.policy.inputs["reference"], seconds=8.0)
+    tables = read(plan, Store(tmp_path))
+    study = (plan, tables, compare(plan, tables))
+    assert compared(judged_in(study, own(metric="seconds"))) == pytest.approx(np.log((3 + 8 + 3) / 3))
 
 
 def test_memory_is_known_of_a_gpu_alone(tmp_path: Path) -> None:
@@ -281,18 +296,45 @@ def test_a_claim_is_judged_in_the_settings_where_its_premise_holds(tmp_path: Pat
     assert (row["setting"], row["own_verdict"]) == ("lab · lab · sft", "SUPPORTED, LARGE")
 
 
-def test_the_lab_lacks_what_two_claims_suppose() -> None:
-    """By the records of the published study, which are older than the count of chosen tokens."""
+@pytest.fixture(scope="module")
+def lab() -> tuple[Plan, Any, Any]:
+    """The published study."""
     published = RECIPES.parent / "results" / "published" / "compare_all"
     plan, store = plan_of(read_recipe(RECIPES / "compare_all.toml")), Store(published)
     tables = read(plan, store)
-    found = {one.claim.id: one for one in judge(plan, tables, compare(plan, tables))}
+    return plan, tables, compare(plan, tables)
+
+
+def test_the_lab_lacks_what_two_claims_suppose(lab: tuple[Plan, Any, Any]) -> None:
+    """By the records of the published study, which are older than the count of chosen tokens."""
+    found = {one.claim.id: one for one in judge(*lab)}
     supposed = {name: one for name, one in found.items() if one.claim.premise}
     told = {name: (one.word, one.why) for name, one in supposed.items()}
     shorter = "its premise fails: chosen responses are 1.18 tokens shorter than rejected ones"
     fewer = "its premise fails: responses seen are 960 in a run of ppo and 1,920 in a run of reinforce"
     assert told == {"A24": ("NOT RUN", shorter), "A07": ("NOT RUN", fewer), "A33": ("UNDECIDED", "")}
     assert supposed["A33"].found[0].scored.premise == "its premise holds: 1,920 responses seen in a run of each"
+
+
+def test_claims_of_time_compare_what_the_page_says_that_contestants_cost(lab: tuple[Plan, Any, Any]) -> None:
+    """In the lab the reference pass costs as much as DPO's own training, and CPO has none."""
+    _, tables, (comparison,) = lab
+    shown = {one.name: one.device_seconds for one in candidates(comparison, tables)}
+    found = judged_in(lab, own(metric="seconds", a=("cpo",), b=("dpo",), direction="below"))
+    assert compared(found) == pytest.approx(np.log(shown["cpo"] / shown["dpo"]), abs=0.01)
+    assert found.word == "SUPPORTED, LARGE"
+    for one in built_in():
+        assert one.metric != "seconds" or "reference log-probabilities and reward model too" in one.note, one.id
+
+
+def test_what_a_metric_is_held_against_the_truth_itself_clears_by_far(lab: tuple[Plan, Any, Any]) -> None:
+    """Within single prompts the oracle has .5 with gold, so that a metric that tells quality could not have more."""
+    _, tables, (comparison,) = lab
+    top, prompts = agreements("reward/oracle", "gold", comparison.contestants, tables, comparison)
+    asked = {one.metric: one.against for one in built_in() if one.correlates == "gold" and one.metric in OVERLAPS}
+    assert set(asked) == OVERLAPS
+    assert prompts > 100
+    assert all(bar == pytest.approx(top.mean() / 2, abs=0.01) for bar in asked.values())
 
 
 def test_growth_is_the_fitted_change_over_a_runs_graded_policies(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_everything_can_be_clicked(page: Path, browser: Tab) -> None:
         browser.click(field)
         browser.ask("Input.insertText", text="1")
         assert browser.run(f"{field}.value") == "1"
-    assert "times what was measured" not in browser.run("document.querySelector('form.guide output').textContent")
+    assert "extrapolated" not in browser.run("document.querySelector('form.guide output').textContent")
     faint = "[...document.querySelectorAll('#chart-curves svg path[opacity=\"0.05\"]')].length"
     assert browser.run(faint) == 0
     for name in each(browser, "#chart-curves .role-legend-label text"):

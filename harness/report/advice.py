@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from harness.report.compare import ALPHA
 from harness.report.grade import letter, verdict_facts
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ TRAINS_A_REWARD = ("pairs", "rankings")
 LOW_VARIANCE = "low-variance"
 UNSEEN = "unseen-prompts"
 NEEDS = (LOW_VARIANCE, UNSEEN)
-ALPHA = 0.05
-"""Family-wise, as of the report's verdicts."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ TIES = (
     "alike, and spreads up to twice the least. "
     "Whoever failed or collapsed in most of its runs, or whose own 95 % interval lies below the start, takes no part, "
     "nor does whom another one leads by more than the margin, by the whole of that pair's own 95 % interval: nothing "
-    "bad is taken for its price, and nothing that is likely worse."
+    "that is shown to be bad is taken for its price. Nor does who has too few runs to be compared."
 )
 
 
@@ -111,16 +110,23 @@ class Wishes:
 
     @property
     def stretched(self) -> str:
-        """What to say beside memory and time that were not measured at the person's size."""
-        return f" (extrapolated: {self.scale:.1f} times what was measured)" if self.scale != 1 else ""
+        """What to say beside memory and time that are not of the person's size."""
+        return f" (extrapolated: {self.scale:.1f} times that of the model here)" if self.scale != 1 else ""
 
 
 @dataclass(frozen=True)
 class Said:
-    """A sentence of advice, and the contestants whose rows it rests on."""
+    """A sentence of advice, and the contestants whose rows it rests on.
+
+    Attributes:
+        text: the sentence.
+        rows: the contestants.
+        table: of `main`, `candidates` and `stability`, where their rows say it; `pairs` for the row of the two.
+    """
 
     text: str
     rows: tuple[str, ...] = ()
+    table: str = "main"
 
 
 @dataclass(frozen=True)
@@ -129,7 +135,9 @@ class Choice:
 
     Attributes:
         pick: the candidate to take.
-        fit: all candidates that were measured, best first.
+        fit: all candidates that can be compared, best first.
+        thin: the others: with too few finished runs for that, or none.
+        whole: nobody that was measured is left out, so that the best of the candidates is the best of all.
         tied: those that no other is significantly better than, best first.
         bad: those of a tie that are shown to be bad; none where all are.
         behind: others of it whom one that is not bad leads by more than the margin, by that pair's own interval.
@@ -140,6 +148,8 @@ class Choice:
 
     pick: Candidate
     fit: list[Candidate]
+    thin: list[Candidate]
+    whole: bool
     tied: list[Candidate]
     bad: list[Candidate]
     behind: list[Candidate]
@@ -156,6 +166,11 @@ class Choice:
     def won(self) -> tuple[str, ...]:
         """Whom the pick is significantly better than."""
         return tuple(b for (a, b), p in self.p.items() if a == self.pick.name and p <= ALPHA)
+
+    @property
+    def agrees(self) -> bool:
+        """Whether every reward that no training has seen has its gain and these leads the same way round."""
+        return self.pick.one_sign and not any(self.pick.ahead[name].opposed for name in self.won)
 
 
 @dataclass(frozen=True)
@@ -186,6 +201,11 @@ class Advice:
     decided: tuple[str, ...] = ()
     why: tuple[str, ...] = ()
 
+    @property
+    def wins(self) -> bool:
+        """Whether nothing but another model or dataset is wanting for an A."""
+        return self.given in "AB" and self.facts[1].holds
+
 
 def advise(found: list[Candidate], wishes: Wishes, settings: int = 1) -> Advice:
     """Leave out, rank, break ties.
@@ -193,26 +213,31 @@ def advise(found: list[Candidate], wishes: Wishes, settings: int = 1) -> Advice:
     Args:
         found: the candidates of one setting.
         wishes: what the person has and needs.
-        settings: how many settings the same candidate is the pick of.
+        settings: for how many pairs of model and dataset the same candidate wins, this one included.
     """
     from harness.report.advice_words import left_out_words, nobody_words, why_words, words
 
     left_out = {one.name: why for one in found if (why := _unfit(one, wishes))}
     kept = [one for one in found if one.name not in left_out]
     if all(one.gold is None for one in kept):
-        return Advice("", "D", (), left_out, [*nobody_words(left_out), *left_out_words(left_out)])
-    choice = _choose(kept, steady=LOW_VARIANCE in wishes.needs)
+        nobody = nobody_words(measured=any(one.gold is not None for one in found))
+        return Advice("", "D", (), left_out, [*nobody, *left_out_words(left_out)])
+    whole = all(one.gold is None for one in found if one.name in left_out)
+    choice = _choose(kept, steady=LOW_VARIANCE in wishes.needs, whole=whole)
     pick, tied = choice.pick, choice.tied
-    facts = verdict_facts(tied, choice.fit, pick, choice.won, settings, seen=_seen(pick, wishes))
+    facts = verdict_facts(choice, settings, seen=_seen(pick, wishes))
     said = words(choice, wishes) + left_out_words(left_out)
     names, reasons = tuple(one.name for one in tied), tuple(one.text for one in why_words(choice))
     given, grade = letter(facts, 0), letter(facts, len(pick.doubts))
     return Advice(pick.name, grade, names, left_out, said, facts, given, pick.doubts, choice.decided, reasons)
 
 
-def _choose(kept: list[Candidate], *, steady: bool) -> Choice:
+def _choose(kept: list[Candidate], *, steady: bool, whole: bool) -> Choice:
     """Who comes first of those that no other is significantly better than."""
-    p, fit = adjusted(kept), ranked([one for one in kept if one.gold is not None])
+    p, measured = adjusted(kept), ranked([one for one in kept if one.gold is not None])
+    sure = [one for one in measured if one.is_start or lower_end(one) > float("-inf")]
+    fit = measured if all(one.is_start for one in sure) else sure
+    thin = [one for one in kept if one not in fit and one.start]
     beaten = {b for (a, b), value in p.items() if value <= ALPHA}
     tied = [one for one in fit if one.name not in beaten]
     good = [one for one in tied if not _shown_bad(one)] or tied
@@ -221,16 +246,27 @@ def _choose(kept: list[Candidate], *, steady: bool) -> Choice:
     if len(sound) == 1 < len(tied):
         decided = (ALONE,)
     bad, behind = ([one for one in tied if one not in good], [one for one in good if one not in sound])
-    return Choice(pick, fit, tied, bad, behind, decided, p, len(kept) * (len(kept) - 1) // 2)
+    return Choice(pick, fit, thin, whole, tied, bad, behind, decided, p, len(kept) * (len(kept) - 1) // 2)
 
 
 def advise_all(comparisons: list[Comparison], tables: Tables, wishes: Wishes) -> dict[str, Advice]:
-    """Advice by setting; a pick of several settings may have a better grade than that of one."""
+    """Advice by setting; who wins for several models or datasets may have a better grade than who wins for one."""
     from harness.report.candidates import candidates
 
     found = {one.name: candidates(one, tables) for one in comparisons}
-    picks = [advise(own, wishes).pick for own in found.values()]
-    return {name: advise(own, wishes, picks.count(advise(own, wishes).pick)) for name, own in found.items()}
+    alone = {name: advise(own, wishes) for name, own in found.items()}
+    return {name: advise(own, wishes, _won(name, alone)) for name, own in found.items()}
+
+
+def _won(setting: str, alone: dict[str, Advice]) -> int:
+    """For how many pairs of model and dataset the pick of a setting wins, that of the setting included."""
+    pick = alone[setting].pick
+    return len({subject(name) for name, own in alone.items() if own.pick == pick and own.wins} | {subject(setting)})
+
+
+def subject(setting: str) -> str:
+    """A setting without its start: its model and dataset."""
+    return setting.rpartition(" · ")[0]
 
 
 def adjusted(found: list[Candidate]) -> dict[tuple[str, str], float]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from harness.report.advice import ALPHA, LOW_VARIANCE, MOST_COLLAPSED, UNSEEN, Choice, Said, Wishes, below_start
+from harness.report.advice import LOW_VARIANCE, MOST_COLLAPSED, UNSEEN, Choice, Said, Wishes, below_start
+from harness.report.compare import ALPHA
 from harness.report.sheet import chance, count, listed, mebibytes, named, number
 
 if TYPE_CHECKING:
@@ -23,12 +24,13 @@ WORDS = {
     "tie": "{best} scores best, and the data cannot tell {others} from it; of these {pick} comes first by {by}.",
     "mean": "its observed mean alone, since nothing else tells them apart",
     "bad": "Shown to be bad, and so left out where the tie is broken: {bad}.",
-    "behind": "Left out where the tie is broken, since one of it leads them by more than the margin of {margin}, by "
-    "the whole of that pair's own interval: {behind}.",
+    "behind": "Left out where the tie is broken, since another of the tie is ahead of them by more than the margin of "
+    "{margin} over the whole 95 % interval of that pair: {behind}.",
+    "thin": "Not ranked, with too few finished runs to be compared: {thin}.",
     "pair": "In the mean {above} is {difference} sd of the start above {below} [95 %: {low} to {high}]: p {p} by "
     "itself, p {adjusted} by Holm over {pairs} of candidates.",
-    "both": "Both hold: by itself this pair differs, which is what the chance below goes by; among {pairs} one may "
-    "differ this much by luck, so that Holm does not separate the two.",
+    "both": "Both hold: by itself this pair differs; among {pairs} one may differ this much by luck, so that Holm does "
+    "not separate the two.",
     "equivalent": "The two are equivalent: shown to be less than {margin} apart.",
     "found": "A difference of {margin} between them would probably have been found; if there is one, it is likely "
     "smaller.",
@@ -67,8 +69,9 @@ def words(choice: Choice, wishes: Wishes) -> list[Said]:
     pick = choice.pick
     steady = _spread(choice) if LOW_VARIANCE in wishes.needs else []
     standing = [Said(text, (pick.name,)) for text in standing_words(pick)]
-    return [*why_words(choice), *_rival(choice), *standing, *steady, _cost(pick, wishes),
-            *_cautions(pick, wishes)]  # fmt: skip
+    near = [Said(text, (pick.name,), "stability") for text in chance_words(pick) if choice.whole]
+    return [*why_words(choice), *_rival(choice), *standing, *near, *steady, _cost(pick, wishes),
+            *_cautions(choice, wishes)]  # fmt: skip
 
 
 def why_words(choice: Choice) -> list[Said]:
@@ -76,8 +79,8 @@ def why_words(choice: Choice) -> list[Said]:
     return [_chosen(choice), *_aside(choice)]
 
 
-def _say(kind: str, rows: Iterable[Candidate], **values: str) -> Said:
-    return Said(WORDS[kind].format(**values), tuple(one.name for one in rows))
+def _say(kind: str, rows: Iterable[Candidate], table: str = "main", **values: str) -> Said:
+    return Said(WORDS[kind].format(**values), tuple(one.name for one in rows), table)
 
 
 def _chosen(choice: Choice) -> Said:
@@ -93,11 +96,12 @@ def _chosen(choice: Choice) -> Said:
 
 def _aside(choice: Choice) -> list[Said]:
     """Who has no part in breaking a tie, and why."""
-    bad, behind = choice.bad, choice.behind
+    bad, behind, thin = choice.bad, choice.behind, choice.thin
     texts = [f"{one.name} ({bad_words(one)})" for one in bad]
     names, margin = listed([one.name for one in behind]), number(choice.pick.margin)
     found = [_say("bad", bad, bad=listed(texts))] if bad else []
-    return found + ([_say("behind", behind, behind=names, margin=margin)] if behind else [])
+    found += [_say("behind", behind, behind=names, margin=margin)] if behind else []
+    return found + ([_say("thin", thin, thin=listed([one.name for one in thin]))] if thin else [])
 
 
 def bad_words(one: Candidate) -> str:
@@ -124,9 +128,9 @@ def _pair(choice: Choice, above: Candidate, below: Candidate, lead: Lead) -> lis
     p = choice.p[above.name, below.name]
     ends = {"difference": number(lead.difference), "low": number(lead.low), "high": number(lead.high)}
     chances = {"p": p_words(lead.p), "adjusted": p_words(p), "pairs": pairs}
-    found = [_say("pair", both, above=above.name, below=below.name, **ends, **chances)]
-    if lead.p <= ALPHA and below is choice.pick and below.near_best is not None:
-        found.append(_say("both", both, pairs=pairs))
+    found = [_say("pair", both, "pairs", above=above.name, below=below.name, **ends, **chances)]
+    if lead.p <= ALPHA and below is choice.pick:
+        found.append(_say("both", both, "pairs", pairs=pairs))
     return [*found, _needed(above, below, lead)]
 
 
@@ -138,14 +142,14 @@ def p_words(value: float) -> str:
 def _needed(above: Candidate, below: Candidate, lead: Lead) -> Said:
     both, margin = [above, below], number(above.margin)
     if lead.equivalent or lead.more_seeds == 0:
-        return _say("equivalent" if lead.equivalent else "found", both, margin=margin)
+        return _say("equivalent" if lead.equivalent else "found", both, "pairs", margin=margin)
     if lead.more_seeds is None and lead.more_prompts is None:
-        return _say("hopeless", both, margin=margin)
+        return _say("hopeless", both, "pairs", margin=margin)
     spent = sum(one.seed_seconds or 0.0 for one in both)
     seeds, prompts = lead.more_seeds or 0, count(lead.more_prompts, "more test prompt")
     many = WORDS["seeds"].format(seeds=count(seeds, "more seed"), hours=_hours(seeds * spent))
     kind = "no_seeds" if lead.more_seeds is None else "no_prompts" if lead.more_prompts is None else "either"
-    return _say("needed", both, margin=margin, ways=WORDS[kind].format(seeds=many, prompts=prompts))
+    return _say("needed", both, "pairs", margin=margin, ways=WORDS[kind].format(seeds=many, prompts=prompts))
 
 
 def _spread(choice: Choice) -> list[Said]:
@@ -153,35 +157,36 @@ def _spread(choice: Choice) -> list[Said]:
     many = choice.sound if len(choice.sound) > 1 else choice.fit
     others = [one for one in many if one is not choice.pick and one.seed_sd is not None]
     if choice.pick.seed_sd is None:
-        return [_say("no_spread", [choice.pick], pick=choice.pick.name)]
+        return [_say("no_spread", [choice.pick], "candidates", pick=choice.pick.name)]
     if not others:
         return []
     sds = sorted(one.seed_sd for one in others if one.seed_sd is not None)
     low, high = number(sds[0]), number(sds[-1])
     words = {"sd": number(choice.pick.seed_sd), "others": named([one.name for one in others])}
     words["range"] = low if low == high else WORDS["range"].format(low=low, high=high)
-    return [_say("spread", [choice.pick, *others], pick=choice.pick.name, **words)]
+    return [_say("spread", [choice.pick, *others], "candidates", pick=choice.pick.name, **words)]
 
 
 def standing_words(pick: Candidate) -> list[str]:
-    """How a candidate stands, whatever the wishes: its gain, whether that is one, and how near the best it may be."""
+    """How a candidate stands, whatever the wishes: its gain, and whether that is one."""
     if pick.gold is None:
         return [f"{pick.name} has not been measured here."]
     lost = [f"{_lost(pick)}."] if pick.collapsed else []
     if pick.is_start:
-        return [f"{pick.name} is the start itself: nothing to train.", *lost, *_chance(pick)]
+        return [f"{pick.name} is the start itself: nothing to train.", *lost]
     value, low, high = pick.gold
     ends = "" if low is None or high is None else f" [95 %: {number(low, sign=True)} to {number(high, sign=True)}]"
     where = "above" if value >= 0 else "below"
     found = [f"Its gold reward is {number(abs(value))} sd of the start {where} the start's{ends}."]
-    if value < 0:
+    if below_start(pick):
         found.append("That is below the start: whoever has the start loses by taking this instead.")
     elif low is None or low <= 0:
         found.append("It is not shown to be better than the start, which needs no further training.")
-    return [*found, *lost, *_chance(pick)]
+    return [*found, *lost]
 
 
-def _chance(pick: Candidate) -> list[str]:
+def chance_words(pick: Candidate) -> list[str]:
+    """How near the best of all it may be."""
     if pick.near_best is None:
         return []
     near = f"The chance that it is within the margin of the best of all contestants is about {number(pick.near_best)}"
@@ -199,16 +204,17 @@ def _cost(pick: Candidate, wishes: Wishes) -> Said:
     if pick.peak_memory_bytes is not None:
         texts.append(WORDS["memory"].format(memory=mebibytes(pick.peak_memory_bytes * wishes.scale)))
     kind = "start_cost" if pick.is_start else "cost"
-    return _say(kind, [pick], costs=", ".join(texts), stretched=wishes.stretched)
+    return _say(kind, [pick], "candidates", costs=", ".join(texts), stretched=wishes.stretched)
 
 
-def _cautions(pick: Candidate, wishes: Wishes) -> list[Said]:
+def _cautions(choice: Choice, wishes: Wishes) -> list[Said]:
+    pick = choice.pick
     found = [Said(doubt_words(doubt)) for doubt in pick.doubts]
     if _lacks_start(pick, wishes):
         found.append(Said(start_words(pick), (pick.name,)))
     if wishes.memory_gb is not None and pick.peak_memory_bytes is None:
-        found.append(_say("unknown_memory", [pick], pick=pick.name))
-    if not pick.agrees:
+        found.append(_say("unknown_memory", [pick], "candidates", pick=pick.name))
+    if not choice.agrees:
         found.append(Said(DISAGREE, (pick.name,)))
     if UNSEEN in wishes.needs:
         found.append(Said(OTHER_PROMPTS[pick.unseen]))
@@ -256,13 +262,13 @@ def left_out_words(left_out: dict[str, str]) -> list[Said]:
     found = []
     for why in dict.fromkeys(left_out.values()):
         names = tuple(name for name in left_out if left_out[name] == why)
-        found.append(Said(WORDS["left_out"].format(names=listed(list(names)), why=why), names))
+        found.append(Said(WORDS["left_out"].format(names=listed(list(names)), why=why), names, "candidates"))
     return found
 
 
-def nobody_words(left_out: dict[str, str]) -> list[Said]:
-    """Why nobody is picked."""
-    return [Said(WORDS["relax" if left_out else "nothing"])]
+def nobody_words(*, measured: bool) -> list[Said]:
+    """Why nobody is picked: of those left out some were measured, or nobody was."""
+    return [Said(WORDS["relax" if measured else "nothing"])]
 
 
 def _hours(seconds: float) -> str:

@@ -21,6 +21,7 @@ class Lead:
         p: of no difference on the gold reward, times the number of looks, not adjusted for a family.
         clear: whether the whole interval of the difference lies beyond the margin.
         difference: how far above it is, in sd of the start; `low` and `high` are the ends of its 95 % interval.
+        opposed: another reward that no training has seen has the two the other way round.
         equivalent: the difference is shown to be smaller than the margin.
         more_seeds: of each, to find a difference of the margin with power .8, among all pairs of the study; None where
             seeds cannot help; `more_prompts` alike.
@@ -31,6 +32,7 @@ class Lead:
     difference: float = 0.0
     low: float = 0.0
     high: float = 0.0
+    opposed: bool = False
     equivalent: bool = False
     more_seeds: int | None = None
     more_prompts: int | None = None
@@ -51,7 +53,7 @@ class Candidate:
             base.
         gold: its gain over the start, None where it has none.
         ahead: the contestants below it in gold, each with how sure that is.
-        agrees: its gain has one sign on every reward that no training has seen, and so has each significant lead.
+        one_sign: its gain has one sign on every reward that no training has seen; the start has no gain.
         answers: tokens generated for each one returned: about 8 for a best of 8.
         device_seconds: of one policy with all that it rests on beyond the base model, which all share and which nobody
             who has a model trains; the search for its knobs included.
@@ -67,6 +69,7 @@ class Candidate:
         unseen: the prompts that it was measured on are of other kinds than those of training.
         doubts: facts of its setting that do not hold; each lowers its grade by one letter.
         margin: of its setting, the difference that matters.
+        is_start: it is what all are compared with, whose gain is 0 by definition.
     """
 
     name: str
@@ -77,7 +80,7 @@ class Candidate:
     start: str
     start_view: str
     gold: tuple[float, float | None, float | None] | None
-    agrees: bool
+    one_sign: bool
     answers: float
     device_seconds: float | None
     peak_memory_bytes: float | None
@@ -91,11 +94,7 @@ class Candidate:
     tried: int = 0
     seed_seconds: float | None = None
     margin: float = 0.1
-
-    @property
-    def is_start(self) -> bool:
-        """Whether it is what all are compared with: its gain is 0 by definition."""
-        return self.gold == (0.0, 0.0, 0.0)
+    is_start: bool = False
 
     @property
     def price(self) -> float | None:
@@ -135,7 +134,7 @@ def _candidate(comparison: Comparison, row: Standing, knobs: str, start: str) ->
         start=row.algorithm if is_start else start,
         start_view=_start_view(row.algorithm if is_start else start),
         gold=_gold(row, is_start=is_start),
-        agrees=(one_sign or is_start) and not any(pair.turned for pair in comparison.pairs if row.name == pair.winner),
+        one_sign=one_sign or is_start,
         answers=price.answers if price else 1.0,
         device_seconds=None if seconds is None else seconds + tuning,
         peak_memory_bytes=row.peak_memory_bytes,
@@ -149,6 +148,7 @@ def _candidate(comparison: Comparison, row: Standing, knobs: str, start: str) ->
         near_best=chances.get(row.name),
         unseen=comparison.split == "ood",
         doubts=tuple(fact.doubt for fact in comparison.facts if not fact.holds),
+        is_start=is_start,
     )
 
 
@@ -185,6 +185,7 @@ def _lead(pair: Pair, comparison: Comparison) -> Lead:
         ends[0] > comparison.margin,
         abs(pair.difference or 0.0),
         *ends,
+        opposed=bool(pair.opposed),
         equivalent=pair.verdict == "equivalent",
         more_seeds=pair.more_seeds,
         more_prompts=pair.more_prompts,

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 LEVELS = ("sample", "prompt", "pair", "judgment")
 CORPUS = "corpus"
 SECONDS, MEMORY = "seconds", "memory"
-TRAINED = {SECONDS: "worked_seconds", MEMORY: "peak_device_memory_bytes"}
+TRAINED = {SECONDS: ("worked_seconds", "beyond the base"), MEMORY: ("peak_device_memory_bytes", "own")}
+"""By metric, what is read of which part of the cost: time adds up over all that a policy rests on, memory does not."""
 CURVE, SPREAD, SWEEP, WIDENING, MARGIN, GROWTH = "curve:", "spread:", "sweep:", "widening", "margin", "growth"
 FEWEST = 3
 """Values of a knob, or graded policies, that a trend needs, and seeds that a correlation needs."""
@@ -150,9 +151,10 @@ def _trained(metric: str, names: list[str], tables: Tables, setting: str) -> dic
     """Natural logarithms, so that a difference is one of ratios."""
     import numpy as np
 
+    column, part = TRAINED[metric]
     spent = tables.spent[(tables.spent["setting"] == setting) & tables.spent["contestant"].isin(names)]
-    own = spent[(spent["part"] == "own") & (spent[TRAINED[metric]] > 0)]
-    return _of_runs(own.assign(number=np.log(own[TRAINED[metric]])))
+    own = spent[(spent["part"] == part) & (spent[column] > 0)]
+    return _of_runs(own.assign(number=np.log(own[column])))
 
 
 def _curves(metric: str, names: list[str], tables: Tables, setting: str) -> dict[str, Runs]:

@@ -37,7 +37,6 @@ class Scored:
         absent: runs that failed and are left out.
         unmatched: finished runs that are left out, since another side has no run of their seed.
         rates: instead of scores, how many runs collapsed.
-        contestants: of the smaller side.
         of: comparisons of which this is the one with the smallest p; its p is multiplied by them.
         premise: what is known of the claim's premise here; empty where it has none.
         beside: the claim is not about this comparison, for its premise fails here, and it has no scores.
@@ -54,7 +53,6 @@ class Scored:
     absent: int = 0
     unmatched: int = 0
     rates: Rates | None = None
-    contestants: int = 1
     of: int = 1
     premise: str = ""
     beside: bool = False
@@ -171,14 +169,14 @@ def _versus(claim: Hypothesis, a: list[str], b: list[str], tables: Tables, setti
 
 
 def _collapse(label: str, a: list[str], b: list[str], tables: Tables, setting: Comparison) -> Scored:
-    """Rates over all runs of each side."""
+    """Rates over the seeds of each side."""
     from harness.report.claim_rates import Rates, collapses
 
-    (bad_a, n_a), (bad_b, n_b) = (collapses(names, tables, setting) for names in (a, b))
-    if not n_a or not n_b:
-        return Scored(setting.name, label, why="no run has ended on one of the sides")
-    rates = Rates((bad_a, bad_b), (n_a, n_b))
-    return Scored(setting.name, label, by_run=True, rates=rates, contestants=min(len(a), len(b)))
+    (one, one_left), (two, two_left) = (collapses(names, tables, setting) for names in (a, b))
+    if not one or not two:
+        return Scored(setting.name, label, why="one of the sides has no seed in which each of its runs has ended")
+    rates = Rates((one, two), groups=len(a) + len(b) > 2)
+    return Scored(setting.name, label, by_run=True, rates=rates, unmatched=one_left + two_left)
 
 
 def _named(names: list[str]) -> str:

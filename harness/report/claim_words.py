@@ -21,10 +21,11 @@ TESTS = {
 _UNITS = {
     "gold": "sd of the start",
     GROWTH: "sd of the start",
-    **dict.fromkeys((SECONDS, MEMORY), "natural log of a ratio"),
+    SECONDS: "natural log of a ratio, of all that a policy rests on beyond the base model",
+    MEMORY: "natural log of a ratio, of a policy's own training",
     WIDENING: "z of the proxy minus z of gold, for each √nat of KL",
     MARGIN: "nats",
-    COLLAPSE: "share of runs",
+    COLLAPSE: "share of a seed's runs",
 }
 _LEFT_OUT = {
     "failed": ("failed run", "left out"),
@@ -34,11 +35,15 @@ _LEFT_OUT = {
 """By column: what is told beside a verdict."""
 
 
+NO_RATE = "seeds that would decide it cannot be told: no rate is so far from the one seen, or it takes over 10,000"
+
+
 def remarks(row: Row) -> list[str]:
     """What there is to say of one comparison beside its numbers."""
     parts = [f"{count(row[key], what)} {fate}" for key, (what, fate) in _LEFT_OUT.items() if row[key]]
     if row["own_verdict"] == UNDECIDED:
-        parts.append(_more(row["more_seeds"], row["more_prompts"], row["delta"]))
+        no_rate = row["metric"] == COLLAPSE and row["more_seeds"] is None
+        parts.append(NO_RATE if no_rate else _more(row["more_seeds"], row["more_prompts"], row["delta"]))
     if row["own_verdict"] in (SUPPORTED, CONTRADICTED) and row["test"] == SUPERIOR and _within(row):
         parts.append(f"real but smaller than {row['delta']:g}")
     if row["own_verdict"] == SUPPORTED and row["test"] != SUPERIOR:

@@ -174,7 +174,7 @@ def _more(tested: Weighed, each: float) -> tuple[int | None, int | None]:
 
     scored, result, delta = tested.scored, tested.result, tested.claim.delta
     if isinstance(result, Rates):
-        return result.more_seeds(delta, each, scored.contestants), None
+        return result.more_seeds(delta, each), None
     assert isinstance(result, Contrast)
     equal = tested.claim.test == EQUAL
     now = (result.noise, delta, result.n_runs, result.n_prompts, 2 * each if equal else each / scored.of)

@@ -74,6 +74,8 @@ class Fact:
     doubt: str
 
 
+ALPHA = 0.05
+"""Family-wise, of all verdicts."""
 UNTRAINED = ("oracle", "selection")
 """Rewards beside gold that no training has seen."""
 
@@ -82,7 +84,8 @@ UNTRAINED = ("oracle", "selection")
 class Pair:
     """One comparison on the gold reward: `a` minus `b`, in sd of the start; what each field means is in the tables.
 
-    `others` has the same difference by the other rewards that no training has seen, where gold separates the two.
+    `others` has the same difference by the other rewards that no training has seen, where gold separates the two;
+    `opposed` those of them by which it has the other sign, wherever p by itself is at most .05.
     """
 
     family: str
@@ -106,6 +109,7 @@ class Pair:
     simultaneous_low: float | None = None
     simultaneous_high: float | None = None
     others: dict[str, Estimate] = field(default_factory=dict)
+    opposed: tuple[str, ...] = ()
 
     @property
     def winner(self) -> str:
@@ -114,8 +118,8 @@ class Pair:
 
     @property
     def turned(self) -> list[str]:
-        """The other rewards by which the difference has the other sign."""
-        return [role for role, one in self.others.items() if one.value * (self.difference or 0.0) < 0]
+        """The other rewards by which the difference has the other sign, where gold separates the two."""
+        return [role for role in self.opposed if role in self.others]
 
 
 @dataclass(frozen=True)

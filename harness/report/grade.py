@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from harness.plan import Plan
     from harness.records import Tables
-    from harness.report.advice import Advice
+    from harness.report.advice import Advice, Choice
     from harness.report.candidates import Candidate
     from harness.report.compare import Comparison
 
 GRADES = {
-    "A": "significantly better than every other candidate by more than the margin, alike on every reward, and so in "
-    "two settings or more",
+    "A": "significantly better than every other candidate by more than the margin, alike on every reward, and so for "
+    "two models or datasets, or more",
     "B": "significantly better than every other candidate, alike on every reward, in this one setting",
     "C": "a tie that cost or stability broke, or nobody to be better than, or rewards that disagree, or other prompts "
     "than were measured",
@@ -38,7 +38,7 @@ LOWER = (
     "no other alarm."
 )
 LEAST_SEEDS = 5
-FAR, ONCE = "It is not ahead by the margin", "It is one setting"
+FAR, ONCE = "It is not ahead by the margin", "It is one model and dataset"
 DOUBTS = {
     "tied": "It is one of a tie",
     "nobody": "There is no other candidate to be better than",
@@ -78,21 +78,17 @@ def _given(advice: Advice) -> str:
     return f"since {listed(why)}" if advice.given == "C" and why else GRADES[advice.given or advice.grade]
 
 
-def verdict_facts(
-    tied: list[Candidate], fit: list[Candidate], pick: Candidate, won: tuple[str, ...], settings: int, *, seen: bool
-) -> tuple[Fact, ...]:
+def verdict_facts(choice: Choice, settings: int, *, seen: bool) -> tuple[Fact, ...]:
     """What the verdicts say of a pick.
 
     Args:
-        tied: candidates that no other is significantly better than, the pick among them; best first.
-        fit: all candidates that were measured.
-        pick: whom the advice names.
-        won: whom it is significantly better than.
-        settings: in how many settings it is the pick.
+        choice: the pick, and how it came about.
+        settings: for how many pairs of model and dataset it wins like this, this one included.
         seen: whether prompts like those to expect were measured.
     """
-    others = [one.name for one in fit if one.name != pick.name]
-    equals = [name for name in others if name not in won]
+    pick, tied = choice.pick, choice.tied
+    others = [one.name for one in (*choice.fit, *choice.thin) if one.gold is not None and one is not pick]
+    equals = [name for name in others if name not in choice.won]
     close = [name for name in others if not (name in pick.ahead and pick.ahead[name].clear)]
     wins = f"better than all {len(others)} others" if others else "there is no other"
     if len(tied) > 1:
@@ -105,9 +101,10 @@ def verdict_facts(
         Fact("it is significantly better than every other candidate (Holm over all their pairs)",
              not equals and bool(others), wins, doubt),
         Fact("… by more than the margin", not close and bool(others), far, FAR),
-        Fact("its gain and its significant leads have one sign on every reward that no training has seen", pick.agrees,
-             "one sign" if pick.agrees else "the signs differ", DOUBTS["disagree"]),
-        Fact("so in two settings or more", settings > 1, count(settings, "setting"), ONCE),
+        Fact("its gain and its significant leads have one sign on every reward that no training has seen",
+             choice.agrees, "one sign" if choice.agrees else "the signs differ", DOUBTS["disagree"]),
+        Fact("so for two pairs of model and dataset, or more", settings > 1,
+             count(settings, "pair of model and dataset", "pairs of model and dataset"), ONCE),
         Fact("the prompts to expect are like those that were measured", seen,
              _prompts(pick, seen=seen), DOUBTS["unseen"]),
     )  # fmt: skip

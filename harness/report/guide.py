@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from harness.report.advice import (
     ALONE,
-    ALPHA,
     COST,
     GIVES,
     LAST,
@@ -17,11 +16,22 @@ from harness.report.advice import (
     TIES,
     UNSEEN,
     Advice,
+    Said,
     significantly_better,
+    subject,
 )
-from harness.report.advice_words import DISAGREE, OTHER_PROMPTS, WORDS, bad_words, standing_words, start_words
+from harness.report.advice_words import (
+    DISAGREE,
+    OTHER_PROMPTS,
+    WORDS,
+    bad_words,
+    chance_words,
+    standing_words,
+    start_words,
+)
 from harness.report.articles import articles_sheet
 from harness.report.candidates import Candidate, candidates
+from harness.report.compare import ALPHA
 from harness.report.grade import DOUBTS, GRADES, LOWER, in_words
 from harness.report.page import Guide, Linked, Section
 from harness.report.sheet import Sheet, Shown, interval, make_frame, mebibytes, number
@@ -76,16 +86,38 @@ def guide_section(
     part: str,
 ) -> Section:
     """Whom to take without constraints, and controls for those who have some."""
-    rows = {row.name: f"table-main{part}-{place}" for place, row in enumerate(comparison.standings)}
+    needs = candidates_sheet([comparison], tables, part)
+    rows = _anchors(comparison, needs)
     return Section(
         "guide",
         "Which one for you?",
         sentence(advice),
-        linked=[Linked(said.text, tuple((name, rows[name]) for name in said.rows)) for said in advice.said],
+        linked=[Linked(said.text, _links(said, rows)) for said in advice.said],
         guide=Guide(f"guide{part}", _script_values(comparison, comparisons, tables, rows)),
-        sheets=[articles_sheet(judged, part), candidates_sheet([comparison], tables, part)],
+        sheets=[articles_sheet(judged, part), needs],
         paragraphs=[*(f"Grade {grade}: {meaning}." for grade, meaning in GRADES.items()), LOWER, TIES],
     )
+
+
+def _anchors(comparison: Comparison, needs: Sheet) -> dict[str, dict[str, str]]:
+    """By table: the ids of the contestants' rows; of the pairs', by both names."""
+    names = [row.name for row in comparison.standings]
+    pairs = {_both((pair.a, pair.b)): place for place, pair in enumerate(comparison.pairs) if pair.family == "all"}
+    in_order = {"main": names, "stability": names, "candidates": needs.frame["contestant"].tolist()}
+    found = {
+        table: {name: f"table-{table}{needs.part}-{place}" for place, name in enumerate(own)}
+        for table, own in in_order.items()
+    }
+    return {**found, "pairs": {both: f"table-pairs{needs.part}-{place}" for both, place in pairs.items()}}
+
+
+def _both(names: tuple[str, ...]) -> str:
+    return " and ".join(sorted(names))
+
+
+def _links(said: Said, rows: dict[str, dict[str, str]]) -> tuple[tuple[str, str], ...]:
+    names = (_both(said.rows),) if said.table == "pairs" else said.rows
+    return tuple((name, rows[said.table][name]) for name in names)
 
 
 def sentence(advice: Advice) -> str:
@@ -135,15 +167,15 @@ def _row(one: Candidate) -> dict[str, Any]:
 
 
 def _scripted(one: Candidate) -> dict[str, Any]:
-    return {**asdict(one), "is_start": one.is_start, "price": one.price, "bad": bad_words(one)}
+    return {**asdict(one), "price": one.price, "bad": bad_words(one)}
 
 
 def _script_values(
-    comparison: Comparison, comparisons: list[Comparison], tables: Tables, rows: dict[str, str]
+    comparison: Comparison, comparisons: list[Comparison], tables: Tables, rows: dict[str, dict[str, str]]
 ) -> dict[str, Any]:
     """What the page's controls work on."""
     found = candidates(comparison, tables)
-    others = [candidates(other, tables) for other in comparisons if other.name != comparison.name]
+    others = [candidates(one, tables) for one in comparisons if subject(one.name) != subject(comparison.name)]
     return {
         "candidates": [_scripted(one) for one in found],
         "others": [[_scripted(one) for one in other] for other in others],
@@ -153,6 +185,9 @@ def _script_values(
         "alpha": ALPHA,
         "ties": {"cost": [*map(asdict, COST)], "stability": [*map(asdict, STABILITY)], "last": LAST, "alone": ALONE},
         "starts": sorted({one.start for one in found if one.start}),
-        "said": {one.name: {"standing": standing_words(one), "start": start_words(one)} for one in found},
+        "said": {
+            one.name: {"standing": standing_words(one), "chance": chance_words(one), "start": start_words(one)}
+            for one in found
+        },
         "words": {**WORDS, "grades": GRADES, "doubts": DOUBTS, "disagree": DISAGREE, "other_prompts": OTHER_PROMPTS},
     }

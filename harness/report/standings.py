@@ -11,7 +11,7 @@ from harness.records.scores import blocks_of
 from harness.records.scores import runs as runs_of
 from harness.report.best_of import best_of
 from harness.report.collapse import collapsed
-from harness.report.compare import ROLES, UNTRAINED, Comparison, Estimate, Pair, Scale, Standing, estimate
+from harness.report.compare import ALPHA, ROLES, UNTRAINED, Comparison, Estimate, Pair, Scale, Standing, estimate
 from harness.report.cubes import Cubes, cubes
 from harness.report.length import NOTHING, at_equal_length, control
 from harness.report.prices import priced
@@ -180,9 +180,31 @@ def _pairs(verdicts: Verdicts, others: Rewards, paired: bool) -> list[Pair]:
     untrained = {role: others[role] for role in UNTRAINED if role in others}
     pairs = [_pair(family, verdict) for family, found in families.items() for verdict in found]
     return [
-        replace(pair, others=_differences(pair.a, pair.b, untrained, paired)) if pair.verdict in DECIDED else pair
+        replace(
+            pair,
+            others=_differences(pair.a, pair.b, untrained, paired) if pair.verdict in DECIDED else {},
+            opposed=_opposed(pair, untrained, paired),
+        )
         for pair in pairs
     ]
+
+
+def _opposed(pair: Pair, others: Rewards, paired: bool) -> tuple[str, ...]:
+    """The rewards that turn a difference round which is significant in its family, or may be in a smaller one."""
+    from harness.stats.runs import common
+
+    if pair.verdict not in DECIDED and (pair.p is None or pair.p > ALPHA):
+        return ()
+    found = []
+    for role, runs in others.items():
+        one, two = common(runs[pair.a], runs[pair.b]) if paired else (runs[pair.a], runs[pair.b])
+        if (
+            one.scores.size
+            and two.scores.size
+            and (one.scores.mean() - two.scores.mean()) * (pair.difference or 0.0) < 0
+        ):
+            found.append(role)
+    return tuple(found)
 
 
 def _differences(a: str, b: str, others: Rewards, paired: bool) -> dict[str, Estimate]:

@@ -151,7 +151,9 @@ def against_start(
 def top_set(scores: Mapping[str, Runs | Array], *, paired: bool = True, alpha: float = 0.05) -> tuple[str, ...]:
     """Contestants that no other is significantly better than, Holm over all pairs; often many of them.
 
-    The one with the highest observed mean is always among them, and the truly best one unless a verdict is wrong.
+    The one with the highest observed mean is always among them, and the truly best one unless a verdict is wrong. Who
+    has too few runs to be compared with anybody is not, unless nobody can be compared: that nothing was shown against
+    it says nothing for it.
     Holm over "the best against the rest" alone would be wrong: which one is best was chosen by looking.
     """
     runs = as_runs(scores)
@@ -177,7 +179,9 @@ def holm(p: Array | Sequence[float]) -> Array:
 
 def _top_set(runs: Mapping[str, Runs], pairs: Sequence[Verdict]) -> tuple[str, ...]:
     below = {pair.a for pair in pairs if pair.word == "worse"} | {pair.b for pair in pairs if pair.word == "better"}
-    return tuple(name for name, own in runs.items() if len(own.scores) and name not in below)
+    told = {name for pair in pairs if isinstance(pair.result, Contrast) for name in (pair.a, pair.b)}
+    known = [name for name, own in runs.items() if len(own.scores) and (name in told or not told)]
+    return tuple(name for name in known if name not in below)
 
 
 def _family(

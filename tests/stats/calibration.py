@@ -182,7 +182,8 @@ def rate_covered(chance, runs):
 def difference_covered(one, other, runs):
     """The same of the difference of two such shares."""
     p = np.outer(binomial(runs, one), binomial(runs, other))
-    found = {(a, b): Rates((a, b), (runs, runs)) for a in range(runs + 1) for b in range(runs + 1)}
+    sides = [(1.0,) * bad + (0.0,) * (runs - bad) for bad in range(runs + 1)]
+    found = {(a, b): Rates((sides[a], sides[b])) for a in range(runs + 1) for b in range(runs + 1)}
     return sum(p[at] for at, own in found.items() if own.low <= one - other <= own.high)
 
 

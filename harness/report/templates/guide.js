@@ -1,6 +1,6 @@
 // The rules of harness/report/advice.py and the sentences of advice_words.py in the reader's hands; tests compare them.
 const viewsOf = (wishes, values) => wishes.data.flatMap((kind) => values.gives[kind]);
-const stretched = ({ scale }) => (scale === 1 ? "" : ` (extrapolated: ${scale.toFixed(1)} times what was measured)`);
+const stretched = ({ scale }) => (scale === 1 ? "" : ` (extrapolated: ${scale.toFixed(1)} times that of the model here)`);
 
 function unfit(one, wishes, values) {
   const has = (...kinds) => kinds.some((kind) => wishes.data.includes(kind));
@@ -21,8 +21,9 @@ function unfit(one, wishes, values) {
 
 function advise(values, wishes) {
   const found = adviseOne(values.candidates, values, wishes);
-  const elsewhere = values.others.filter((other) => adviseOne(other, values, wishes).pick === found.pick).length;
-  const given = found.given === "B" && elsewhere && found.clear ? "A" : found.given;
+  const wins = (one) => one.given === "B" && one.clear;
+  const elsewhere = values.others.map((other) => adviseOne(other, values, wishes)).some((one) => one.pick === found.pick && wins(one));
+  const given = wins(found) && elsewhere ? "A" : found.given;
   return { ...found, given, grade: "ABCD"[Math.min(3, "ABCD".indexOf(given) + found.doubts.length)] };
 }
 
@@ -59,8 +60,10 @@ function adviseOne(candidates, values, wishes) {
     if (why) leftOut.set(one.name, why);
   }
   const kept = candidates.filter((one) => !leftOut.has(one.name));
-  const fit = kept.filter((one) => one.gold !== null).sort((a, b) => b.gold[0] - a.gold[0]);
-  if (!fit.length) return { pick: "", given: "D", tied: [], decided: [], clear: false, doubts: [], why: [], leftOut };
+  const measured = kept.filter((one) => one.gold !== null).sort((a, b) => b.gold[0] - a.gold[0]);
+  if (!measured.length) return { pick: "", given: "D", tied: [], decided: [], clear: false, doubts: [], why: [], leftOut };
+  const sure = measured.filter((one) => one.is_start || one.gold[1] !== null);
+  const fit = sure.every((one) => one.is_start) ? measured : sure, thin = kept.filter((one) => !fit.includes(one) && one.start);
   const leads = adjusted(kept), won = leads.filter((lead) => lead.adjusted <= values.alpha);
   const tied = fit.filter((one) => !won.some(({ b }) => b === one.name)), fine = tied.filter((one) => !one.bad);
   const good = fine.length ? fine : tied, bad = tied.filter((one) => !good.includes(one));
@@ -68,17 +71,19 @@ function adviseOne(candidates, values, wishes) {
   const sound = good.filter((one) => !behind.includes(one));
   const steady = wishes.needs.includes(values.needs.steady), unseen = wishes.needs.includes(values.needs.unseen);
   const { best: first, decided } = firstOf(sound, steady, values);
-  const others = fit.filter((one) => one !== first), { doubts } = values.words;
+  const others = fit.filter((one) => one !== first), rest = [...others, ...thin.filter((one) => one.gold !== null)];
+  const { doubts } = values.words, whole = candidates.every((one) => one.gold === null || kept.includes(one));
   const beaten = others.filter((one) => won.some(({ a, b }) => a === first.name && b === one.name));
   const why = [];
-  if (!others.length || beaten.length < others.length)
-    why.push(tied.length > 1 ? doubts.tied : others.length ? doubts.short : doubts.nobody);
-  if (!first.agrees) why.push(doubts.disagree);
+  const agrees = first.one_sign && !beaten.some((one) => first.ahead[one.name].opposed);
+  if (!rest.length || beaten.length < rest.length)
+    why.push(tied.length > 1 ? doubts.tied : rest.length ? doubts.short : doubts.nobody);
+  if (!agrees) why.push(doubts.disagree);
   if (unseen && !first.unseen) why.push(doubts.unseen);
   return { pick: first.name, given: why.length ? "C" : "B", tied: tied.map((one) => one.name),
     decided: sound.length === 1 && tied.length > 1 ? [values.ties.alone] : decided,
-    clear: others.every((one) => first.ahead[one.name]?.clear), doubts: first.doubts, why, leftOut,
-    choice: { first, fit, tied, bad, behind, sound, others, beaten, leads, pairs: kept.length * (kept.length - 1) / 2 } };
+    clear: rest.length > 0 && rest.every((one) => first.ahead[one.name]?.clear), doubts: first.doubts, why, leftOut,
+    choice: { first, fit, thin, whole, agrees, tied, bad, behind, sound, others, beaten, leads, pairs: kept.length * (kept.length - 1) / 2 } };
 }
 
 function readWishes(form) {
@@ -112,8 +117,10 @@ function gradeInWords({ pick, grade, given, doubts, why }, grades) {
   return `grade ${grade}: the verdicts give ${given}, ${meaning}; lowered by a letter for each of: ${small(doubts)}${guess}`;
 }
 
-// every sentence below is of the choice that adviseOne made: { text, rows }
-const sayer = ({ words }) => (kind, found, given = {}) => ({ text: fill(words[kind], given), rows: namesOf(found) });
+// every sentence below is of the choice that adviseOne made: { text, rows, table }
+const sayer = ({ words }) => (kind, found, given = {}, table = "main") =>
+  ({ text: fill(words[kind], given), rows: namesOf(found), table });
+const inTable = (table) => (text, ...rows) => ({ text, rows, table });
 
 function chosen({ first, tied, others, beaten }, decided, say, words) {
   const pick = first.name;
@@ -124,10 +131,11 @@ function chosen({ first, tied, others, beaten }, decided, say, words) {
   return say(kind, [first, ...others], { pick, others: named(namesOf(others)) });
 }
 
-function aside({ first, bad, behind }, say) {
+function aside({ first, bad, behind, thin }, say) {
   const held = listed(bad.map((one) => `${one.name} (${one.bad})`)), margin = number(first.margin);
   return [...(bad.length ? [say("bad", bad, { bad: held })] : []),
-    ...(behind.length ? [say("behind", behind, { margin, behind: listed(namesOf(behind)) })] : [])];
+    ...(behind.length ? [say("behind", behind, { margin, behind: listed(namesOf(behind)) })] : []),
+    ...(thin.length ? [say("thin", thin, { thin: listed(namesOf(thin)) })] : [])];
 }
 
 function rival({ first, tied, leads, pairs }, values, say) {
@@ -137,29 +145,29 @@ function rival({ first, tied, leads, pairs }, values, say) {
   const both = [above, below], many = count(pairs, "pair");
   const p = leads.find(({ a, b }) => a === above.name && b === below.name).adjusted;
   const found = [say("pair", both, { above: above.name, below: below.name, difference: number(lead.difference),
-    low: number(lead.low), high: number(lead.high), p: chance(lead.p), adjusted: chance(p), pairs: many })];
-  if (lead.p <= values.alpha && below === first && below.near_best !== null) found.push(say("both", both, { pairs: many }));
+    low: number(lead.low), high: number(lead.high), p: chance(lead.p), adjusted: chance(p), pairs: many }, "pairs")];
+  if (lead.p <= values.alpha && below === first) found.push(say("both", both, { pairs: many }, "pairs"));
   return [...found, needed(both, lead, values, say)];
 }
 
 function needed(both, lead, { words }, say) {
   const margin = number(both[0].margin), { more_seeds: seeds, more_prompts: prompts } = lead;
-  if (lead.equivalent || seeds === 0) return say(lead.equivalent ? "equivalent" : "found", both, { margin });
-  if (seeds === null && prompts === null) return say("hopeless", both, { margin });
+  if (lead.equivalent || seeds === 0) return say(lead.equivalent ? "equivalent" : "found", both, { margin }, "pairs");
+  if (seeds === null && prompts === null) return say("hopeless", both, { margin }, "pairs");
   const spent = both.reduce((sum, one) => sum + (one.seed_seconds ?? 0), 0);
   const given = { seeds: fill(words.seeds, { seeds: count(seeds, "more seed"), hours: hours(seeds * spent) }),
     prompts: count(prompts, "more test prompt") };
   const kind = seeds === null ? "no_seeds" : prompts === null ? "no_prompts" : "either";
-  return say("needed", both, { margin, ways: fill(words[kind], given) });
+  return say("needed", both, { margin, ways: fill(words[kind], given) }, "pairs");
 }
 
 function spread({ first, fit, sound }, { words }, say) {
   const others = (sound.length > 1 ? sound : fit).filter((one) => one !== first && one.seed_sd !== null);
-  if (first.seed_sd === null) return [say("no_spread", [first], { pick: first.name })];
+  if (first.seed_sd === null) return [say("no_spread", [first], { pick: first.name }, "candidates")];
   if (!others.length) return [];
   const sds = others.map((one) => one.seed_sd), [low, high] = [Math.min(...sds), Math.max(...sds)].map((sd) => number(sd));
   return [say("spread", [first, ...others], { pick: first.name, sd: number(first.seed_sd), others: named(namesOf(others)),
-    range: low === high ? low : fill(words.range, { low, high }) })];
+    range: low === high ? low : fill(words.range, { low, high }) }, "candidates")];
 }
 
 function cost(pick, wishes, { words }, say) {
@@ -170,17 +178,18 @@ function cost(pick, wishes, { words }, say) {
     costs.push(fill(words.seconds, { hours: hours(pick.device_seconds * scale) }) + search);
   }
   if (pick.peak_memory_bytes !== null) costs.push(fill(words.memory, { memory: mebibytes(pick.peak_memory_bytes * scale) }));
-  return say(pick.is_start ? "start_cost" : "cost", [pick], { costs: costs.join(", "), stretched: stretched(wishes) });
+  return say(pick.is_start ? "start_cost" : "cost", [pick], { costs: costs.join(", "), stretched: stretched(wishes) }, "candidates");
 }
 
-function cautions(pick, wishes, values, say) {
-  const found = pick.doubts.map((doubt) => ({ text: `${doubt}, so that the grade is one lower.`, rows: [] }));
+function cautions({ first: pick, agrees }, wishes, values, say) {
+  const main = inTable("main"), found = pick.doubts.map((doubt) => main(`${doubt}, so that the grade is one lower.`));
   const lacking = wishes.data.length && !wishes.start && pick.start_view;
   if (lacking && !viewsOf(wishes, values).includes(pick.start_view))
-    found.push({ text: values.said[pick.name].start, rows: [pick.name] });
-  if (wishes.memory_gb !== null && pick.peak_memory_bytes === null) found.push(say("unknown_memory", [pick], { pick: pick.name }));
-  if (!pick.agrees) found.push({ text: values.words.disagree, rows: [pick.name] });
-  if (wishes.needs.includes(values.needs.unseen)) found.push({ text: values.words.other_prompts[pick.unseen], rows: [] });
+    found.push(main(values.said[pick.name].start, pick.name));
+  if (wishes.memory_gb !== null && pick.peak_memory_bytes === null)
+    found.push(say("unknown_memory", [pick], { pick: pick.name }, "candidates"));
+  if (!agrees) found.push(main(values.words.disagree, pick.name));
+  if (wishes.needs.includes(values.needs.unseen)) found.push(main(values.words.other_prompts[pick.unseen]));
   return found;
 }
 
@@ -188,25 +197,28 @@ function sentences(found, wishes, values) {
   const say = sayer(values), reasons = [...new Set(found.leftOut.values())];
   const leftOut = reasons.map((why) => {
     const out = [...found.leftOut.keys()].filter((name) => found.leftOut.get(name) === why);
-    return { text: fill(values.words.left_out, { names: listed(out), why }), rows: out };
+    return { text: fill(values.words.left_out, { names: listed(out), why }), rows: out, table: "candidates" };
   });
-  if (!found.pick) return [say(reasons.length ? "relax" : "nothing", []), ...leftOut];
-  const { choice } = found, { first } = choice, steady = wishes.needs.includes(values.needs.steady);
+  if (!found.pick) return [say(values.candidates.some((one) => one.gold !== null) ? "relax" : "nothing", []), ...leftOut];
+  const { choice } = found, { first } = choice, said = values.said[first.name], steady = wishes.needs.includes(values.needs.steady);
   return [
-    chosen(choice, found.decided, say, values.words), ...aside(choice, say), ...rival(choice, values, say), ...values.said[first.name].standing.map((text) => ({ text, rows: [first.name] })),
+    chosen(choice, found.decided, say, values.words), ...aside(choice, say), ...rival(choice, values, say),
+    ...said.standing.map((text) => inTable("main")(text, first.name)),
+    ...(choice.whole ? said.chance : []).map((text) => inTable("stability")(text, first.name)),
     ...(steady ? spread(choice, values, say) : []), cost(first, wishes, values, say),
-    ...cautions(first, wishes, values, say), ...leftOut,
+    ...cautions(choice, wishes, values, say), ...leftOut,
   ];
 }
 
 function show(form, values) {
   const wishes = readWishes(form), found = advise(values, wishes), out = form.querySelector("output");
   out.replaceChildren();
-  const head = { text: `${found.pick || "no pick"} (${gradeInWords(found, values.words.grades)})`, rows: found.pick ? [found.pick] : [] };
-  for (const { text, rows } of [head, ...sentences(found, wishes, values)]) {
+  const head = { text: `${found.pick || "no pick"} (${gradeInWords(found, values.words.grades)})`, rows: found.pick ? [found.pick] : [], table: "main" };
+  for (const { text, rows, table } of [head, ...sentences(found, wishes, values)]) {
     const line = out.appendChild(document.createElement("p"));
     line.append(text);
-    [...rows.map((name) => [name, values.rows[name]]), ...(values.places[text] ?? [])].forEach(([name, place]) => {
+    const names = table === "pairs" ? [[...rows].sort().join(" and ")] : rows;
+    [...names.map((name) => [name, values.rows[table][name]]), ...(values.places[text] ?? [])].forEach(([name, place]) => {
       const link = document.createElement("a");
       link.href = "#" + place;
       link.textContent = name;

@@ -17,7 +17,7 @@ from harness.held_out import Check
 from harness.plan import Cell, Plan
 from harness.records import read, rows, searches
 from harness.report import build
-from harness.report.alarms import CHECKS, Alarm, alarms
+from harness.report.alarms import CHECKS, SHARED, Alarm, alarms, alarms_section, idle
 from harness.report.trust import Trust
 from harness.store import Store
 
@@ -209,13 +209,65 @@ def test_the_page_opens_with_them(finished: Finished, tmp_path: Path) -> None:
     assert "ended with exactly the start's weights" in page
 
 
-def test_an_honest_page_says_how_many_checks_found_nothing(finished: Finished, tmp_path: Path) -> None:
+def test_an_honest_page_says_how_many_checks_had_something_to_look_at(finished: Finished, tmp_path: Path) -> None:
     page = build(finished.plan, Store(finished.root), tmp_path / "out").path.with_suffix(".md").read_text()
-    assert f"No alarm: {len(CHECKS) + 1} checks found nothing." in page
+    many = len(CHECKS) + 1
+    assert f"No alarm: {many - 5} of {many} checks had something to look at, and found nothing." in page
+    told = "cut-off or empty responses, KL limit, optimum at the edge, unequal budgets and shared prompts"
+    assert f"- Nothing to look at for: {told}." in page
+    assert alarms_section([], []).sentence == f"No alarm: {many} checks found nothing."
 
 
 def test_nothing_has_run(tmp_path: Path) -> None:
-    assert alarms(read(make_plan(make_cells(["dpo"], 2), 2), Store(tmp_path)), {}) == []
+    plan, store = make_plan(make_cells(["dpo"], 2), 2), Store(tmp_path)
+    tables = read(plan, store)
+    assert alarms(tables, {}) == []
+    assert idle(tables, {}) == [*CHECKS, SHARED]
+    page = build(plan, store, tmp_path / "out").path.with_suffix(".md").read_text()
+    assert f"No alarm, and no all-clear: none of {len(CHECKS) + 1} checks had anything to look at." in page
+
+
+OF_TRAINED = ("unchanged weights", "policy without effect", "equal weights", "identical rows", "equal to the start")
+"""Checks that look at more than the start."""
+
+
+def test_where_all_but_the_start_failed_its_own_runs_alone_are_looked_at(tmp_path: Path) -> None:
+    cells = make_cells(["dpo"], 2)
+    fill(tmp_path, cells, WORLD, skip={("dpo", 0), ("dpo", 1)})
+    found = idle(read(make_plan(cells, 2), Store(tmp_path)), {})
+    assert set(OF_TRAINED) <= set(found)
+    assert not {"no spread over seeds", "cache hit across models", "code and machines"} & set(found)
+
+
+def test_one_seed_has_no_spread_and_no_other_model_to_look_at(tmp_path: Path) -> None:
+    cells = make_cells(["dpo"], 1)
+    fill(tmp_path, cells, WORLD)
+    found = idle(read(make_plan(cells, 1), Store(tmp_path)), {})
+    assert {"no spread over seeds", "cache hit across models", "equal weights"} <= set(found)
+    assert not {"policy without effect", "identical rows", "equal to the start"} & set(found)
+
+
+def test_each_check_tells_when_it_gets_something_to_look_at(finished: Finished) -> None:
+    def now(trusts: dict[tuple[str, str], Trust] | None = None, **more: Any) -> set[str]:
+        return set(idle(replace(read(finished.plan, Store(finished.root)), **more), trusts or {}))
+
+    before = now()
+    assert before == {"cut-off or empty responses", "KL limit", "optimum at the edge", "unequal budgets", SHARED}
+    inside = study("ipo", [trial(0, 1.0, 1e-4), trial(1, 2.0, 2e-4)], 1)
+    assert before - now(**studied(inside)) == {"optimum at the edge", "unequal budgets"}
+    asked = [Check("apart", passed, "") for passed in (None, True)]
+    assert SHARED in now({("lab", "lab"): Trust("lab", prompts=asked[:1])}), "what is not known was not looked at"
+    assert SHARED not in now({("lab", "lab"): Trust("lab", prompts=asked)})
+    said = {"metric": "kl_max", "value": 3.0, "n": 1, "unit": "nats/response", "better": ""}
+    finished.change(finished.cell("dpo").policy.name, measurements=[said])
+    assert "KL limit" not in now()
+    cells = read(finished.plan, Store(finished.root)).cells
+    assert "KL limit" in now(cells=cells.assign(knobs='{"kl_limit": 0}')), "a limit of 0 is none"
+    path = finished.scores(finished.cell("dpo"))
+    table = pq.read_table(path)
+    rows = table.filter(pa.compute.equal(table["role"], "gold")).to_pandas().assign(metric="empty", role="", value=0.0)
+    pq.write_table(pa.concat_tables([table, pa.Table.from_pandas(rows, table.schema)]), path)
+    assert "cut-off or empty responses" not in now()
 
 
 def test_a_cache_that_took_one_model_for_another(tmp_path: Path) -> None:

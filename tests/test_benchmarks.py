@@ -30,7 +30,7 @@ from harness.plan import make_plan as plan_of
 from harness.recipe import Benchmark, read_recipe
 from harness.records import read
 from harness.report import build
-from harness.report.benchmarks import _FRAME, NOT_ASKED, benchmarks_sheet, tax
+from harness.report.benchmarks import _FRAME, NOT_ASKED, _margins, benchmarks_sheet, tax
 from harness.report.sheet import Sheet, make_frame
 from harness.report.standings import compare
 from harness.report.tasks import _main_metrics, lost_policies
@@ -320,6 +320,7 @@ def test_the_alignment_tax_is_told_by_document(tmp_path):
     text = (tmp_path / "report" / "report.md").read_text()
     assert "Benchmarks and alignment tax" in text
     assert "Lower than the start: dpo on t." in text
+    assert "1 difference of 2 is shown to lie within the margin of ±0.05." in text
     answer = text.split("## Answer")[1].split("\n## ")[0]
     assert "Significantly lower than the start on a benchmark: dpo on t (−0." in answer
     assert "which is recommended" not in answer, "whoever is recommended was asked"
@@ -424,6 +425,13 @@ def test_the_answer_says_that_the_recommended_was_asked_no_benchmark():
     assert told == f"What ilf, which is recommended, loses on the benchmarks is not known ({NOT_ASKED})."
     assert tax(sheet, "here", "sft") == []
     assert tax(sheet, "elsewhere", "ilf") == [], "where no benchmark was asked of anybody"
+
+
+def test_each_margin_is_told_where_tasks_differ_in_it():
+    rows = [{"verdict": "equivalent", "margin": 0.02}, {"verdict": "lower", "margin": 0.1}, {"verdict": "equivalent",
+            "margin": 0.02}, {"verdict": None, "margin": 0.5}]  # fmt: skip
+    assert _margins(rows) == "the margin of the task (±0.02 or ±0.1)"
+    assert _margins(rows[:1]) == "the margin of ±0.02"
 
 
 def test_a_tighter_margin_shows_nothing_equal(tmp_path):

@@ -223,3 +223,10 @@ def test_of_23_contestants_each_is_in_the_figure(tmp_path: Path, name: str) -> N
     chart.to_dict(validate=True)
     shown = picture(chart).svg
     assert all(f">{contestant}<" in shown for contestant in gains)
+
+
+def test_a_mark_above_the_line_of_best_of_n_is_not_said_to_gain_more() -> None:
+    """The line is drawn at the largest distance that best of n can have, so the true one may pass above the mark."""
+    told = registry.load("report/figures", "best_of_n").how_to_read
+    assert "Where the gold line rises, a mark below it gains less than best of n for its distance" in told
+    assert "one above it need not gain more" in told

@@ -93,3 +93,17 @@ def test_the_policy_of_the_page_stops_a_request(page: Path, tmp_path: Path) -> N
     seen = visit(with_body_end(page, tmp_path / "asks.html", asks), tmp_path)
     assert seen.requests == []
     assert "Content Security Policy" in seen.console
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_words_at_its_head_are_folded_and_fit_when_they_are_open(page: Path, tmp_path: Path, width: int) -> None:
+    check = (
+        "onload = () => { const words = document.querySelector('header details.words'), was = words.open;"
+        "words.open = true; const widest = Math.max(...[...words.querySelectorAll('dd')].map((one) => "
+        "one.getBoundingClientRect().right)); document.title = was + ' ' + Math.ceil(widest) + ' ' + innerWidth }"
+    )
+    probe = with_body_end(page, tmp_path / "probe.html", f"<script>{check}</script>")
+    seen = visit(probe, tmp_path, f"--window-size={width},900")
+    was, widest, screen = seen.dom.split("<title>")[1].split("</title>")[0].split()
+    assert was == "false"
+    assert 100 < int(widest) <= int(screen)

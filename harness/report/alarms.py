@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -53,17 +54,27 @@ def alarms(tables: Tables, trusts: Mapping[tuple[str, str], Trust]) -> list[Alar
         tables: what the records say.
         trusts: what the audits have shown, by (model, dataset).
     """
-    found = [Alarm(check, setting, text) for check, find in CHECKS.items() for setting, text in find(tables)]
-    return found + [Alarm(SHARED, setting, text) for setting, text in _shared_prompts(tables, trusts)]
+    return [Alarm(check, *one) for check, found in _all(tables, trusts).items() for one in found if one != LOOKED]
 
 
-def alarms_section(found: list[Alarm]) -> Section:
-    """What was found; first on the page after the answer."""
+def idle(tables: Tables, trusts: Mapping[tuple[str, str], Trust]) -> list[str]:
+    """The checks that have nothing to look at, of which no alarm says nothing; arguments as of `alarms`."""
+    return [check for check, found in _all(tables, trusts).items() if next(found, None) is None]
+
+
+def alarms_section(found: list[Alarm], without: list[str]) -> Section:
+    """What was found; first on the page after the answer.
+
+    Args:
+        found: all alarms.
+        without: the checks that are `idle`.
+    """
     kinds = (*CHECKS, SHARED)
-    sentence = f"No alarm: {len(kinds)} checks found nothing."
+    sentence = _none(len(kinds), len(without))
     if found:
         by = list(dict.fromkeys(alarm.check for alarm in found))
         sentence = f"{count(len(found), 'alarm')} ({listed(by)}): look before you believe the numbers."
+    points = [f"Nothing to look at for: {listed(without)}."] if without else []
     names = ("check", "setting", "text")
     frame = make_frame([vars(alarm) for alarm in found], dict.fromkeys(names, "string"))
     meanings = {
@@ -77,11 +88,29 @@ def alarms_section(found: list[Alarm]) -> Section:
         Shown("setting", lambda row: row["setting"] or "", kind="prose"),
     ]
     sheets = [Sheet("alarms", "Alarms.", frame, meanings, shown if found else [], folded=len(found) > MANY)]
-    return Section("alarms", "Alarms", sentence, sheets=sheets)
+    return Section("alarms", "Alarms", sentence, points=points, sheets=sheets)
+
+
+def _none(checks: int, without: int) -> str:
+    """That there is no alarm, and how much that says."""
+    if without == checks:
+        return f"No alarm, and no all-clear: none of {checks} checks had anything to look at."
+    if without:
+        return f"No alarm: {checks - without} of {checks} checks had something to look at, and found nothing."
+    return f"No alarm: {checks} checks found nothing."
 
 
 Found = Iterator[tuple[str, str]]
+"""The setting and the text of each alarm, with `LOOKED` among them where there was anything to look at."""
 Cell = tuple[str, str, int]
+LOOKED = ("", "")
+"""What a check yields where it has something to look at, once or more; it is no alarm."""
+
+
+def _all(tables: Tables, trusts: Mapping[tuple[str, str], Trust]) -> dict[str, Found]:
+    """What each check yields, by its name."""
+    found = {check: find(tables) for check, find in CHECKS.items()}
+    return {**found, SHARED: _shared_prompts(tables, trusts)}
 
 
 def _unchanged(tables: Tables) -> Found:
@@ -89,7 +118,10 @@ def _unchanged(tables: Tables) -> Found:
     cells = tables.cells[tables.cells["weights"] != ""]
     starts = cells.loc[cells["is_start"], [*SEED, "policy", "weights"]]
     both = cells[~cells["is_start"]].merge(starts, on=SEED, suffixes=("", "_of_start"))
-    same = both[(both["weights"] == both["weights_of_start"]) & (both["policy"] != both["policy_of_start"])]
+    both = both[both["policy"] != both["policy_of_start"]]
+    if len(both):
+        yield LOOKED
+    same = both[both["weights"] == both["weights_of_start"]]
     yield from _named(same, "ended with exactly the start's weights: training changed nothing")
 
 
@@ -100,10 +132,13 @@ def _no_effect(tables: Tables) -> Found:
     starts = tables.cells.loc[tables.cells["is_start"], [*SEED, "policy"]]
     trained = tables.cells.merge(starts, on=SEED, suffixes=("", "_of_start"))
     trained = trained[trained["policy"] != trained["policy_of_start"]]
-    still = {_cell(block) for block in tables.blocks.of(metric="kl") if not block.values.max() > 0}
-    where = [key in still for key in zip(*(trained[name] for name in CELL), strict=True)]
+    moves = {_cell(block): block.values.max() > 0 for block in tables.blocks.of(metric="kl")}
+    keys = list(zip(*(trained[name] for name in CELL), strict=True))
+    if any(key in moves for key in keys):
+        yield LOOKED
+    still = [not moves.get(key, True) for key in keys]
     yield from _named(
-        trained[np.array(where, dtype=bool)],
+        trained[np.array(still, dtype=bool)],
         "answers every prompt exactly as the start does (KL 0): was its adapter applied?",
     )
 
@@ -111,6 +146,8 @@ def _no_effect(tables: Tables) -> Found:
 def _same_weights(tables: Tables) -> Found:
     """Different policies with the same weights: a seed or a knob that has no effect."""
     cells = tables.cells[tables.cells["weights"] != ""].drop_duplicates(["setting", "policy"])
+    if cells[~cells["is_start"]]["setting"].duplicated().any():  # two policies beside the start
+        yield LOOKED
     for (setting, _), group in cells.groupby(["setting", "weights"], sort=False):
         starts = group["is_start"].any()
         if len(group) > 1 and not starts:
@@ -124,7 +161,10 @@ def _no_spread(tables: Tables) -> Found:
     for block in tables.blocks.of(metric="reward"):
         means.setdefault((block.setting, block.contestant), {}).setdefault(block.role, []).append(block.mean)
     for (setting, contestant), by_role in means.items():
-        flat = [role for role, own in by_role.items() if len(own) > 1 and len(set(own)) == 1]
+        several = {role: own for role, own in by_role.items() if len(own) > 1}
+        if several:
+            yield LOOKED
+        flat = [role for role, own in several.items() if len(set(own)) == 1]
         if flat:
             seeds = max(len(by_role[role]) for role in flat)
             yield (
@@ -135,9 +175,11 @@ def _no_spread(tables: Tables) -> Found:
 
 def _same_rows(tables: Tables) -> Found:
     """Contestants whose rewards are equal sample by sample in a seed: a copy, or a cache that answered for another."""
-    policies = _policies(tables)
+    policies, rewards = _policies(tables), tables.blocks.of(metric="reward")
+    if _differ(rewards, lambda one: (one.setting, one.replicate, one.role), lambda one: policies.get(_cell(one))):
+        yield LOOKED
     found: dict[tuple[str, int, tuple[str, ...]], list[str]] = {}
-    for role, own in _twins(tables.blocks.of(metric="reward")):
+    for role, own in _twins(rewards):
         by_seed: dict[tuple[str, int], list[Block]] = {}
         for block in own:
             by_seed.setdefault((block.setting, block.replicate), []).append(block)
@@ -156,14 +198,22 @@ def _wrong_cache(tables: Tables) -> Found:
     Those of one seed are `identical rows`.
     """
     policies, benched = _policies(tables), blocks_of(tables.benchmarks)
-    twins = [("reward", one) for one in _twins(tables.blocks.of(metric="reward"))]
-    twins += [("benchmark", one) for one in _twins(benched.blocks)]
-    for what, (role, own) in twins:
-        by_policy = {policies[_cell(block)]: block for block in own if _cell(block) in policies}
-        seeds = {(block.setting, block.replicate) for block in by_policy.values()}
-        if len(by_policy) > 1 and (what == "benchmark" or len(seeds) > 1):
-            names = [f"{one.contestant} of seed {one.replicate} ({one.setting})" for one in by_policy.values()]
-            yield "", f"{listed(names)} have equal values of {what} {role} everywhere: a cache took one for another."
+    for what, blocks in (("reward", tables.blocks.of(metric="reward")), ("benchmark", benched.blocks)):
+        within = what == "benchmark"  # of one seed too
+        if _differ(blocks, _kind, lambda one: policies.get(_cell(one))) and (within or _differ(blocks, _kind, _seed)):
+            yield LOOKED
+        for role, own in _twins(blocks):
+            by_policy = {policies[_cell(block)]: block for block in own if _cell(block) in policies}
+            if len(by_policy) > 1 and (within or len(set(map(_seed, by_policy.values()))) > 1):
+                names = [f"{one.contestant} of seed {one.replicate} ({one.setting})" for one in by_policy.values()]
+                text = f"{listed(names)} have equal values of {what} {role} everywhere"
+                yield "", f"{text}: a cache took one for another."
+
+
+def _differ(blocks: Iterable[Block], alike: Callable[[Block], object], what: Callable[[Block], object]) -> bool:
+    """Whether two blocks that are alike in one thing differ in another, and are too fine to be equal by chance."""
+    first: dict[object, object] = {}
+    return any(first.setdefault(alike(one), what(one)) != what(one) for one in filter(_is_fine, blocks))
 
 
 def _is_fine(block: Block) -> bool:
@@ -175,6 +225,8 @@ def _edge(tables: Tables) -> Found:
     """Chosen knobs at an end of their range: the optimum may lie beyond it."""
     for setting in tables.studies["setting"].unique():
         for study in studies_of(tables, str(setting)):
+            if study.chosen:
+                yield LOOKED
             if found := edges(study):
                 text = f"{study.row['contestant']} was given knobs at the edge of their range ({found})"
                 yield str(setting), f"{text}: a wider one may hold better."
@@ -183,6 +235,7 @@ def _edge(tables: Tables) -> Found:
 def _unequal(tables: Tables) -> Found:
     """Tuned contestants with different numbers of finished trials."""
     for setting in tables.studies["setting"].unique():
+        yield LOOKED
         if told := unequal(studies_of(tables, str(setting))):
             yield str(setting), f"Not all were tuned with the same number of trials: {told}."
 
@@ -192,31 +245,38 @@ def _shared_prompts(tables: Tables, trusts: Mapping[tuple[str, str], Trust]) -> 
     for setting, rows in tables.cells.groupby("setting", sort=False):
         trust = trusts.get((str(rows["model"].iloc[0]), str(rows["dataset"].iloc[0])))
         for check in trust.prompts if trust else ():
+            if check.passed is not None:
+                yield LOOKED
             if check.passed is False:
                 yield str(setting), f"Not so: {check.what} ({check.detail})."
 
 
 def _like_the_start(tables: Tables) -> Found:
     """Fine metrics whose mean equals the start's to all digits although the policy differs."""
+    found: dict[tuple[str, str], tuple[dict[str, None], dict[int, None]]] = {}
+    for block, base in _beside_the_start(tables):
+        yield LOOKED
+        if block.mean == base.mean:
+            names, seeds = found.setdefault((block.setting, block.contestant), ({}, {}))
+            names["/".join(filter(None, (block.metric, block.role)))], seeds[block.replicate] = None, None
+    for (setting, contestant), (names, seeds) in found.items():
+        told = listed([str(seed) for seed in sorted(seeds)])
+        yield setting, f"{contestant} of seed {told} equals the start to all digits in {listed(list(names))}."
+
+
+def _beside_the_start(tables: Tables) -> Iterator[tuple[Block, Block]]:
+    """Each block of another policy with the start's of its seed, where that is fine."""
     policies = _policies(tables)
     starts = {(str(row.setting), int(str(row.replicate))): str(row.policy) for row in _starts(tables).itertuples()}
     by_kind: dict[tuple[str, int, str, str], list[Block]] = {}
     for block in tables.blocks.of():
         if block.metric != "kl" and block.role != BEFORE:
             by_kind.setdefault((block.setting, block.replicate, block.metric, block.role), []).append(block)
-    found: dict[tuple[str, str], tuple[dict[str, None], dict[int, None]]] = {}
-    for (setting, seed, metric, role), own in by_kind.items():
+    for (setting, seed, _, _), own in by_kind.items():
         start = starts.get((setting, seed))
         base = next((block for block in own if policies.get(_cell(block)) == start), None)
-        if base is None or not _is_fine(base):
-            continue
-        for block in own:
-            if policies.get(_cell(block)) != start and block.mean == base.mean:
-                names, seeds = found.setdefault((setting, block.contestant), ({}, {}))
-                names[f"{metric}/{role}" if role else metric], seeds[seed] = None, None
-    for (setting, contestant), (names, seeds) in found.items():
-        told = listed([str(seed) for seed in sorted(seeds)])
-        yield setting, f"{contestant} of seed {told} equals the start to all digits in {listed(list(names))}."
+        if base is not None and _is_fine(base):
+            yield from ((block, base) for block in own if policies.get(_cell(block)) != start)
 
 
 def _too_many(tables: Tables) -> Found:
@@ -226,6 +286,7 @@ def _too_many(tables: Tables) -> Found:
     for metric, most in MOST.items():
         values: dict[tuple[str, str], list[Any]] = {}
         for block in tables.blocks.of(metric=metric):
+            yield LOOKED
             values.setdefault((block.setting, block.contestant), []).append(block.values)
         for (setting, contestant), own in values.items():
             share = float(np.concatenate(own).mean())
@@ -237,7 +298,12 @@ def _too_many(tables: Tables) -> Found:
 
 def _far(tables: Tables) -> Found:
     """Runs that passed the KL limit of their own recipe."""
-    own = tables.measurements[tables.measurements["metric"] == "kl_alarm_step"]
+    names, metric = ["setting", "contestant"], tables.measurements["metric"]
+    without = tables.cells[tables.cells["knobs"].map(lambda knobs: json.loads(knobs).get("kl_limit") == 0)]
+    watched = tables.measurements[metric.isin(["kl_max", "kl_alarm_step"])]
+    if set(watched[names].itertuples(index=False)) - set(without[names].itertuples(index=False)):
+        yield LOOKED
+    own = tables.measurements[metric == "kl_alarm_step"]
     for (setting, contestant), rows in own.groupby(["setting", "contestant"], sort=False):
         first = int(rows["value"].min())
         runs = count(len(rows), "run")
@@ -250,6 +316,8 @@ def _dirty(tables: Tables) -> Found:
     Commits are not compared: most change nothing that a stage does, and the head of the page names them.
     """
     made_by = tables.made_by
+    if len(made_by):
+        yield LOOKED
     dirty = int(made_by["dirty"].sum())
     if dirty:
         yield "", f"{dirty} of {count(len(made_by), 'stage')} were made by code with uncommitted changes."
@@ -288,6 +356,14 @@ def _starts(tables: Tables) -> pd.DataFrame:
 
 def _cell(block: Block) -> Cell:
     return block.setting, block.contestant, block.replicate
+
+
+def _kind(block: Block) -> tuple[str, str]:
+    return block.metric, block.role
+
+
+def _seed(block: Block) -> tuple[str, int]:
+    return block.setting, block.replicate
 
 
 def _policies(tables: Tables) -> dict[Cell, str]:

@@ -13,6 +13,8 @@ from harness.report.sheets import TURNED
 from harness.report.stability import agreed
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from harness.records import Tables
     from harness.report.advice import Advice
     from harness.report.compare import Comparison, Pair, Standing
@@ -71,8 +73,27 @@ def recommended(comparison: Comparison, advice: Advice, places: Places | None = 
     pick = f"Recommended without constraints: {advice.pick} ({in_words(advice)})."
     return [
         *places.linked([pick], "grade", row=advice.pick),
+        *places.linked(_against_gold(advice.pick, comparison), "main"),
         *places.linked([f"Why: {' '.join(advice.why)}"], "guide", "pairs"),
         *places.linked(found, "grade"),
+    ]
+
+
+def _against_gold(pick: str, comparison: Comparison) -> list[str]:
+    """That the oracle puts whom gold recommends below the start, where it does."""
+    known = next((row.estimates for row in comparison.standings if row.name == pick), {})
+    if not {"gold", "oracle"} <= set(known):
+        return []
+    gold, oracle = known["gold"], known["oracle"]
+    sure = oracle.high is not None and oracle.high < 0
+    if not (sure or oracle.value < 0 < gold.value):
+        return []
+    told = f"gold {number(gold.value, sign=True)}, oracle {interval(oracle.value, oracle.low, oracle.high, sign=True)}"
+    told += "; its interval reaches 0" * (oracle.high is not None and not sure)
+    if gold.value <= 0:
+        return [f"The oracle, which is the exact rule, puts it below the start too ({told})."]
+    return [
+        f"But the oracle, which is the exact rule, puts it below the start ({told}): do not take it on gold's word."
     ]
 
 
@@ -214,16 +235,20 @@ def _signs(rows: list[Standing]) -> list[str]:
 
 
 def _sizes(rows: list[Standing]) -> list[str]:
-    """How many gains are smaller by the oracle."""
-    less = [row for row in rows if 0 < row.estimates["oracle"].value < row.estimates["gold"].value]
+    """How many gains are smaller by the oracle, those first that are losses by it."""
+    gains = [(row.name, row.estimates["gold"].value, row.estimates["oracle"].value) for row in rows]
+    gains = [one for one in gains if one[1] > 0]
+    less = [(name, gold, oracle) for name, gold, oracle in gains if oracle < gold]
     if not less:
         return []
-    most = max(less, key=lambda row: row.estimates["gold"].value / row.estimates["oracle"].value)
-    gains = _both(most.estimates["gold"].value, most.estimates["oracle"].value)
-    return [
-        f"By the oracle {len(less)} of {count(len(rows), 'gain')} are smaller than by gold, in the largest ratio that "
-        f"of {most.name} ({gains})."
-    ]
+    lost = sorted((one for one in less if one[2] <= 0), key=lambda one: one[2])
+    kept = [one for one in less if one[2] > 0]
+    told = [f"no gain at all for {named([f'{name} ({_both(*both)})' for name, *both in lost])}"] if lost else []
+    if kept:
+        name, *both = max(kept, key=lambda one: one[1] / one[2])
+        told.append(f"{'of the others ' * bool(lost)}in the largest ratio that of {name} ({_both(*both)})")
+    are = "is" if len(less) == 1 else "are"
+    return [f"By the oracle {len(less)} of {count(len(gains), 'gain')} {are} smaller than by gold: {'; '.join(told)}."]
 
 
 def _order(comparison: Comparison) -> list[str]:
@@ -282,9 +307,7 @@ def _missing(comparison: Comparison, tables: Tables) -> list[str]:
             f"{name} ({count(len(rows), 'run')}: {', '.join(sorted(set(rows['cause'])))})"
             for name, rows in failed.groupby("contestant", sort=False)
         ]
-        found.append(
-            f"Failed: {listed(texts)}. A failed run counts as having gained nothing over the start; it is not left out."
-        )
+        found.append(f"Failed: {listed(texts)}. {' '.join(_stand_ins(failed, comparison))}")
     waiting = gaps[gaps["status"].isin(["waiting", "blocked"])]
     if len(waiting):
         found.append(
@@ -293,3 +316,20 @@ def _missing(comparison: Comparison, tables: Tables) -> list[str]:
     for name, rows in gaps[gaps["status"] == "cut"].groupby("contestant", sort=False):
         found.append(f"Cannot run here: {name}: {rows['error'].iloc[0]}")
     return found + unscored(comparison, tables)
+
+
+def _stand_ins(failed: pd.DataFrame, comparison: Comparison) -> list[str]:
+    """What failed runs count as: the start's scores of their seed, where it has any and the contestant has a run."""
+    if not comparison.runs:
+        return [f"Nothing stands in for a failed run, since {comparison.no_scale}."]
+    many = {str(name): int(runs) for name, runs in failed["contestant"].value_counts(sort=False).items()}
+    alone = [name for name in many if not comparison.runs[name].replicates]
+    stood = {name: len(comparison.runs[name].imputed) for name in many if name not in alone}
+    counted = [f"{name} ({count(runs, 'run')})" for name, runs in stood.items() if runs]
+    left = [f"{name} ({count(many[name] - runs, 'run')})" for name, runs in stood.items() if many[name] > runs]
+    found = {
+        "Counted with the start's scores of its seed, as a gain of nothing": counted,
+        "Left out, since the start has no scores of that seed": left,
+        "Without any run that has scores, and so without a verdict": alone,
+    }
+    return [f"{what}: {listed(names)}." for what, names in found.items() if names]

@@ -178,8 +178,15 @@ def _sentence(sheet: Sheet) -> str:
     if not judged.any():
         return "No policy can be compared with its start on a benchmark yet."
     worst = f"Lower than the start: {listed(lost)}." if lost else "None is shown to be lower than its start."
-    shown = f"{count(same, 'difference')} of {int(judged.sum())} are shown to lie within the margin."
+    are = "is" if same == 1 else "are"
+    shown = f"{count(same, 'difference')} of {int(judged.sum())} {are} shown to lie within {_margins(found)}."
     return " ".join([worst, *_below(found), shown])
+
+
+def _margins(found: list[dict[str, Any]]) -> str:
+    """The margin of the differences on which there is a verdict, or each of them where tasks differ in it."""
+    margins = [f"±{margin:g}" for margin in sorted({row["margin"] for row in found if row["verdict"]})]
+    return f"the margin of {margins[0]}" if len(margins) == 1 else f"the margin of the task ({' or '.join(margins)})"
 
 
 def _below(found: list[dict[str, Any]]) -> list[str]:

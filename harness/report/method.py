@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from operator import itemgetter
 from pathlib import Path
@@ -17,6 +18,52 @@ if TYPE_CHECKING:
     from harness.plan import Plan
     from harness.records import Tables
     from harness.report.compare import Comparison, Scale
+
+
+WORDS = {
+    "start": "the policy that every contestant is held against, and that most begin from",
+    "gold": "the reward that verdicts go by; whether training was kept apart from it stands under Reward-model trust",
+    "oracle": "the dataset's own exact rule of how good a response is; not every dataset has one",
+    "proxy": "the reward that training is given, and that a policy may learn to please more than gold",
+    "selection": "the reward that knobs are chosen by",
+    "start-sd": "the unit of gains: one standard deviation (sd) of the start's own scores",
+    "margin": "the smallest difference that matters, as the recipe says",
+    "top set": "the contestants that no other is significantly better than (●); which of them is best is not shown",
+    "Holm": "a correction of p-values for the number of comparisons, so that chance seldom (5 %) makes any significant",
+    "κ": "Cohen's kappa of two reward models' errors: 0 where they err independently, 1 where always on the same pairs",
+    "KL": "how far a policy has moved from the start, in nats per response (Kullback-Leibler divergence)",
+    "binary": "data: single responses, each labelled good or bad",
+    "judgments": "data: single responses, each with words on what is wrong with it, or with none where all is well",
+}
+"""What a newcomer may not know, in the order in which one needs the other."""
+_ALSO = {"start-sd": "|sd of the start"}
+"""How else a word is written."""
+_EXPLAIN = ("method", "dictionary")
+"""Sections that use words in order to explain them."""
+
+
+def words_of(sections: list[Section], more: list[str]) -> dict[str, str]:
+    """The words of `WORDS` that a page uses, with their meanings.
+
+    Args:
+        sections: of the page.
+        more: what else stands on it.
+    """
+    texts = [*more, *(text for section in sections if section.id not in _EXPLAIN for text in _texts(section))]
+    patterns = {word: re.compile(rf"\b({word}{_ALSO.get(word, '')})\b", re.IGNORECASE) for word in WORDS}
+    return {word: WORDS[word] for word, pattern in patterns.items() if any(map(pattern.search, texts))}
+
+
+def _texts(section: Section) -> Iterator[str]:
+    """What a section says; not what models wrote."""
+    yield from (section.title, section.sentence, *section.points, *section.paragraphs)
+    yield from (one.text for one in section.linked)
+    yield from section.guide.values["gives"] if section.guide else ()
+    for figure in section.figures:
+        yield from (figure.question, figure.how_to_read)
+    for sheet in section.sheets:
+        yield from (sheet.caption, *(column.title for column in sheet.columns))
+        yield from (text for row in sheet.texts for text in row)
 
 
 def method_section(plan: Plan, tables: Tables, comparisons: list[Comparison], held_out: bool) -> Section:
@@ -76,8 +123,10 @@ def _points(comparisons: list[Comparison], margin: str, held_out: bool) -> list[
         "More seeds or prompts: what would give power 0.8 for a difference of the margin at the family's level.",
         "Win rate: over all pairs of a contestant's and the start's samples for the same prompt and seed; soft is the "
         "mean of sigmoid(gold difference), hard the share of wins with ties as one half.",
-        "A failed run counts as the start's own scores of that seed, so failing is never an advantage; gold_finished "
-        "in the tables is over finished runs alone. Runs that wait are in no number.",
+        "A failed run counts as the start's own scores of that seed, and so as no gain, where at least one run of its "
+        "contestant finished and the start's run of that seed did. A contestant of which no run finished has no scores "
+        "and no verdict; the answer names it, and whose failed runs have no stand-in. gold_finished in the tables is "
+        "over finished runs alone. Runs that wait are in no number.",
         "Gold is a held-out reward model: no training and no choice of knobs has seen it or its data."
         if held_out
         else "That no training and no choice of knobs has seen gold or its data is not shown; see Reward-model trust.",

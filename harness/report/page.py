@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from harness.report.sheet import Sheet
 
 TEMPLATES = Path(__file__).parent / "templates"
+WORDS = "Words used here"
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,8 @@ class Section:
 class Page:
     """The whole report.
 
-    `made` says of what and by what it was made; `banners` stand at its head; `watermark` lies across it.
+    `made` says of what and by what it was made; `banners` stand at its head; `watermark` lies across it; `words` are
+    what a newcomer may not know, with their meanings.
     """
 
     title: str
@@ -126,6 +128,7 @@ class Page:
     banners: list[str] = field(default_factory=list)
     watermark: str = ""
     made: str = ""
+    words: dict[str, str] = field(default_factory=dict)
 
     @property
     def has_figures(self) -> bool:
@@ -205,7 +208,7 @@ def html(page: Page) -> str:
     guide = (TEMPLATES / "guide.js").read_text() if page.has_guides else ""
     sift = (TEMPLATES / "filter.js").read_text() if page.has_listings else ""
     scripts = {"runtime": runtime, "guide": guide, "filter": sift, "figures": (TEMPLATES / "figures.js").read_text()}
-    return environment.get_template("page.html").render(page=page, css=css, **scripts)
+    return environment.get_template("page.html").render(page=page, css=css, words=WORDS, **scripts)
 
 
 def script_json(value: object) -> str:
@@ -226,6 +229,8 @@ def markdown(page: Page) -> str:
     ]
     for text in (page.watermark, *page.banners):
         lines += [f"> **{_inline(text)}**", ""] if text else []
+    lines += [f"{WORDS}:", ""] if page.words else []
+    lines += [f"- **{word}**: {_inline(meaning)}" for word, meaning in page.words.items()] + [""] * bool(page.words)
     for section in page.sections:
         lines += [f"## {_inline(section.title)}", "", f"**{_inline(section.sentence)}**", ""]
         lines += [f"**Grade {section.grade}**", ""] if section.grade else []

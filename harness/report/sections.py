@@ -11,7 +11,7 @@ from harness.public import public
 from harness.report import over_optimisation, quality_cost, say
 from harness.report.advice import Advice, Wishes, advise_all
 from harness.report.advice_words import beside_rows
-from harness.report.alarms import alarms, alarms_section
+from harness.report.alarms import alarms, alarms_section, idle
 from harness.report.answer import headline, points, recommended
 from harness.report.articles import articles_sheet
 from harness.report.benchmarks import benchmarks_section, benchmarks_sheet, tax
@@ -35,7 +35,7 @@ from harness.report.ledger import (
     totals_sheet,
     unasked,
 )
-from harness.report.method import dictionary_sheet, method_section
+from harness.report.method import dictionary_sheet, method_section, words_of
 from harness.report.outputs import outputs_section, outputs_sheet
 from harness.report.page import Drawn, Guide, Linked, Page, Section, pictures
 from harness.report.painter import ask
@@ -121,7 +121,7 @@ def make_page(plan: Plan, store: Store, tables: Tables, long: Sequence[Sheet] = 
         for one, own, drawn in zip(comparisons, where, figures, strict=True)
         for section in _of_setting(one, own, drawn, study)
     ]
-    sections.append(alarms_section(raised))
+    sections.append(alarms_section(raised, idle(tables, found)))
     shared = [
         _metrics(comparisons),
         _given(tables),
@@ -167,7 +167,8 @@ def make_page(plan: Plan, store: Store, tables: Tables, long: Sequence[Sheet] = 
     )
     sections.sort(key=lambda section: next(i for i, kind in enumerate(ORDER) if _is(section, kind)))
     head = (plan.recipe.name, public(plan.recipe.question), _state(tables))
-    page = Page(*head, sections, banners(found), watermark(found), _made(plan, tables))
+    at_head = banners(found)
+    page = Page(*head, sections, at_head, watermark(found), _made(plan, tables), words_of(sections, at_head))
     return page, [*whole, dictionary]
 
 

@@ -22,7 +22,8 @@ ID_MEANINGS = {
     "contestant": "the algorithm, with the knobs in which it differs from its namesakes",
 }
 _ESTIMATES = {
-    "gold": "gold reward minus the start's, in sd of the start's responses (failed runs count as the start)",
+    "gold": "gold reward minus the start's, in sd of the start's responses (a failed run counts "
+    "as the start's of its seed, where one of its contestant's runs finished)",
     "gold_finished": "the same over finished runs alone",
     "oracle": "oracle reward minus the start's, in sd of the start's responses",
     "selection": "selection reward minus the start's, in sd of the start's responses",

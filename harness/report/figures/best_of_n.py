@@ -18,8 +18,9 @@ class BestOfN(Figure):
     how_to_read = (
         "Lines: the start's best of n as the proxy chooses, n rising from 1, by gold (with its 95 % band) and "
         "by the other rewards; their distance is the most that it can be, log n − (n − 1)/n. Marks: the contestants' "
-        "gold gains, on all test prompts; the lines rest on some of them. A mark above the gold line gains more than "
-        "best-of-n for its distance. Where the proxy's line rises away from gold's, the proxy is being exploited."
+        "gold gains, on all test prompts; the lines rest on some of them. Where the gold line rises, a mark below it "
+        "gains less than best of n for its distance; one above it need not gain more, since the true line is at this "
+        "one or left of it. Where the proxy's line rises away from gold's, the proxy is being exploited."
     )
 
     def draw(self, comparison: Comparison) -> Any:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Mapping
 
 from harness.errors import HarnessError, NetworkError
 
 _NO_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_NO_ROOM_SAID = (*(os.strerror(number) for number in _NO_ROOM), "PytorchStreamWriter", "unexpected pos")
+"""What safetensors, tokenizers and torch.save say instead, whose errors are no OSError; the last two of any write."""
 
 HINTS = {
     "out of memory": "lower budget.micro_batch (the result is the same but for rounding), or give it more memory",
@@ -19,7 +22,9 @@ HINTS = {
     "refused": "mend [launch] as sbatch's message says, or wait until Slurm takes jobs again; the next run submits it",
     "cancelled": "somebody has ended its job; the next run does it again",
     "network": "is the service up, and reachable from here? the next run asks for what is missing, and for that alone",
+    "no room": "the disk is full, over its quota or read-only: make room where the results are, and run again",
     "bad data": "mend what the message names, and run again",
+    "plug-in": "a mistake in the plug-in that the message names: mend it, and run again (traceback: failed.json)",
     "bug": "a bug in harness or in a library: please report it with the traceback in failed.json",
 }
 """Each cause and its hint."""
@@ -41,8 +46,12 @@ def classify(error: BaseException) -> str:
         return "network"
     if isinstance(error, TimeoutError):
         return "timeout"
-    if isinstance(error, HarnessError) or (isinstance(error, OSError) and error.errno in _NO_ROOM):
+    if isinstance(error, HarnessError) or (isinstance(error, OSError) and error.errno == errno.EACCES):
         return "bad data"
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return "no room"
+    if any(words in str(error) for words in _NO_ROOM_SAID):
+        return "no room"
     return "bug"
 
 

@@ -230,7 +230,7 @@ def _sides_trouble(given: Mapping[str, Any]) -> tuple[str, str] | None:
         return "claim", "a hypothesis names its contestants a, or the knob along which they lie, not both"
     if given.get("contrast") == GROUPS and "b" not in given:
         return "contrast", "hypothesis.contrast = 'groups' compares the mean of a with that of b; b is missing"
-    if "starts" in given and (len(given["starts"]) != 2 or "b" not in given):
+    if isinstance(given.get("starts"), list) and (len(given["starts"]) != 2 or "b" not in given):
         return "starts", f"hypothesis.starts is {given['starts']!r}; it must be the start of a and the start of b"
     if ("starts" in given or "across" in given) and given.get("metric") != "gold":
         return "metric", f"hypothesis.metric is {given.get('metric')!r}; only gold is compared across settings"

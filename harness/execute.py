@@ -21,6 +21,7 @@ from harness.lease import BEAT_SECONDS, Busy, Lease, slurm_job
 from harness.metrics import Measurement
 from harness.provenance import Meter, made_by
 from harness.public import public
+from harness.registry import blame
 from harness.stages import Stage
 from harness.store import LOG, Store, write_whole
 
@@ -182,6 +183,8 @@ def _facts(store: Store, stage: Stage, measurements: list[Measurement]) -> dict[
 def _note(store: Store, name: str, error: BaseException, trace: str, cost: dict[str, Any]) -> Outcome:
     cause = classify(error)
     text = str(error) if cause == "bad data" else f"{type(error).__name__}: {error}"
+    if cause == "bug" and (place := blame(error)):
+        cause, text = "plug-in", f"{place}: {text}"
     return _fail(store, name, cause, text, {**cost, "traceback": public(trace)})
 
 

@@ -1,7 +1,8 @@
-"""Since when a job has held its devices for a stage that is not at work yet: they are paid for all the same."""
+"""What a process is held for: since when a job holds its devices for a stage, and what the stage has worked so far."""
 
 from __future__ import annotations
 
+import resource
 import time
 
 BEGAN = "HARNESS_JOB_BEGAN"
@@ -29,3 +30,33 @@ class Held:
 
 
 devices = Held()
+
+
+class Work:
+    """What the stage at hand has worked, with what earlier attempts left in the checkpoint that it goes on from."""
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """A stage begins."""
+        self._began, self._cpu = time.monotonic(), cpu_seconds()
+        self.kept = {"seconds": 0.0, "cpu_seconds": 0.0}
+
+    def go_on(self, kept: dict[str, float]) -> None:
+        """It goes on from what `so_far` said when a checkpoint was written."""
+        self.kept = dict(kept)
+
+    def so_far(self) -> dict[str, float]:
+        """Seconds, and those of this process's CPU."""
+        own = {"seconds": time.monotonic() - self._began, "cpu_seconds": cpu_seconds() - self._cpu}
+        return {name: self.kept[name] + own[name] for name in own}
+
+
+def cpu_seconds() -> float:
+    """User and system time of this process."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+work = Work()

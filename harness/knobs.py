@@ -81,6 +81,8 @@ class Choice:
         return ", ".join(str(value) for value in self.values)
 
 
+TYPES: dict[type, str] = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+"""What messages call the type of a knob."""
 Range = Uniform | Choice
 
 
@@ -185,7 +187,7 @@ def coerce(
         right = _as_type(value, item.type)
         valid = item.valid or (NUMBERS if item.type is float else None)
         if right is None:
-            problems.add(place, f"{label}.{name} is {value!r}; it must be a {item.type.__name__} ({item.doc})")
+            problems.add(place, f"{label}.{name} is {value!r}; it must be {TYPES[item.type]} ({item.doc})")
         elif valid is not None and right not in valid:
             problems.add(place, f"{label}.{name} is {value!r}; valid: {valid} ({item.doc})")
         else:

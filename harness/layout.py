@@ -189,9 +189,25 @@ class Layout:
             and "total" not in self.kind.rewards,
         }
         found = (f"{name} needs {what}; dataset '{self.dataset.label}' has none" for what in lacks if lacks[what])
-        return next(found, "") or self._unsuited(algorithm.rounds(), name)
+        return next(found, "") or self._unsuited(algorithm, name) or self._impossible(algorithm.rounds(), name)
 
-    def _unsuited(self, rounds: tuple[Round, ...], name: str) -> str:
+    def _unsuited(self, algorithm: Algorithm, name: str) -> str:
+        """Why an algorithm, or what trains its rounds, does not go with the recipe's settings, or nothing."""
+        if algorithm.procedure()["name"] == "best_of_n" and self.recipe.evaluation.temperature == 0:
+            return (
+                f"{name} chooses among responses that are all the same at evaluation.temperature = 0; set a "
+                "temperature above 0"
+            )
+        rule = self.recipe.rewards["proxy"].rule
+        for one in (algorithm, *(self.algorithm(part.train, part.knobs) for part in algorithm.rounds())):
+            if wrong := one.unsuited(self.recipe.budget):
+                return f"{name} {wrong}"
+            if one.footprint().value and rule:
+                what = f"begins its value model as the proxy, which is the dataset's rule '{rule}'"
+                return f"{name} {what}: use value = 'head'"
+        return ""
+
+    def _impossible(self, rounds: tuple[Round, ...], name: str) -> str:
         """Why rounds do not go with the recipe's budget or proxy, or nothing."""
         proxy, steps = self.recipe.rewards["proxy"], self.recipe.budget.steps
         if steps < len(rounds):

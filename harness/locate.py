@@ -60,6 +60,7 @@ def _read(path: Path, children: tuple[Path, ...], text: str | None = None) -> Lo
         raise HarnessError(f"{path}: recipes extend each other in a ring")
     try:
         text = path.read_text(encoding="utf-8") if text is None else text
+        text = text.removeprefix("\ufeff")  # which some editors begin a UTF-8 file with
         values = tomllib.loads(text)
     except FileNotFoundError as error:
         raise HarnessError(f"{path}: there is no such file") from error

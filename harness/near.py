@@ -3,7 +3,7 @@
 Two texts are near duplicates where their sets of shingles (`SHINGLE` words in a row, without case, punctuation and
 white space) have a Jaccard similarity of at least `NEAR`. MinHash finds candidates (`PERMUTATIONS` of them, cut into
 bands at `RECALL`, well below `NEAR`, so that few are missed), and each candidate's similarity is computed exactly, so
-the hashes' own noise accuses nobody.
+the hashes' own noise accuses nobody. Where a text is written without spaces, a character counts as a word.
 """
 
 from __future__ import annotations
@@ -16,14 +16,37 @@ from functools import lru_cache
 from typing import Any
 
 SHINGLE, NEAR, RECALL, PERMUTATIONS = 3, 0.9, 0.75, 64
+VERSION = 2
+"""In the names of what is kept on disk; raise it where other texts are near duplicates."""
 REMEMBERED = 1_000
 """Texts whose shingles are held while they are compared."""
+UNSPACED = (
+    "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\uff66-\uff9f"  # kana
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"  # Chinese characters
+    "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff"  # Thai, Lao, Tibetan, Burmese, Khmer
+)
+"""Characters of scripts that put no space between words, as the inside of a regular expression's brackets."""
+FEW = 4
+"""A text with more of these characters to each word that white space separates is written without spaces."""
 _WORD = re.compile(r"\w+")
+_CHARACTER = re.compile(f"[{UNSPACED}]")
+_CHARACTER_OR_WORD = re.compile(rf"[{UNSPACED}]|[^\W{UNSPACED}]+")
+
+
+def unspaced(text: str) -> bool:
+    """Whether a text is written without spaces, so that white space does not tell its words: Chinese, Thai and so on.
+
+    One whose words somebody has put apart has spaces, and so has one in which a few such characters are quoted.
+    """
+    return not text.isascii() and len(_CHARACTER.findall(text)) > FEW * len(text.split())
 
 
 def shingles(text: str) -> frozenset[str]:
-    """Runs of `SHINGLE` words, lower case; the whole text where it is shorter, or has no letter or digit."""
-    found = _WORD.findall(text.lower()) or [text.strip()]
+    """Runs of `SHINGLE` words, lower case; the whole text where it is shorter, or has no letter or digit.
+
+    Of a text without spaces they are runs of characters; what it has of other scripts stays in words.
+    """
+    found = (_CHARACTER_OR_WORD if unspaced(text) else _WORD).findall(text.lower()) or [text.strip()]
     return frozenset(" ".join(found[i : i + SHINGLE]) for i in range(max(1, len(found) - SHINGLE + 1)))
 
 

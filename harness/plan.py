@@ -7,12 +7,17 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from harness import registry
 from harness.errors import HarnessError
 from harness.held_out import READERS, Audits, audits
 from harness.knobs import Value
+from harness.knobs import knobs as declared
 from harness.layout import Layout
 from harness.recipe import Contestant, Part, Place, Recipe
 from harness.stages import Bench, Grade, Judge, Sample, Stage, Train, walk
+
+INTO_PAIRS = {"graded": "", "rankings": "", "binary": " (prompts with both labels give them)"}
+"""What pairs can be made from where a recipe says so, and of what alone."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +164,26 @@ def told_apart(recipe: Recipe, settings: Collection[tuple[str, str, str]]) -> st
     return " · ".join(next(iter(own)) for many, own in zip(several, shared, strict=False) if many and len(own) == 1)
 
 
+def without_gold(plan: Plan) -> list[str]:
+    """Of each dataset on which contestants run and no gold reward can be trained: that, and what the recipe can say."""
+    recipe, found = plan.recipe, list[str]()
+    running = {(cell.model, cell.dataset) for cell in plan.cells if not cell.is_start and not cell.reason}
+    graded = {(model, dataset) for (model, dataset, _), roles in plan.rewards.items() if "gold" in roles}
+    for dataset in recipe.datasets:
+        if any(label == dataset.label for _, label in running - graded):
+            owner = registry.load("data", dataset.name)
+            needed = registry.load("algorithms", "reward")(**recipe.rewards["gold"].knobs).requires().data
+            views = ", ".join(sorted(owner(**dataset.knobs).offers()))
+            made = [view for view in INTO_PAIRS if needed == "pairs" and dataset.knobs.get(view)]
+            ways = [f'pairs = "from {view}" to the dataset{INTO_PAIRS[view]}' for view in made]
+            add = f"add {(*ways, f'{needed} to the dataset')[0]}, or " if needed in declared(owner) else "add "
+            found.append(
+                f"no gold reward can be trained: it needs {needed}, and dataset '{dataset.label}' has {views}; no "
+                f'verdicts will be possible: {add}a ready-made reward model: [reward.gold] source = "..."'
+            )
+    return found
+
+
 def _check_gold(plan: Plan) -> None:
     """Prove on the graph that the gold reward models are read by what reports alone, unless the recipe shares them."""
     if plan.recipe.shared_rewards:
@@ -216,7 +241,7 @@ def _cell(
     if not algorithm.trains and same and algorithm.is_plain:
         reason = "it is the start itself"
     if contestant.tuned is not None and _unchanged(layout, contestant, place):
-        reason = "the knobs that it had before won the search"
+        reason = _why_unchanged(contestant, place, layout.recipe)
     if reason:
         return _cut(named, reason)
     made = layout.made(algorithm, replace(contestant, knobs=knobs), begun, replicate)
@@ -232,3 +257,19 @@ def _unchanged(layout: Layout, contestant: Contestant, place: Place) -> bool:
     own = layout.algorithm(contestant.algorithm, contestant.knobs)
     places = [(*place[:3], replicate) for replicate in range(layout.recipe.replicates)]
     return all(layout.algorithm(contestant.algorithm, contestant.knobs_at(at)) == own for at in places)
+
+
+def _why_unchanged(contestant: Contestant, place: Place, recipe: Recipe) -> str:
+    """Why tuning has left it so: its own knobs won each search of the setting, or there was no trial to choose."""
+    won = sum(where[:3] == place[:3] for where, _ in contestant.tuned or ())
+    own = "the knobs that it had before won the search"
+    if won == recipe.replicates:
+        return own
+    none = nothing_kept(recipe.tune.limits if recipe.tune else {})
+    return f"{none} in {recipe.replicates - won} of {recipe.replicates} searches; else {own}" if won else none
+
+
+def nothing_kept(limits: Mapping[str, float]) -> str:
+    """What is said of a search without a trial that can be chosen."""
+    told = ", ".join(f"{name} = {most:g}" for name, most in limits.items())
+    return "no trial kept the limits " + told if told else "no trial has finished"

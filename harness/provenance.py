@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-import resource
 import socket
 import subprocess
 import sys
@@ -81,7 +80,8 @@ class Meter:
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
         self._loaded = _memory("VmRSS")
-        self._began, self._cpu, self._idle = time.monotonic(), _cpu_seconds(), held.devices.idle_seconds()
+        self._began, self._cpu, self._idle = time.monotonic(), held.cpu_seconds(), held.devices.idle_seconds()
+        held.work.begin()
         self._cuda = _cuda()
         if self._cuda:
             self._cuda.reset_peak_memory_stats()
@@ -95,10 +95,13 @@ class Meter:
             "idle_seconds": self._idle,
             "devices": devices,
             "device": self._cuda.get_device_name() if self._cuda else (platform.processor() or platform.machine()),
-            "cpu_seconds": _cpu_seconds() - self._cpu,
+            "cpu_seconds": held.cpu_seconds() - self._cpu,
             "peak_memory_bytes": _memory("VmHWM"),
             "loaded_memory_bytes": self._loaded,
         }
+        kept = held.work.kept
+        if kept["seconds"]:  # of attempts that were cut off, and are written down as lost: what was not
+            cost["kept_device_seconds"], cost["kept_cpu_seconds"] = kept["seconds"] * devices, kept["cpu_seconds"]
         if self._cuda:  # unproven: nobody has run it on a GPU yet
             cost["peak_device_memory_bytes"] = self._cuda.max_memory_allocated()
         held.devices.hand_on()
@@ -109,11 +112,6 @@ def _cuda() -> Any:
     """torch.cuda where torch is loaded already and has a device, else None."""
     torch = sys.modules.get("torch")
     return torch.cuda if torch is not None and torch.cuda.is_available() else None
-
-
-def _cpu_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
 
 
 def _memory(field: str) -> int:

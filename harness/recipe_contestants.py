@@ -60,8 +60,8 @@ class ContestantReader:
     @staticmethod
     def _names() -> list[str]:
         """Algorithms that can be contestants: those that make a policy from a start."""
-        kinds = {name: registry.load("algorithms", name) for name in registry.names("algorithms")}
-        return [name for name, kind in kinds.items() if kind.product == "policy" and kind.needs.start]
+        kinds = registry.loaded("algorithms").items()
+        return [name for name, kind in kinds if kind.product == "policy" and kind.needs.start]
 
     def _expand(
         self, place: int, given: dict[str, Any], names: list[Any], starts: tuple[Part, ...]
@@ -87,6 +87,9 @@ class ContestantReader:
 
     def _known(self, name: object, start: object, place: int) -> bool:
         """Whether there is such an algorithm; notes where there is none, or where it names a start that is none."""
+        if name in registry.names("algorithms") and name not in registry.loaded("algorithms"):
+            self.reader.plugin("algorithms", name, self.located.where("algorithm", place, "name"))
+            return False
         if name not in self._names():
             hint = nearest(str(name), self._names())
             what = "[[algorithm]] needs a name" if name is None else f"there is no algorithm '{name}'{hint}"

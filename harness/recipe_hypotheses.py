@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from harness import registry
-from harness.claims import CURVE, EVERY, NUMBERED, SPREAD, START, SWEEP, Hypothesis, hypothesis
+from harness.claims import CURVE, EVERY, NUMBERED, SETTLED, SPREAD, START, SWEEP, Hypothesis, hypothesis
 from harness.errors import nearest
 from harness.judges._work import INCONSISTENT, SHOWN_FIRST, WIN
 from harness.knobs import knobs
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from harness.recipe_reader import Reader
 
 JUDGED = (WIN, INCONSISTENT, SHOWN_FIRST)
+LISTS, TEXTS = ("a", "b", "starts"), ("along", "metric", "correlates")
+"""Keys whose values are names."""
 Trouble = Iterator[tuple[str, str]]
 """Keys of a claim, and what is wrong with each."""
 
@@ -35,15 +37,29 @@ def read_hypotheses(reader: Reader, recipe: Recipe) -> tuple[Hypothesis, ...]:
             reader.problems.add(reader.located.where("hypothesis", place, key), text)
 
         one = hypothesis(given, problem)
+        own = reader.located.where("hypothesis", place).startswith(f"{reader.path}:")
+        claim = one or _its_names(given)
+        for key, text in about_nobody(claim, recipe, own=own) if not claim.settled else ():
+            problem(key, f"hypothesis.{key}: {text}")
         if one is None:
             continue
         if one.id in {other.id for other in found}:
             problem("id", f"hypothesis '{one.id}' is there twice; each needs an id of its own")
-        own = reader.located.where("hypothesis", place).startswith(f"{reader.path}:")
-        for key, text in about_nobody(one, recipe, own=own) if not one.settled else ():
-            problem(key, f"hypothesis.{key}: {text}")
         found.append(one)
     return tuple(found)
+
+
+def _its_names(given: Mapping[str, Any]) -> Hypothesis:
+    """What a claim that is refused names, so that names which nobody has are told with all else that is wrong."""
+    names: dict[str, Any] = {key: tuple(given[key]) for key in LISTS if _is_list(given.get(key))}
+    names |= {key: given[key] for key in (*TEXTS, *SETTLED) if isinstance(given.get(key), str)}
+    if [bool(part) for part in names.get("along", "").split(".")] != [True, True]:
+        names.pop("along", None)
+    return Hypothesis("", "", **names)
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 def about_nobody(claim: Hypothesis, recipe: Recipe, *, own: bool) -> Trouble:

@@ -13,6 +13,7 @@ from harness.judges._words import read_template
 from harness.knobs import knobs
 from harness.public import called
 from harness.recipe import JudgePart
+from harness.recipe_rewards import without_rule
 
 if TYPE_CHECKING:
     from harness.recipe_reader import Reader
@@ -117,16 +118,5 @@ def _check(reader: Reader, place: int, source: str, owner: Any, values: dict[str
         elif parts.scheme not in ("http", "https") or not parts.hostname:
             reader.problems.add(where, f"judge.url is {values['url']!r}; it must begin with http:// or https://")
     if source == "rule":
-        _check_rule(reader, place, str(values.get("dimension", "total")))
-
-
-def _check_rule(reader: Reader, place: int, dimension: str) -> None:
-    for given in reader.tables("dataset") or [{"source": "lab"}]:
-        name = given.get("source")
-        if name not in registry.names("data"):
-            continue
-        known = registry.load("data", str(name)).rewards
-        if dimension not in known:
-            what = f"it gives {', '.join(known)}" if known else "it gives none"
-            where = reader.located.where("judge", place, "dimension" if known else "source")
-            reader.problems.add(where, f"dataset '{name}' has no rule reward '{dimension}' ({what})")
+        for text in without_rule(reader, values.get("dimension", knobs(owner)["dimension"].default)):
+            reader.problems.add(reader.located.where("judge", place, "dimension"), text)

@@ -282,7 +282,7 @@ class Reader:
     def _metrics(self, given: object) -> tuple[str, ...]:
         """Names of metrics; the usual ones where the recipe names none."""
         if given is None:
-            return tuple(name for name in registry.names("metrics") if registry.load("metrics", name).usual)
+            return tuple(name for name, kind in registry.loaded("metrics").items() if kind.usual)
         where = self.located.where("evaluation", "metrics")
         if not isinstance(given, list) or not given:
             self.problems.add(where, f"evaluation.metrics is {given!r}; it must be a list of names")
@@ -292,6 +292,8 @@ class Reader:
         lacking = f"evaluation.metrics lacks '{COMPARED}', by which contestants are compared: no verdict without it"
         for text in strange or ([] if COMPARED in chosen else [lacking]):
             self.problems.add(where, text)
+        for name in [] if strange else chosen:  # a file that is wrong is told here
+            self.plugin("metrics", name, where)
         return chosen
 
     def _steps(self, at: object, budget: Budget) -> tuple[int, ...]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness import registry
+from harness import data, registry
 from harness.data import SPLITS
 from harness.data._shelf import MODEL_FILES
 from harness.errors import nearest
 from harness.job import Budget
+from harness.public import called
 from harness.recipe import ROLES, Evaluation, Part, RewardPart
 
 if TYPE_CHECKING:
@@ -31,9 +33,28 @@ PURPOSES = {
     "pretrain": "the base was trained on it",
 }
 """What other splits are for, beside those that reward models train on."""
+RULELESS = {"files": "files have no rules", "hub": "data of the hub has no rules"}
 ALLOW = "allow_shared_reward"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _HUB = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def without_rule(reader: Reader, rule: object) -> Iterator[str]:
+    """Of each dataset of the recipe that does not give a rule reward: that, and what it gives."""
+    for place, given in enumerate(reader.tables("dataset") or [{"source": "lab"}], 1):
+        source = str(given.get("source"))
+        name, _ = data.named(source, given)
+        owner: Any = registry.loaded("data").get(name)  # who is not there is told where datasets are read
+        if owner is None or rule in owner.rewards:
+            continue
+        text = f"dataset {place} ('{called(source)}') has no rule reward '{rule}'{nearest(str(rule), owner.rewards)}"
+        if owner.rewards:
+            yield f"{text} (it gives {', '.join(owner.rewards)})"
+        else:
+            yield (
+                f"{text}: {RULELESS.get(name, 'it gives none')}; a data plug-in with `rewards` and `score` can add one "
+                "(docs/data.md)"
+            )
 
 
 class RewardReader:
@@ -137,14 +158,8 @@ class RewardReader:
 
     def _rule(self, role: str, rule: object) -> None:
         """A rule reward is a dimension that every dataset of the recipe gives."""
-        for place, given in enumerate(self.reader.tables("dataset") or [{"source": "lab"}]):
-            source = given.get("source")
-            known = registry.load("data", source).rewards if source in registry.names("data") else ()
-            if rule not in known and source in registry.names("data"):
-                what = f"it gives {', '.join(known)}" if known else "it gives none"
-                hint = nearest(str(rule), known)
-                self._problem(f"dataset {place + 1} ('{source}') has no rule reward '{rule}'{hint} ({what})",
-                              role, "rule")  # fmt: skip
+        for text in without_rule(self.reader, rule):
+            self._problem(text, role, "rule")
 
     @staticmethod
     def _shared(rewards: dict[str, RewardPart]) -> list[tuple[tuple[str, str], str]]:

@@ -23,6 +23,10 @@ WITHDRAWN = "record.corrupt.json"
 """A record whose files were damaged or pruned; the stage is made again."""
 POINTER = "base.json"
 """In an adapter's folder: it names the weights that it is an adapter of."""
+SCORES = ("scores.parquet", "prompts.parquet", "weights.parquet")
+"""Tables that reports read of what a comparison asks for: without them a stage is not done."""
+SMALL = 1 << 26
+"""Bytes up to which a table is hashed at each run."""
 SCHEMA = 1
 DRAFT_SECONDS = 3600.0
 """A draft this old is litter of a process that was killed; a younger one may be somebody's file in the making."""
@@ -53,14 +57,32 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._published: dict[str, Path] | None = None
+        self._read: dict[tuple[Path, int, int, int], dict[str, int]] = {}
         self._loaded: dict[str, Stage] = {}
 
     def folder(self, name: str) -> Path:
         """Where a stage is, or would be."""
         own = self.root / name
-        if not (own / RECORD).exists() and name in self.published:
+        if self._scores(own) is None and name in self.published:
             return self.published[name]
         return own
+
+    def _scores(self, folder: Path) -> dict[str, int] | None:
+        """Sizes of the `SCORES` that a folder's record speaks of; None where there is no record that can be read.
+
+        A record is read once while its size and time of change stay the same.
+        """
+        try:
+            stat = (folder / RECORD).stat()
+        except OSError:
+            return None
+        key = folder, stat.st_mtime_ns, stat.st_size, stat.st_ino
+        if key not in self._read:
+            record = _record(folder)
+            if record is None:
+                return None
+            self._read[key] = {file: seen["bytes"] for file, seen in record["files"].items() if file in SCORES}
+        return self._read[key]
 
     @property
     def published(self) -> dict[str, Path]:
@@ -83,7 +105,7 @@ class Store:
             folder = self.root / needed.name
             if needed.name in asked or needed.name not in self.published:
                 text = (keys.canonical(needed.spec) + "\n").encode()
-                if _size(folder / SPEC) != len(text):  # not there, or cut short by a loss of power
+                if not _is_spec(folder / SPEC, text, needed):
                     folder.mkdir(parents=True, exist_ok=True)
                     draft = _draft_of(folder / SPEC)
                     draft.write_bytes(text)  # no fsync, which takes a minute for 10,000 stages
@@ -119,15 +141,19 @@ class Store:
 
     def record(self, name: str) -> dict[str, Any] | None:
         """What a finished stage left, or None."""
-        return _json(self.folder(name) / RECORD)
+        return _record(self.folder(name))
 
     def failure(self, name: str) -> dict[str, Any] | None:
         """Why a stage's last attempt failed, or None; a finished stage has not failed."""
         return None if self.done(name) else _json(self.root / name / FAILED)
 
     def done(self, name: str) -> bool:
-        """Whether a stage has its record."""
-        return (self.folder(name) / RECORD).exists()
+        """Whether a stage has a record that can be read, and the scores that it speaks of, by size."""
+        folder = self.folder(name)
+        scores = self._scores(folder)
+        if scores is None or folder.parent != self.root:  # what is published is restored, and not made again
+            return scores is not None
+        return all(_size(folder / file) == size for file, size in scores.items())
 
     def has_files(self, name: str) -> bool:
         """Whether a stage is done and all its files are there, by size: they may have been pruned, or not published."""
@@ -175,6 +201,14 @@ class Store:
                 (self.root / name / RECORD).replace(self.root / name / WITHDRAWN)
         elif name in self.published and self.has_files(name):
             raise HarnessError(f"{self.verify(name)} in {self.folder(name)}; restore it, for example with git")
+
+    def withdraw_changed(self, names: Iterable[str]) -> None:
+        """Withdraw those of its own stages whose scores have another checksum than their record says."""
+        for name in names:
+            folder = self.root / name
+            for file, seen in (_record(folder) or {"files": {}})["files"].items():
+                if file in SCORES and 0 <= _size(folder / file) <= SMALL and digest(folder / file) != seen["sha256"]:
+                    self.withdraw(name)
 
     def clear(self, name: str) -> None:
         """Remove what an earlier attempt left, but for its checkpoints, which say themselves if they are whole."""
@@ -242,6 +276,17 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return -1
+
+
+def _is_spec(path: Path, text: bytes, stage: Stage) -> bool:
+    """Whether a spec is there and whole: a loss of power cuts it short. A path in it may differ under the same name."""
+    return _size(path) == len(text) and ("path" not in stage.spec or path.read_bytes() == text)
+
+
+def _record(folder: Path) -> dict[str, Any] | None:
+    """A folder's record, if there is one that can be read."""
+    found = _json(folder / RECORD)
+    return found if found and isinstance(found.get("files"), dict) else None
 
 
 def _json(path: Path) -> dict[str, Any] | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
-from harness.cli import app
+from harness.cli import app, main
 
 ROOT = Path(__file__).parents[1]
 TINY = """
@@ -245,3 +247,55 @@ def test_exec_of_no_stage_is_refused(tmp_path: Path) -> None:
     done = harness("exec", "nowhere", cwd=tmp_path)
     assert done.returncode == 2
     assert "there is no such folder" in done.stderr
+
+
+def test_what_was_never_published_is_refused_with_what_was(tmp_path: Path) -> None:
+    told = inside("reproduce", "compare_al", cwd=ROOT).exception
+    known = sorted(file.parent.name for file in (ROOT / "results" / "published").glob("*/recipe.toml"))
+    assert str(told) == (
+        "results/published/compare_al: there is no published comparison of that name; did you mean 'compare_all'? "
+        f"(known: {', '.join(known)})"
+    )
+    example = re.search(r"Example: harness reproduce (\w+)", inside("reproduce", "--help", cwd=ROOT).stdout)
+    assert example
+    assert example[1] in known
+    assert "(there is none in results/published)" in str(inside("reproduce", "x", cwd=tmp_path).exception)
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.ENOSPC, errno.EDQUOT])
+@pytest.mark.parametrize("place", [("results/votes",), ()])
+def test_a_disk_that_takes_nothing_is_told_in_one_line(
+    number: int, place: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def writes() -> None:
+        raise OSError(number, os.strerror(number), *place)
+
+    monkeypatch.setattr("harness.cli.app", writes)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(": ".join([*place, os.strerror(number)]))
+
+
+def test_another_error_of_the_system_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    def reads() -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "x")
+
+    monkeypatch.setattr("harness.cli.app", reads)
+    with pytest.raises(FileNotFoundError):
+        main()
+
+
+def test_scores_that_were_cut_short_are_made_again(
+    finished: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, _ = finished
+    grade, audit = (next((folder / "results").glob(f"{kind}-*")) for kind in ("grade", "audit"))
+    right = [(one / "scores.parquet").read_bytes() for one in (grade, audit)]
+    (grade / "scores.parquet").write_bytes(right[0][:100])
+    (audit / "scores.parquet").write_bytes(right[1][:-1] + b"x")
+    assert json.loads(inside("status", "tiny.toml", "--json", cwd=folder).stdout)["waiting"] == 1
+    done = inside("run", "tiny.toml", "--set", "launch.executor=inline", cwd=folder)
+    assert done.exit_code == 0, done.output
+    assert [(one / "scores.parquet").read_bytes() for one in (grade, audit)] == right

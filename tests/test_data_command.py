@@ -259,6 +259,11 @@ def test_splits_with_fewer_prompts_than_are_asked_for_are_told_and_none_is_left_
     assert prompts == [str(rows.get(f"prompts {split}", 0)) for split in head.split()[1:]]
 
 
+def test_that_nothing_is_held_out_is_told(recipe: Path) -> None:
+    few = json.loads(CliRunner().invoke(app, ["data", str(recipe), "--json"]).stdout)[0]["too_few"]
+    assert "split 'heldout' has no pairs: its share is 0; give it one with splits = {...}" in few
+
+
 def test_enough_prompts_are_no_matter(recipe: Path) -> None:
     rows = [{"prompt": f"{a} {b}", "chosen": a, "rejected": "fim"} for a in tiny.WORDS[:20] for b in tiny.WORDS[:20]]
     (recipe.parent / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

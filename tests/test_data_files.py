@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import csv
+import errno
 import gzip
 import json
+import os
 import random
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness.data import Dataset
+from harness.data import Dataset, EmptySplit, _shelf
 from harness.data._presets import PRESETS
 from harness.data._splits import split_of
 from harness.errors import HarnessError
@@ -506,6 +508,103 @@ def test_near_duplicates_are_in_one_split(tmp_path: Path) -> None:
     assert len(set(place.values())) > 3
     for text in own:
         assert place[text] == place[text.upper() + "?!"] == place[f"Please: {text}"]
+
+
+PREAMBLE = " ".join(f"Rule {i} is that you always say {i * i}." for i in range(40))
+
+
+def test_prompts_that_share_a_preamble_are_one_group_and_a_system_turn_parts_them(tmp_path: Path) -> None:
+    asked = [f"{i} {i + 1} {i * i}" for i in range(60)]
+    lines(tmp_path / "a.jsonl", [{**PAIR, "prompt": f"{PREAMBLE} {text}"} for text in asked])
+    lines(tmp_path / "b.jsonl", [{**PAIR, "system": PREAMBLE, "prompt": text} for text in asked])
+    whole: Any = opened(tmp_path, 'source = "a.jsonl"')
+    splits = ("train", "proxy", "selection", "gold", "tune", "test", "heldout")
+    own = next(split for split in splits if whole.parts().__next__().rows("pairs", split))
+    told = (
+        f"60 of 60 prompts are near duplicates of one another, in one group, which is in split '{own}' as a whole; "
+        "where they share a preamble, put it into a system turn, since only the user's first turn is compared"
+    )
+    assert whole.alike() == told
+    for split in splits:
+        if split == own:
+            assert len(whole.rows("pairs", split)) == 60
+        else:
+            with pytest.raises(EmptySplit) as refused:
+                whole.rows("pairs", split)
+            assert str(refused.value) == f"split '{split}' has no pairs: {told}"
+    parted: Any = opened(tmp_path, 'source = "b.jsonl"\ncolumns = {system = "system"}')
+    assert parted.alike() == ""
+    assert sum(len(parted.rows("pairs", split)) for split in ("train", "proxy", "gold", "test")) > 40
+
+
+def test_where_half_of_the_prompts_are_one_group_it_is_told_of_what_is_left(tmp_path: Path) -> None:
+    same = [{**PAIR, "prompt": f"{PREAMBLE} {i}"} for i in range(30)]
+    lines(tmp_path / "a.jsonl", same + [{**PAIR, "prompt": f"{i} is {i * i}"} for i in range(30)])
+    assert opened(tmp_path, 'source = "a.jsonl"').alike().startswith("30 of 60 prompts")  # type: ignore[attr-defined]
+    lines(tmp_path / "b.jsonl", same + [{**PAIR, "prompt": f"{i} is {i * i}"} for i in range(31)])
+    assert opened(tmp_path, 'source = "b.jsonl"').alike() == ""  # type: ignore[attr-defined]
+
+
+def test_a_cache_that_cannot_be_written_will_do_where_all_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(file: Path, value: dict[str, Any]) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(file))
+
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    file = lines(tmp_path / "a.jsonl", [PAIR])
+    folder, digest = _shelf.shelve_folder(model, ("config.json",)), _shelf.shelve(file)
+    monkeypatch.setattr(_shelf, "_write", refuse)
+    for _ in range(2):
+        assert _shelf.shelve_folder(model, ("config.json",)) == folder
+        assert _shelf.find_folder(folder) == model
+        assert _shelf.shelve(file) == digest
+        assert _shelf.find(digest) == file
+        for one in (file, model / "config.json"):
+            os.utime(one, ns=(1, 1))  # read again, the content is the same
+    (model / "config.json").write_text("{ }")
+    for unknown in (lambda: _shelf.shelve_folder(model, ("config.json",)), lambda: _shelf.shelve(lines(file, [1]))):
+        with pytest.raises(HarnessError, match=r"(config\.json|a\.jsonl): Permission denied \(the cache is \$HARNESS"):
+            unknown()
+    (model / "config.json").write_text("{}")
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "another"))
+    monkeypatch.setattr(_shelf, "shelve", lambda path: "0")
+    with pytest.raises(HarnessError, match=r"model: Permission denied \(the cache is \$HARNESS_CACHE\)"):
+        _shelf.shelve_folder(model, ("config.json",))
+
+
+def test_what_is_known_is_not_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    drafts, plain = list[str](), Path.replace
+
+    def replace(self: Path, target: Path) -> Path:
+        drafts.append(self.name)
+        return plain(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    for _ in range(3):
+        _shelf.find_folder(_shelf.shelve_folder(tmp_path / "model", ("config.json",)))
+    assert len(drafts) == 3  # of the path, of the content, of the folder
+
+
+def test_drafts_of_containers_with_one_cache_and_one_pid_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the writing of a draft and its renaming the other one writes and renames its own."""
+    plain, others = Path.replace, iter([lambda: _shelf._write(tmp_path / "x.json", {"of": "the other"})])
+
+    def replace(self: Path, target: Path) -> Path:
+        for other in others:
+            other()
+        return plain(self, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    _shelf._write(tmp_path / "x.json", {"of": "this one"})
+    assert json.loads((tmp_path / "x.json").read_text()) == {"of": "this one"}
+    assert [file.name for file in tmp_path.iterdir()] == ["x.json"]
 
 
 def test_the_search_for_near_duplicates_is_kept_and_changes_with_the_rows(tmp_path: Path) -> None:

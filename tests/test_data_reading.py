@@ -197,6 +197,53 @@ def test_prompts_without_a_letter_are_alike_only_where_they_are_equal(tmp_path: 
     assert 4 <= len(data.rows("pairs", "train")) <= 20
 
 
+CHINESE = (
+    "请写一篇文章,谈谈城市公共交通的发展对居民日常生活和环境保护有什么影"
+    "响,并结合你所在地区的实际情况举出两三个例子加以说明,字数不少于八百"
+)
+THAI = "กรุณาเขียนบทความเกี่ยวกับผลกระทบของระบบขนส่งสาธารณะต่อชีวิตประจำวันของผู้คนในเมืองใหญ่"
+
+
+@pytest.mark.parametrize("text", [CHINESE, THAI, f"{CHINESE}({THAI})"], ids=["Chinese", "Thai", "both"])
+def test_prompts_without_spaces_that_differ_by_a_character_are_in_one_split(tmp_path: Path, text: str) -> None:
+    from harness import near
+
+    other = text.replace("", "\0").split("\0")[1:-1]
+    other[len(other) // 2] = "x"
+    twins = ["".join(other), f"{text}吗", text.removesuffix(text[-1])]
+    assert set(near.groups(lambda: [text, *twins])) == {text, *twins}
+    assert not near.groups(lambda: [text, text[::-1]]), "their order counts"
+    lines(tmp_path / "a.jsonl", [{**PAIR, "prompt": f"{one}{i * 7}"} for i in range(30) for one in (text, *twins)])
+    data = opened(tmp_path, 'source = "a.jsonl"\nsplits = {train = 0.5, test = 0.5}')
+    with pytest.raises(HarnessError, match="120 of 120 prompts are near duplicates of one another, in one group"):
+        [data.rows("pairs", split) for split in ("train", "test")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Why not?",
+        "  Tell me: WHY not  ",
+        "Warum nicht? Übung macht den Meister, Donaudampfschifffahrtsgesellschaft",
+        "Почему бы и нет? Расскажи",
+        "왜 안 되나요 알려 주세요",
+        "Translate to English: 今天天气很好",
+        "今天 天气 很好 我们 去 公园",
+        "https://example.org/a_b?c=d",
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        "😀😀😀",
+    ],
+)
+def test_shingles_of_all_other_texts_are_of_words(text: str) -> None:
+    """Their splits are those of results that were published."""
+    import re
+
+    from harness.near import shingles
+
+    words = re.findall(r"\w+", text.lower()) or [text.strip()]
+    assert shingles(text) == {" ".join(words[i : i + 3]) for i in range(max(1, len(words) - 2))}
+
+
 @pytest.mark.parametrize("how", ["snappy", "gzip", "zstd"])
 def test_a_parquet_file_with_damaged_pages(tmp_path: Path, how: str) -> None:
     import pyarrow as pa

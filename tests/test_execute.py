@@ -7,6 +7,8 @@ import hashlib
 import json
 import logging
 import os
+import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -16,6 +18,7 @@ from typing import Any
 
 import pytest
 from bricks import PLUGINS, brick, outputs, record, runs, until, weights
+from safetensors import SafetensorError
 
 from harness.causes import HINTS, classify
 from harness.errors import HarnessError
@@ -83,9 +86,9 @@ def test_a_finished_stage_is_not_run_again(tmp_path: Path) -> None:
         ("divergence", "divergence", "nan at step 3"),
         ("not a number", "divergence", "steps is nan"),
         ("bad data", "bad data", "rows.jsonl:3: no prompt"),
-        ("disk full", "bad data", "No space left on device: 'policy/weights'"),
-        ("bug", "bug", "KeyError: 'beta'"),
-        ("exit", "bug", "SystemExit: 3"),
+        ("disk full", "no room", "No space left on device: 'policy/weights'"),
+        ("bug", "plug-in", "KeyError: 'beta'"),
+        ("exit", "plug-in", "SystemExit: 3"),
     ],
 )
 def test_a_failure_has_a_cause_a_hint_and_no_private_path(tmp_path: Path, trouble: str, cause: str, said: str) -> None:
@@ -103,6 +106,14 @@ def test_a_failure_has_a_cause_a_hint_and_no_private_path(tmp_path: Path, troubl
     assert "Traceback" in (folder / "log.txt").read_text()
     with Lease(folder) as lease:
         assert lease.held(), "a failure gives the folder back"
+
+
+def test_a_mistake_of_a_plug_in_is_told_with_its_place(tmp_path: Path) -> None:
+    stage = brick("a", trouble="bug")
+    execute(prepare(tmp_path, stage))
+    found = failure(tmp_path, stage)
+    assert re.fullmatch(r"\S*brick\.py:\d+: KeyError: 'beta'", found["error"])
+    assert "bug in harness" not in found["hint"]
 
 
 def test_the_next_attempt_starts_clean_but_for_checkpoints(tmp_path: Path) -> None:
@@ -211,7 +222,45 @@ def test_a_lack_of_memory_has_many_names(error: Exception) -> None:
 def test_an_error_that_only_speaks_of_memory_is_no_lack_of_it() -> None:
     assert classify(ValueError("CUDA error: out of memory")) == "bug"
     assert classify(OSError(errno.ENOENT, "No such file")) == "bug"
-    assert classify(OSError(errno.ENOSPC, "No space left on device")) == "bad data"
+    assert classify(OSError(errno.EACCES, "Permission denied")) == "bad data"
+
+
+SAID = "Error while serializing: I/O error: "
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        SafetensorError(f"{SAID}No space left on device (os error 28)"),
+        SafetensorError(f"{SAID}Disk quota exceeded (os error 122)"),
+        SafetensorError(f'{SAID}Read-only file system (os error 30) at path "/r/.tmp1HZrLg"'),
+        Exception("No space left on device (os error 28)"),  # tokenizers
+        RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"),
+        RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed"),
+    ],
+)
+def test_a_full_disk_has_many_names(error: Exception) -> None:
+    assert classify(error) == "no room"
+
+
+def test_an_error_of_reading_weights_is_no_full_disk() -> None:
+    text = "PytorchStreamReader failed reading zip archive: failed finding central directory"
+    assert classify(RuntimeError(f"[enforce fail at inline_container.cc:242] . {text}")) == "bug"
+    assert classify(SafetensorError("Error while deserializing header: incomplete metadata")) == "bug"
+
+
+def test_torch_says_so_of_a_file_that_cannot_grow(tmp_path: Path) -> None:
+    import torch
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))
+        with pytest.raises(RuntimeError) as told:
+            torch.save({"weights": torch.zeros(1 << 16)}, tmp_path / "optimizer.pt")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert classify(told.value) == "no room"
 
 
 def test_a_folder_that_does_not_hold_what_its_name_says_is_refused(tmp_path: Path) -> None:

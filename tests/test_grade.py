@@ -23,6 +23,7 @@ from small import (
 )
 
 from harness import registry
+from harness.data import EmptySplit
 from harness.errors import HarnessError
 from harness.inference.rendering import prompt_hash, render_prompt
 from harness.inference.scoring import RewardModel, score
@@ -313,6 +314,20 @@ def test_without_pairs_for_the_evaluation_prompts_there_is_nothing_to_hold_respo
     measured, _ = graded(tmp_path, world, Elsewhere())
     assert not [name for name in measured if name.startswith(("bleu", "rouge", "soft_win_chosen", "hard_win_chosen"))]
     assert measured["preference_accuracy"].n == 10
+
+
+def test_where_nothing_is_held_out_the_rest_is_measured(world, tmp_path):
+    class NothingHeldOut(SmallData):
+        def rows(self, view, split):
+            if split == "heldout":
+                raise EmptySplit(f"split 'heldout' has no {view}: its share is 0")
+            return super().rows(view, split)
+
+    measured, _ = graded(tmp_path, world, NothingHeldOut())
+    whole, _ = graded(tmp_path, world)
+    gone = {"preference_accuracy", "chosen_logp", "rejected_logp", "blame", "blame_threshold"}
+    assert {name.split("/")[0] for name in whole.keys() - measured.keys()} == gone
+    assert {name: measured[name] for name in measured} == {name: whole[name] for name in measured}
 
 
 def test_another_rendering_than_that_of_the_samples_is_refused(world, tmp_path):

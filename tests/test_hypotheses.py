@@ -593,6 +593,43 @@ def test_a_claim_about_nobody_is_refused(case: str, tmp_path: Path) -> None:
     assert str(error.value).count("\n") == 0, "told once"
 
 
+TOGETHER: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "four mistakes": (
+        {"direction": "up", "delta": 0, "a": ["dpoo"], "metric": "lenght"},
+        (
+            "hypothesis.direction is 'up'", "hypothesis.delta is 0", "there is no contestant 'dpoo'",
+            "there is no metric 'lenght'",
+        ),
+    ),
+    "shape and names": (
+        {"a": "dpo", "b": ["ippo"], "correlates": 3, "claim": ""},
+        (
+            "hypothesis.a is 'dpo'", "hypothesis.claim is ''", "hypothesis.correlates is 3",
+            "there is no contestant 'ippo'", "compares the correlation with a number",
+        ),
+    ),
+    "a knob of nobody": (
+        {"a": None, "b": None, "along": "dop.beta", "delta": -1},
+        ("hypothesis.delta is -1", "there is no algorithm 'dop'"),
+    ),
+    "no knob": ({"a": None, "b": None, "along": "dpo.", "delta": -1}, ("hypothesis.delta is -1", "along is 'dpo.'")),
+    "starts of no shape": (
+        {"starts": 3, "a": ["dpoo"]}, ("hypothesis.starts is 3; it must be a list of names", "contestant 'dpoo'"),
+    ),
+    "settled": ({"proof": "x.py::y", "tier": 3, "a": ["nobody"]}, ("hypothesis.tier is 3",)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", TOGETHER)
+def test_names_that_nobody_has_are_told_with_all_else(case: str, tmp_path: Path) -> None:
+    more, messages = TOGETHER[case]
+    with pytest.raises(HarnessError) as error:
+        read_recipe(claiming(tmp_path, **more))
+    lines = str(error.value).split("\n")
+    assert len(lines) == len(messages), lines
+    assert all(any(message in line for line in lines) for message in messages), lines
+
+
 PREMISES = {
     '{data = "labels"}': "r.toml:15: hypothesis.premise is {'data': 'labels'}; it must be a table of data and",
     '{data = "label", direction = "equal"}': "premise.data is 'label'; did you mean 'labels'?; it must be chosen",

@@ -35,7 +35,7 @@ from harness.records.shelf import judged
 from harness.report import build
 from harness.report.judges import judges_sheet
 from harness.report.standings import compare
-from harness.stages import Judge, Sample, Train, algorithm_spec, dataset_spec, walk
+from harness.stages import Judge, Sample, Stage, Train, algorithm_spec, dataset_spec, walk
 from harness.store import Store
 from harness.training.scratch import new_model, new_tokenizer
 
@@ -369,6 +369,18 @@ def test_wrong_judges(tmp_path: Path) -> None:
     assert SECRET not in text
 
 
+def said(store: Store, stage: Stage, wins: list[float], inconsistent: float = 0.0) -> None:
+    """A judge that has finished."""
+    rows = [
+        {"metric": metric, "role": "", "level": "prompt", "prompt_id": f"p{p}", "k": -1, "value": value}
+        for metric, values in {"judge_win": wins, "judge_inconsistent": [inconsistent] * len(wins)}.items()
+        for p, value in enumerate(values)
+    ]
+    folder = store.prepare(stage)
+    pq.write_table(pa.Table.from_pylist(rows), folder / "scores.parquet")
+    store.finish(stage.name, {"files": {}, "measurements": [], "made_by": {}, "cost": COST, "seconds": 1.0})
+
+
 def test_the_report_shows_win_rates_and_flags_a_biased_judge(tmp_path: Path) -> None:
     (tmp_path / "r.toml").write_text(
         RECIPE + '[[judge]]\nsource = "rule"\nlabel = "fair"\n[[judge]]\nsource = "rule"\nprompts = 4\n'
@@ -377,15 +389,7 @@ def test_the_report_shows_win_rates_and_flags_a_biased_judge(tmp_path: Path) -> 
     for cell in plan.cells:
         for label, stage in cell.judges.items():
             fair = label == "fair"
-            wins = [1.0, 1.0, 0.5, float(cell.replicate)] if fair else [0.5] * 4
-            rows = [
-                {"metric": metric, "role": "", "level": "prompt", "prompt_id": f"p{p}", "k": -1, "value": value}
-                for metric, values in {"judge_win": wins, "judge_inconsistent": [float(not fair)] * 4}.items()
-                for p, value in enumerate(values)
-            ]
-            folder = store.prepare(stage)
-            pq.write_table(pa.Table.from_pylist(rows), folder / "scores.parquet")
-            store.finish(stage.name, {"files": {}, "measurements": [], "made_by": {}, "cost": COST, "seconds": 1.0})
+            said(store, stage, [1.0, 1.0, 0.5, float(cell.replicate)] if fair else [0.5] * 4, float(not fair))
     tables = read(plan, store)
     sheet = judges_sheet(compare(plan, tables), plan, store, tables)
     fair, biased = sheet.frame.to_dict("records")
@@ -394,6 +398,28 @@ def test_the_report_shows_win_rates_and_flags_a_biased_judge(tmp_path: Path) -> 
     assert (biased["win"], biased["inconsistent"], biased["flagged"]) == (0.5, 1.0, True)
     build(plan, store, tmp_path / "report")
     assert "Do not rely on rule" in (tmp_path / "report" / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("broken", "judged", "win", "runs"),
+    [("grade", 2, 0.75, 2), ("grade", 1, 1.0, 1), ("sample", 1, 0.75, 1), ("train", 1, 0.75, 1)],
+)
+def test_a_judge_misses_the_runs_that_left_nothing_to_judge(
+    tmp_path: Path, broken: str, judged: int, win: float, runs: int
+) -> None:
+    """A failed grade leaves the responses, which have been judged or will be; a lost policy counts one half."""
+    (tmp_path / "r.toml").write_text(RECIPE + '[[judge]]\nsource = "rule"\n')
+    plan, store = make_plan(read_recipe(tmp_path / "r.toml")), Store(tmp_path / "results")
+    first, second = (cell for cell in plan.cells if not cell.is_start)
+    for cell in (first, second)[:judged]:
+        said(store, cell.judges["rule"], [0.5 if cell.replicate else 1.0] * 4)
+    failed = {"grade": second.grades[None], "sample": second.samples[None], "train": second.policy}[broken]
+    store.prepare(failed)
+    store.fail(failed.name, {"cause": "network", "error": "the hub is away", "hint": ""})
+    tables = read(plan, store)
+    (row,) = judges_sheet(compare(plan, tables), plan, store, tables).frame.to_dict("records")
+    assert (row["win"], row["runs"]) == (win, runs)
+    build(plan, store, tmp_path / "report")
 
 
 class Talk(SmallData):

@@ -196,3 +196,68 @@ def test_a_recipe_without_metrics_does_not_ask_for_what_few_datasets_have(tmp_pa
     (tmp_path / "a.toml").write_text("\n".join(text))
     asked = set(read_recipe(tmp_path / "a.toml").evaluation.metrics)
     assert set(registry.names("metrics")) - asked == {"blame", "blame_threshold"}
+
+
+CLAUSE = "今天天气很好我们一起去公园散步吧"
+"""Sixteen characters, none twice in a run of four."""
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [
+        (CLAUSE, 0),
+        (CLAUSE * 5, 1 - 16 / 77),
+        ("อากาศดีมาก" * 4, 1 - 10 / 37),
+        ("今天 天气 很好", 0),
+        ("今天 天气 " * 8, 1 - 2 / 13),
+    ],
+)
+def test_in_a_text_without_spaces_characters_are_what_is_repeated(text, share):
+    """By hand: 77 runs of four characters, 16 of them different; words that somebody has put apart are words."""
+    made = bench([text])
+    made.responses = [replace(made.responses[0], prompt=[{"role": "user", "content": "说说天气"}])]
+    assert values("repetition", made) == [pytest.approx(share)]
+    assert values("degenerate", made) == [share > 0.5]
+
+
+@pytest.mark.parametrize(
+    ("text", "prompt", "copied"),
+    [
+        (CLAUSE, f"请翻译:{CLAUSE}", 1),
+        (CLAUSE, f"Please translate into English: {CLAUSE}", 1),
+        (f"好的。{CLAUSE}", CLAUSE, 1),
+        ("法国的首都是巴黎。", "法国的首都是哪里?", 0),
+        ("我不知道你在说什么,请再说一遍好吗", f"请翻译:{CLAUSE}", 0),
+    ],
+)
+def test_in_a_text_without_spaces_characters_are_what_is_copied(text, prompt, copied):
+    made = bench([text])
+    made.responses = [replace(made.responses[0], prompt=[{"role": "user", "content": prompt}])]
+    assert values("copied", made) == [copied]
+
+
+def test_words_that_are_not_known_are_not_counted():
+    assert values("repeated_span", bench([CLAUSE * 2, "a b a b"])) == [2]
+
+
+def test_overlap_with_what_the_libraries_cannot_read_has_no_value():
+    made = bench([CLAUSE, "a cat"])
+    made.chosen = {"p": [CLAUSE]}
+    assert values("rouge", made) == values("bleu", made) == []
+    made.chosen = {"p": [CLAUSE, "a cat"]}
+    assert values("rouge", made) == [0, 1]
+    assert values("bleu", made) == [0, pytest.approx(100)]
+    made = bench(["Кошка сидит на ковре.", "!?"])
+    made.chosen = {"p": ["Кошка сидит на ковре 2 дня."]}
+    assert values("rouge", made) == []
+    assert values("bleu", made)[0] > 40, "its words are told by spaces"
+    made.chosen = {"p": ["Déjà vu."]}
+    assert values("rouge", made) == [0, 0]
+
+
+def test_how_alike_texts_without_spaces_are_has_no_value():
+    alike = bench([CLAUSE, f"{CLAUSE}好"])
+    assert values("self_bleu", alike) == []
+    alike.responses = [replace(r, prompt_id=f"p{r.k}", k=0) for r in alike.responses]
+    assert values("self_bleu_across", alike) == []
+    assert values("self_bleu", bench([CLAUSE, "a b c d e", "a b c d e"])) == [100]

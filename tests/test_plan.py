@@ -14,11 +14,14 @@ import pytest
 
 from harness import keys
 from harness.commands.labels import labels
+from harness.commands.plan import describe
+from harness.commands.run import finish
 from harness.errors import HarnessError
-from harness.plan import Plan, make_plan
+from harness.plan import Plan, make_plan, without_gold
 from harness.recipe import read_recipe
 from harness.stages import Train, walk
 from harness.stats.power import smallest_difference
+from harness.store import Store
 
 REAL = Path(os.environ.get("HARNESS_DATA") or Path(__file__).parents[2] / "shared" / "data")
 ROOT = Path(__file__).parents[1]
@@ -270,6 +273,78 @@ def test_every_contestant_of_the_published_recipes_can_run() -> None:
     for name in ("ultrafeedback_8b", "beta_gamma_lambda", "rlhf_opt_350m"):
         plan = make_plan(read_recipe(ROOT / "recipes" / f"{name}.toml"))
         assert [cell.reason for cell in plan.cells if cell.reason] == []
+
+
+LABELS = '{"prompt": "p", "response": "r", "label": true}\n'
+WORDS = '{"prompt": "p", "response": "r", "judgment": "too short"}\n'
+RANKS = '{"prompt": "p", "responses": ["a", "b", "c"]}\n'
+GRADES = '{"prompt": "p", "responses": ["a", "b"], "scores": [2, 1]}\n'
+
+
+@pytest.mark.parametrize(
+    ("view", "row", "own", "algorithm", "said"),
+    [
+        ("binary", LABELS, "", "kto", 'has binary, prompts; no verdicts will be possible: add pairs = "from binary"'),
+        (
+            "judgments",
+            WORDS,
+            "",
+            "cut",
+            "has judgments, prompts; no verdicts will be possible: add pairs to the dataset",
+        ),
+        (
+            "rankings",
+            RANKS,
+            '[reward.proxy]\ndata = "rankings"\n',
+            "rloo",
+            'add pairs = "from rankings" to the dataset',
+        ),
+        ("graded", GRADES, 'judgments = "from graded"\n', "cut", 'add pairs = "from graded" to the dataset'),
+        ("binary", LABELS, 'pairs = "from binary"\n', "kto", ""),
+    ],
+)
+def test_where_no_gold_reward_can_be_trained_it_is_said_before(
+    tmp_path: Path, view: str, row: str, own: str, algorithm: str, said: str
+) -> None:
+    (tmp_path / "a.jsonl").write_text(row)
+    model = '[[model]]\nsource = "HuggingFaceTB/SmolLM2-135M-Instruct"\n[[start]]\nname = "base"\n'
+    data = f'[[dataset]]\nsource = "a.jsonl"\nview = "{view}"\n{own}'
+    plan = plan_of(tmp_path, algorithm, more=model + data)
+    assert [cell.reason for cell in plan.cells] == [""] * 10
+    told = without_gold(plan)
+    assert len(told) == bool(said)
+    assert all(
+        said in text and text.startswith("no gold reward can be trained: it needs pairs, and dataset 'a.jsonl' ")
+        for text in told
+    )
+    warned = [text for text in describe(plan, Store(tmp_path))["warnings"] if "gold" in text]
+    assert warned == told
+
+
+def test_a_run_says_that_no_gold_can_be_trained_before_it_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def train(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "a.jsonl").write_text(LABELS)
+    more = '[[model]]\nsource = "HuggingFaceTB/SmolLM2-135M-Instruct"\n[[start]]\nname = "base"\n'
+    plan = plan_of(tmp_path, "kto", more=f'{more}[[dataset]]\nsource = "a.jsonl"\nview = "binary"\n')
+    monkeypatch.setattr("harness.commands.run.check_prompts", lambda *_: None)
+    monkeypatch.setattr("harness.dispatch.run", train)
+    with pytest.raises(KeyboardInterrupt):
+        finish(plan.recipe, Store(tmp_path / "results"))
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"{tmp_path / 'r.toml'}: no gold reward can be trained")
+
+
+def test_where_gold_is_there_or_nobody_runs_nothing_is_said_of_it(tmp_path: Path) -> None:
+    assert without_gold(plan_of(tmp_path, "dpo")) == []
+    (tmp_path / "a.jsonl").write_text(LABELS)
+    more = '[[dataset]]\nsource = "lab"\n[[dataset]]\nsource = "a.jsonl"\nview = "binary"\n'
+    plan = plan_of(tmp_path, "kto", more=more)
+    assert {cell.dataset for cell in plan.cells if not cell.reason} == {"lab"}, "the lab's model is not for own data"
+    assert without_gold(plan) == []
 
 
 def test_planning_needs_no_torch_and_touches_no_disk() -> None:

@@ -311,3 +311,15 @@ def test_where_a_folder_lies_is_in_no_record_and_no_key(tmp_path: Path) -> None:
     assert execute(store.root / one.name).status == "done"
     assert str(tmp_path) not in (store.root / one.name / "record.json").read_text()
     assert store.load(one.name).settings()["path"] == str(tmp_path / "theirs")
+
+
+def test_a_folder_that_moved_to_a_path_of_the_same_length_is_found(tmp_path: Path) -> None:
+    from harness.execute import execute
+
+    store = Store(tmp_path / "results")
+    store.prepare(stage_of(foreign(tmp_path / "rm_a")))
+    (tmp_path / "rm_a").rename(tmp_path / "rm_b")
+    one = stage_of(tmp_path / "rm_b")
+    store.prepare(one)
+    outcome = execute(store.root / one.name)
+    assert (outcome.status, outcome.error) == ("done", "")

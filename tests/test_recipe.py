@@ -35,9 +35,24 @@ def test_the_shortest_recipe_has_sensible_defaults(tmp_path: Path) -> None:
     assert recipe.rewards["gold"].pretrain == 1, "gold has a base from another pretraining seed"
 
 
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "base.toml").write_bytes(b"\xef\xbb\xbf" + SHORTEST.encode())
+    path = tmp_path / "r.toml"
+    path.write_bytes(b'\xef\xbb\xbfextends = "base.toml"\nname = "y"\n')
+    assert (read_recipe(path).name, read_recipe(path).contestants[0].algorithm) == ("y", "dpo")
+    assert read_recipe(path, text=f"\ufeff{SHORTEST}").name == "x"
+    path.write_bytes(b"\xef\xbb\xbf" + SHORTEST.replace('"x"', "3").encode())
+    assert refusal(path).startswith(f"{path}:1: name is 3; ")
+    path.write_bytes(b"\xef\xbb\xbfname = x\n")
+    assert refusal(path).startswith(f"{path}:1: this is no TOML: Invalid value (at line 1, column 8)")
+
+
 BAD = {
     "misspelt knob": ('[[algorithm]]\nname = "dpo"\nbta = 0.1', ":4: dpo has no knob 'bta'; did you mean 'beta'?"),
-    "wrong type": ('[[algorithm]]\nname = "dpo"\nbeta = "big"', ":4: dpo.beta is 'big'; it must be a float"),
+    "wrong type": ('[[algorithm]]\nname = "dpo"\nbeta = "big"', ":4: dpo.beta is 'big'; it must be a number (str"),
+    "no whole number": (f"{SHORTEST[11:]}\n[budget]\nsteps = 1.5", "budget.steps is 1.5; it must be a whole number (opt"),
+    "no truth": (f"{SHORTEST[11:]}\n[evaluation]\ngreedy = 1", "evaluation.greedy is 1; it must be true or false (also"),
+    "no text": (f"{SHORTEST[11:]}\n[budget]\nschedule = 1", "budget.schedule is 1; it must be text (learning rate"),
     "out of range": ('[[algorithm]]\nname = "dpo"\nbeta = -1', ":4: dpo.beta is -1; valid: (0, inf)"),
     "unknown algorithm": ('[[algorithm]]\nname = "dop"', ":3: there is no algorithm 'dop'; did you mean 'dpo'?"),
     "reward as contestant": ('[[algorithm]]\nname = "reward"', ":3: there is no algorithm 'reward'"),
@@ -112,7 +127,7 @@ BAD = {
     ),
     "not a number": (f"{SHORTEST}beta = nan", ":4: dpo.beta is nan; valid: (0, inf)"),
     "infinite": (f"{SHORTEST[11:]}\n[budget]\nweight_decay = inf", "budget.weight_decay is inf; valid: [0, inf)"),
-    "more than a float holds": (f"{SHORTEST}beta = 1{'0' * 400}", "it must be a float"),
+    "more than a float holds": (f"{SHORTEST}beta = 1{'0' * 400}", "it must be a number"),
     "more steps than a float holds": (f"{SHORTEST[11:]}\n[budget]\nsteps = 1{'0' * 400}", "valid: [1, inf)"),
     "infinite where all else goes": (f'{SHORTEST[11:]}\n[[dataset]]\nsource = "lab"\nlength_bias = -inf', "lab.length_bias is -inf; valid: (-inf, inf)"),
     "infinitely many seeds": (f"replicates = inf\n{SHORTEST[11:]}", "replicates is inf; it must be a whole number from 1"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -175,3 +176,21 @@ def test_reading_and_reporting_never_import_torch(tmp_path: Path) -> None:
         cwd=Path(__file__).parent,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_an_attempt_that_was_cut_off_counts_up_to_its_checkpoint(tmp_path: Path) -> None:
+    cells = make_cells(["dpo"], 2)
+    fill(tmp_path, cells, WORLD)
+    plan = make_plan(cells, 2)
+    path = tmp_path / next(cell for cell in cells if cell.contestant == "dpo").policy.name / "record.json"
+    found = json.loads(path.read_text())
+    seen = []
+    for kept in ({}, {"kept_device_seconds": 30.0, "kept_cpu_seconds": 20.0}):
+        path.write_text(
+            json.dumps({**found, "cost": {**found["cost"], "device_seconds": 10.0, "cpu_seconds": 8.0, **kept}})
+        )
+        spent = read(plan, Store(tmp_path)).spent
+        own = spent[(spent["contestant"] == "dpo") & (spent["replicate"] == 0) & (spent["part"] == "own")].iloc[0]
+        seen.append((own["device_seconds"], own["worked_seconds"]))
+    (device, worked), (with_kept, worked_with_kept) = seen
+    assert (with_kept - device, worked_with_kept - worked) == (30.0, 20.0)

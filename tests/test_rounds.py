@@ -551,7 +551,9 @@ def test_best_of_n_spends_n_responses(whole: Finished) -> None:
 
 def test_labels_and_responses_are_counted(whole: Finished) -> None:
     collected = [whole.measured(stage) for stage in collects(cell_of(whole.plan, "cut_online"))]
-    assert [found["responses"] for found in collected] == [found["labels"] for found in collected] == [8, 8]
+    assert [found["responses"] for found in collected] == [8, 8]
+    assert [found["labels"] for found in collected] == [found["rows"] for found in collected]
+    assert all(0 < found["labels"] <= 8 - found["responses_cut_off"] for found in collected), "of whole ones alone"
     (relabelled,) = collects(cell_of(whole.plan, "rlhf_iterated"))
     assert whole.measured(relabelled)["responses"] == 4 * 8
     (reward,) = rewards(cell_of(whole.plan, "rlhf_iterated"))

@@ -18,12 +18,13 @@ from clerk import Clerk, Finished, peak
 from harness import registry
 from harness.commands.clean import clean_recipe
 from harness.commands.publish import publish_recipe
+from harness.commands.run import _chosen, tune_recipe
 from harness.errors import HarnessError
 from harness.execute import note_death
 from harness.executors import Ended, Handle
 from harness.lease import Lease, newest
 from harness.plan import make_plan
-from harness.recipe import Recipe, read_recipe
+from harness.recipe import Recipe, Tune, read_recipe
 from harness.recipe_metrics import roles_of
 from harness.search.chosen import planned, read_studies, with_chosen
 from harness.search.run import tune
@@ -157,10 +158,10 @@ def test_a_trial_whose_workers_are_killed_is_tried_again_as_any_stage(tmp_path: 
     assert {trial["status"] for trial in studies[1]["trials"]} == {"done"}
 
 
-@pytest.mark.parametrize("cause", ["cancelled", "refused"])
-def test_a_trial_whose_job_was_cancelled_or_refused_stays_open_for_the_next_run(cause: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("cause", ["cancelled", "refused", "no room", "network"])
+def test_a_trial_that_failed_for_nothing_of_its_own_stays_open_for_the_next_run(cause: str, tmp_path: Path) -> None:
     class Cancelled(Clerk):
-        """The second training of dpo is ended by somebody, or Slurm does not take it."""
+        """The second training of dpo is ended by somebody, Slurm does not take it, the disk is full, the hub away."""
 
         def submit(self, folder: Path) -> Handle:
             stage = self.store.load(folder.name)
@@ -218,7 +219,51 @@ def test_a_trial_above_a_limit_is_not_chosen(tmp_path: Path) -> None:
 
 def test_where_no_trial_keeps_the_limits_the_own_knobs_stay(tmp_path: Path) -> None:
     studies, _ = search(tmp_path, "tune.limits.kl=0.5")
-    assert [study["chosen"] for study in studies] == [0, 0]
+    assert [(study["finished"], study["chosen"]) for study in studies] == [(True, None)] * 2
+    plan = planned(recipe_of(tmp_path, "tune.limits.kl=0.5"), Store(tmp_path / "results"))
+    reasons = {cell.contestant: cell.reason for cell in plan.cells if cell.contestant.endswith("tuned")}
+    assert reasons == dict.fromkeys(("dpo tuned", "kto tuned"), "no trial kept the limits kl = 0.5")
+
+
+def test_studies_without_a_choice_are_told_from_those_that_the_own_knobs_won(tmp_path: Path) -> None:
+    """Two studies of each: in one no trial keeps the limits, in the other the own knobs win."""
+    sets = ("tune.studies=2", "tune.limits.kl=1.1", "tune.trials=2", "tune.random=1")
+    recipe, store = recipe_of(tmp_path, *sets), Store(tmp_path / "results")
+    studies = tune(recipe, store, lambda: Clerk(store, score=lambda knobs: float(knobs["learning_rate"] == 1e-4)))
+    assert [study["chosen"] for study in studies] == [0] * 4
+    for study in studies:
+        study["chosen"] = None if study["number"] else 0
+    (store.root / "tuning/x/trials.json").write_text(json.dumps({"studies": studies}))
+    plan = planned(recipe, store)
+    reasons = {cell.reason for cell in plan.cells if cell.contestant.endswith("tuned")}
+    own = "the knobs that it had before won the search"
+    assert reasons == {f"no trial kept the limits kl = 1.1 in 1 of 2 searches; else {own}"}
+    studies[2]["chosen"] = 1
+    (store.root / "tuning/x/trials.json").write_text(json.dumps({"studies": studies}))
+    kto = [cell for cell in planned(recipe, store).cells if cell.contestant == "kto tuned"]
+    assert [cell.reason for cell in kto] == ["", ""]
+    assert [cell.knobs["learning_rate"] == 1e-4 for cell in kto if "learning_rate" in cell.knobs] == [False]
+
+
+FAILED = [{"status": "failed", "score": None, "feasible": False, "device_seconds": 2.0, "knobs": {}}] * 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "beta = 0.1; reward/selection 0.500 to 0.500; 2 trials (0 failed, 1 above a limit), 4 device-seconds"),
+        ({"chosen": None}, "no trial kept the limits kl = 0.5, so that it keeps its own knobs; 2 trials (0 failed, 1 "),
+        ({"chosen": None, "trials": FAILED}, "no trial has finished, so that it keeps its own knobs; 2 trials (2 "),
+        ({"finished": False, "chosen": None}, ": 2 of 3 trials"),
+    ],
+)
+def test_a_search_says_what_it_has_chosen(changes: dict[str, Any], said: str) -> None:
+    trial = {"score": 0.5, "device_seconds": 2.0, "knobs": {"beta": 0.1}}
+    trials = [{**trial, "trial": place, "status": "done", "feasible": not place} for place in range(2)]
+    study = {"setting": "lab", "contestant": "dpo", "metric": "reward/selection", "limits": {"kl": 0.5}, "planned": 3}
+    found = {**study, "finished": True, "chosen": 0, "trials": trials, **changes}
+    assert _chosen(found).startswith("lab dpo: ")
+    assert said in _chosen(found)
 
 
 PRUNED = ("tune.trials=9", "tune.random=6", "tune.prune_at=30")
@@ -562,6 +607,39 @@ def test_a_recipe_may_set_ranges(tmp_path: Path) -> None:
     studies, _ = search(tmp_path, text=RECIPE + more)
     assert studies[0]["space"]["label_smoothing"] == {"choice": [0.0, 0.1]}
     assert all(0.05 <= knobs["beta"] <= 0.2 for knobs in knobs_of(studies[0]))
+
+
+BARE = RECIPE.replace("[tune]\ntrials = 6\nrandom = 3\n", "")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (
+            "[reward]\nallow_shared_reward = true\n[reward.selection]\nsplit = 'tune'\n[reward.gold]\nsplit = 'tune'\n",
+            ("reward.selection trains on split 'tune'", "reward.gold trains on split 'tune'", "a model for each role"),
+        ),
+        ("[[algorithm]]\nname = 'ipo'\nlabel = 'dpo tuned'\n", ("'dpo tuned' is what 'dpo' is called once it",)),
+    ],
+)
+def test_a_recipe_without_tune_is_tuned_as_if_it_had_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: str, said: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr("harness.commands.run.search", lambda *_: pytest.fail("trials would run"))
+    recipe_of(tmp_path, text=BARE + more)
+    with pytest.raises(HarnessError) as told:
+        tune_recipe(tmp_path / "r.toml", [], tmp_path / "results", as_json=False)
+    assert [part for part in said if part not in str(told.value)] == []
+    assert str(told.value).startswith(str(tmp_path / "r.toml"))
+
+
+def test_a_recipe_without_tune_has_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Recipe] = []
+    monkeypatch.setattr("harness.commands.run.search", lambda recipe, *_: seen.append(recipe) or [])
+    recipe_of(tmp_path, text=BARE)
+    for sets in ([], ["tune.trials=9"]):
+        tune_recipe(tmp_path / "r.toml", sets, tmp_path / "results", as_json=False)
+    assert [one.tune for one in seen] == [Tune(), Tune(trials=9)]
 
 
 REFUSED = {

@@ -185,7 +185,7 @@ def test_no_file_holds_a_token_and_all_are_as_open_as_the_umask_says(
         summary = run(list(row), store, Slurm(timeout_min=5), retries=0)
     finally:
         os.umask(before)
-    assert summary.failed == {row[1].name: "bug", row[2].name: "killed"}
+    assert summary.failed == {row[1].name: "plug-in", row[2].name: "killed"}
     files = list(store.root.rglob("*"))
     assert {oct(file.stat().st_mode & 0o777) for file in files if file.is_file()} <= {"0o640", "0o750"}
     assert {oct(file.stat().st_mode & 0o777) for file in files if file.is_dir()} == {"0o750"}

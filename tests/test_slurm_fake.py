@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from bricks import brick, record, runs, until, wall
+from test_cli import TINY, inside
 
 from harness.dispatch import Event, Summary, run
 from harness.errors import HarnessError
@@ -171,6 +172,14 @@ def test_once_others_have_left_the_queue_more_go_in_again(
     assert calls(fake)[:4] == ["limit", "limit", "limit", "obey"], "6, 3, 2 and 1"
     arrays = ["--array" in (fake / f"job-{1 + job}.sh").read_text() for job in range(calls(fake).count("obey"))]
     assert (arrays[0], any(arrays)) == (False, True)
+
+
+def test_who_leaves_jobs_that_slurm_refuses_is_not_told_to_watch_them(fake: Path, tmp_path: Path) -> None:
+    (fake / "orders").write_text("limit\n" * 9)
+    (tmp_path / "r.toml").write_text(f'{TINY}\n[launch]\nexecutor = "slurm"\ntimeout_min = 5\n')
+    refused = inside("run", "r.toml", "--detach", cwd=tmp_path)
+    assert "Slurm took no job" in str(refused.exception)
+    assert refused.stdout == "", "nothing is in the queue, and something is left to submit"
 
 
 def test_an_answer_that_is_no_answer_is_told_and_leaves_no_job(fake: Path, tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from bricks import PLUGINS, brick, record, wall, weights
 
+from harness.dispatch import run as go
 from harness.errors import HarnessError
 from harness.execute import execute
+from harness.executors.inline import Inline
 from harness.stages import Stage, Train, walk
 from harness.store import Store
 
@@ -75,6 +77,72 @@ def test_done_is_the_record_and_nothing_else(tmp_path: Path) -> None:
     finish(store, stage)
     assert store.done(stage.name)
     assert record(tmp_path, stage)["schema"] == 1
+
+
+UNREADABLE = {"empty": "", "cut": '{"schema": 1, "na', "zeros": "\0" * 64, "a list": "[]", "without files": "{}"}
+
+
+@pytest.mark.parametrize("text", UNREADABLE.values(), ids=UNREADABLE)
+def test_a_record_that_cannot_be_read_is_none_and_the_stage_runs_again(tmp_path: Path, text: str) -> None:
+    store, stage = Store(tmp_path), brick("a")
+    finish(store, stage)
+    (tmp_path / stage.name / "record.json").write_text(text)
+    assert not store.done(stage.name)
+    assert not store.has_files(stage.name)
+    assert not Store(tmp_path).done(stage.name)
+    assert go([stage], store, Inline()).ran == [stage.name]
+    assert store.done(stage.name)
+    assert (tmp_path / stage.name / "record.corrupt.json").read_text() == text
+
+
+def test_a_published_record_stands_in_for_one_that_cannot_be_read(tmp_path: Path) -> None:
+    store, stage = Store(tmp_path), brick("a")
+    finish(store, stage)
+    home = publish(tmp_path, stage)
+    own = Store(tmp_path).prepare(stage)
+    (own / "record.json").write_text("")
+    store = Store(tmp_path)
+    assert store.done(stage.name)
+    assert store.folder(stage.name) == home / stage.name
+
+
+def test_a_record_is_read_once_while_it_stays_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, stage = Store(tmp_path), brick("a")
+    finish(store, stage)
+    store = Store(tmp_path)
+    reads, read = [], Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path, *more: reads.append(path) or read(path, *more))
+    assert [store.done(stage.name) for _ in range(3)] == [True] * 3
+    assert len(reads) == 1
+
+
+def scored(store: Store, stage: Train) -> Path:
+    """A finished stage with a table of scores."""
+    table = store.prepare(stage) / "scores.parquet"
+    table.write_text("scores" * 8)
+    store.finish(stage.name, {"files": store.outputs(stage.name)})
+    return table
+
+
+@pytest.mark.parametrize("text", ["", "scores" * 7, None])
+def test_without_its_scores_a_stage_is_not_done(tmp_path: Path, text: str | None) -> None:
+    store, stage = Store(tmp_path), brick("a")
+    table = scored(store, stage)
+    assert store.done(stage.name)
+    table.unlink() if text is None else table.write_text(text)
+    assert not store.done(stage.name)
+    home = publish(tmp_path, stage)
+    assert (home / stage.name / "record.json").exists()
+    assert Store(tmp_path).done(stage.name), "what is published is restored and not made again"
+
+
+def test_scores_that_have_changed_are_made_again(tmp_path: Path) -> None:
+    store, stage, other = Store(tmp_path), brick("a"), brick("b")
+    table, right = scored(store, stage), scored(store, other).read_text()
+    table.write_text(right.replace("o", "0"))
+    assert store.done(stage.name), "by size"
+    store.withdraw_changed([stage.name, other.name, "train-0123456789abcdef"])
+    assert (store.done(stage.name), store.done(other.name)) == (False, True)
 
 
 def test_damage_is_found(tmp_path: Path) -> None:

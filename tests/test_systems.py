@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
+import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,12 +25,14 @@ from small import (
 )
 
 from harness import registry
+from harness.causes import classify
 from harness.data import Message, Row
 from harness.errors import HarnessError
+from harness.inference.opened import open_policy
 from harness.inference.rendering import end_token, prompt_hash, render_prompt
 from harness.inference.sampling import noise, sample
 from harness.inference.scoring import score
-from harness.inference.systems import write_samples
+from harness.inference.systems import check_lengths, write_samples
 from harness.metrics._bench import GradeBench, Response
 from harness.metrics._grade import grade
 
@@ -238,6 +243,39 @@ def test_wrong_options_are_refused(
     assert not (tmp_path / "samples.parquet").exists()
 
 
+@pytest.mark.parametrize("procedure", [PLAIN, {"name": "positive_judgment"}])
+def test_prompts_that_leave_no_room_for_a_response_are_refused_and_counted(
+    world: dict[str, Path], tmp_path: Path, procedure: dict[str, Any]
+) -> None:
+    shutil.copytree(world["policy"], tmp_path / "short")
+    config = tmp_path / "short" / "policy" / "config.json"
+    tokenizer = open_policy(tmp_path / "short" / "policy")[1]
+    asked = [row["prompt"] for row in Judged().rows("prompts", "test")]
+    if procedure != PLAIN:
+        asked = [Judged().judged(prompt, None) for prompt in asked]
+    lengths = [len(render_prompt(tokenizer, prompt)) for prompt in asked]
+    room = max(lengths) + 6
+    for positions in (room, room - 1):
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"max_position_embeddings": positions}))
+        inputs = {"policy": tmp_path / "short"}
+        if positions == room:
+            assert answers(tmp_path / "out", inputs, procedure)
+            continue
+        told = (
+            f"{lengths.count(max(lengths))} of {len(set(map(str, asked)))} prompts to answer leave no room for "
+            f"budget.max_response_tokens = 6 in the {positions} tokens that the model reads, the longest has "
+            f"{max(lengths)}; take them out of the data, "
+        )
+        with pytest.raises(HarnessError, match=f"^{re.escape(told)}") as refused:
+            answers(tmp_path / "none", inputs, procedure)
+        assert classify(refused.value) == "bad data"
+        assert not (tmp_path / "none" / "samples.parquet").exists()
+
+
+def test_a_model_without_a_limit_reads_any_prompt() -> None:
+    check_lengths([10**6], 6, None)
+
+
 # --- metrics --------------------------------------------------------------------------------------------------------
 
 
@@ -281,6 +319,14 @@ def test_the_divergence_of_best_of_n_is_its_bound_where_it_is_the_starts(
     assert graded(tmp_path, world, procedure, moved=True) == plain - NOT_OF_SYSTEMS, "it is not the start's best of n"
     hot = {"moved": False, "temperature": 0.7}
     assert graded(tmp_path, world, procedure, **hot) == plain - NOT_OF_SYSTEMS, "the bound is on the sampled policy's"
+
+
+@pytest.mark.parametrize("temperature", [0.5, 0.0])
+def test_the_divergence_of_samples_at_another_temperature_is_an_absent_row(
+    world: dict[str, Path], tmp_path: Path, temperature: float
+) -> None:
+    plain = graded(tmp_path, world, PLAIN, moved=True)
+    assert graded(tmp_path, world, PLAIN, moved=True, temperature=temperature) == plain - NOT_OF_SYSTEMS
 
 
 def test_hindsight_is_measured_where_it_is_asked_plainly() -> None:

@@ -10,7 +10,7 @@ import pytest
 from statsmodels.stats.inter_rater import cohens_kappa
 
 from harness.trust.card import COLUMNS, Share, make_card
-from harness.trust.gate import kappa, kappa_of, objections
+from harness.trust.gate import Kappa, kappa, kappa_of, objections
 
 N = 12_000
 
@@ -130,6 +130,13 @@ def test_a_gold_model_that_shares_half_its_errors_does_not() -> None:
     own = world(0.5)
     (told,) = objections(make_card(own["gold"]), kappa(own["gold"], own["proxy"], own["third"]))
     assert "err on the same hard pairs" in told
+
+
+@pytest.mark.parametrize(("value", "told"), [(0.251, "0.251"), (0.250001, "0.250001"), (0.3, "0.30")])
+def test_a_kappa_is_told_in_as_many_digits_as_make_the_sentence_true(value: float, told: str) -> None:
+    (said,) = objections(make_card(world(0)["gold"]), Kappa(value, 0.1, 0.4, 50))
+    assert f"(κ {told}, more than 0.25)" in said
+    assert objections(make_card(world(0)["gold"]), Kappa(0.25, 0.1, 0.4, 50)) == []
 
 
 def test_a_coin_is_refused_and_its_interval_decides() -> None:

@@ -21,9 +21,12 @@ from harness.held_out import Audits
 from harness.plan import Plan
 from harness.report import build
 from harness.report.drift import agreement
+from harness.report.trust import Trust, trust_points
 from harness.report.trust_figures import _by_length, _map
 from harness.stages import Audit, Ready, Separation, Stage, Train
 from harness.store import Store
+from harness.trust.card import make_card
+from harness.trust.gate import Kappa
 
 WORLD = World({"dpo": 3.0, "kto": 0.0})
 CLEAN = {"one": ["policies and proxy"], "other": ["test"], "equal": [0], "near": [0], "of": [12], "example": [""],
@@ -281,3 +284,11 @@ def test_the_figures_of_trust_keep_to_the_schema() -> None:
     panel = {"title": "the start", "squares": [square], "mean": [{"gold": 0.5, "proxy": 0.4}], "ends": [0.0, 1.0]}
     for chart in (*_by_length("a", points).values(), *_map("b", [panel]).values()):
         chart.to_dict(validate=True)  # the page leaves this out for its time
+
+
+@pytest.mark.parametrize(("value", "told"), [(0.2512, "0.251 ["), (0.250001, "0.250001 ["), (0.25, "0.25 ["),
+                                             (0.2499, "0.25 ["), (0.31, "0.31 [")])  # fmt: skip
+def test_a_kappa_is_read_on_its_own_side_of_what_is_allowed(value: float, told: str) -> None:
+    card = make_card(world(0.1)["gold"])
+    point = trust_points(Trust("lab", cards={"gold": card}, kappa=Kappa(value, 0.1, 0.4, 50)))[0]
+    assert f"hardest labelled pairs is {told}" in point

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from small import SmallData, sample_stage, save_small_policy, save_small_reward, train_stage
 from transformers import AutoModelForSequenceClassification
 
-from harness.data import Row
+from harness.data import EmptySplit, Row
 from harness.errors import HarnessError
 from harness.inference.scoring import RewardModel
 from harness.stages import Audit, Separation, Stage, trust
@@ -101,6 +101,22 @@ def test_a_rule_is_audited_like_a_model(tmp_path: Path, samples: Path) -> None:
     table, found = audit(tmp_path / "out", {"sample": samples}, rule="total")
     assert table["score"].tolist() == table["oracle"].tolist()
     assert found["oracle_pairs"] == 1
+
+
+def test_where_nothing_is_held_out_the_samples_are_scored(
+    tmp_path: Path, samples: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NothingHeldOut(Ranked):
+        def rows(self, view: str, split: str) -> list[Row]:
+            if split == "heldout":
+                raise EmptySplit(f"split 'heldout' has no {view}: its share is 0")
+            return super().rows(view, split)
+
+    monkeypatch.setattr(trust, "open_dataset", lambda spec: NothingHeldOut())
+    table, found = audit(tmp_path / "out", {"sample": samples}, rule="total")
+    assert set(table["part"]) == {"samples"}
+    assert found["unreadable"] == 0
+    assert "accuracy" not in found
 
 
 def test_what_is_too_long_has_no_score_and_is_counted(tmp_path: Path, samples: Path) -> None:

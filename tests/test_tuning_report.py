@@ -90,6 +90,26 @@ def test_a_study_is_one_row_with_its_budget_and_what_it_gained(world: tuple[Comp
     assert frame.loc["kto"]["gold"] == pytest.approx(wanted)
 
 
+def test_where_no_trial_keeps_the_limits_nothing_is_shown_as_chosen(world: tuple[Comparison, Tables]) -> None:
+    comparison, tables = world
+    above = [one | {"feasible": False} for one in DPO["trials"]]
+    failed = [trial(place, None, 9.9e-4) for place in range(4)]
+    none = {**study("dpo", above, None), "finished": True}
+    lost = {**study("kto", failed, None), "finished": True}
+    found = with_studies(tables, none, lost)
+    sheet = studies_sheet([comparison], found)
+    dpo, kto = sheet.frame.to_dict("records")
+    assert (dpo["failed"], dpo["infeasible"], kto["failed"], kto["infeasible"]) == (1, 3, 4, 0)
+    assert [row[2] for row in sheet.texts] == ["4 (1, 3)", "4 (4, 0)"]
+    assert [row[4] for row in sheet.texts] == ["none: no trial kept the limits", "none: no trial has finished"]
+    assert pd.isna(dpo["gain"])
+    assert dpo["at_edge"] == ""
+    assert not any("★" in row[2] for row in trials_sheet(found).texts)
+    section = tuning_section(comparison, found, "")
+    assert section is not None
+    assert not any("edge of their range" in point for point in section.points)
+
+
 def test_the_section_says_that_scores_of_a_search_are_no_results(world: tuple[Comparison, Tables]) -> None:
     comparison, tables = world
     section = tuning_section(comparison, with_studies(tables, DPO, KTO), "-0")

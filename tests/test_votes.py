@@ -131,6 +131,35 @@ def test_wrong_votes_are_told_all_at_once_and_not_kept(world: tuple[Path, Plan, 
     assert "differ from earlier ones" in vote(tmp_path, path, [(one, "ann", "second")])[1]
 
 
+@pytest.mark.parametrize("rater", ["Zoë", "李", 'Doe, "Jo"', "C:\\users", "O'Hara; x"])
+def test_a_rater_keeps_the_name_however_often_votes_are_read(
+    world: tuple[Path, Plan, Store], tmp_path: Path, rater: str
+) -> None:
+    path, _, _ = world
+    ids = [row["id"] for row in sheet(tmp_path, path)]
+    for ann in (ids[:2], ids[2:3], ids[3:4]):
+        assert vote(tmp_path, path, [(id, "ann", "tie") for id in ann])[0] == 0
+        with (tmp_path / "named.csv").open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([("id", "rater", "vote"), *((id, rater, "tie") for id in ids[:2])])
+        code, text = call(tmp_path, "votes", str(path), str(tmp_path / "named.csv"))
+        assert (code, "2 votes read" in text, "of 2 rater(s) in all" in text) == (0, True, True), text
+    assert "Raters agree on 100% of 2 pairs" in text
+    with (tmp_path / "results" / "votes" / "x.csv").open(newline="", encoding="utf-8") as file:
+        assert {row["rater"] for row in csv.DictReader(file)} == {"ann", rater}
+
+
+def test_a_failed_grade_beside_votes_is_no_lost_run(world: tuple[Path, Plan, Store], tmp_path: Path) -> None:
+    path, plan, store = world
+    rows = sheet(tmp_path, path)
+    vote(tmp_path, path, [(row["id"], "ann", for_dpo(row)) for row in rows])
+    grade = next(cell.grades[None] for cell in plan.cells if cell.contestant == "dpo" and cell.replicate == 1)
+    store.prepare(grade)
+    store.fail(grade.name, {"cause": "network", "error": "the hub is away", "hint": ""})
+    tables = read(plan, store)
+    found = judges_sheet(compare(plan, tables), plan, store, tables).frame.set_index("contestant")
+    assert (found.loc["dpo", "win"], found.loc["dpo", "runs"]) == (1.0, 2)
+
+
 def test_agreement_is_over_pairs_of_raters() -> None:
     votes = {("a", "x"): "first", ("a", "y"): "first", ("a", "z"): "tie", ("b", "x"): "tie"}
     assert agreement(votes) == (1 / 3, 3)

@@ -13,9 +13,11 @@ import tiny
 from bricks import PLUGINS, brick
 from test_cli import inside
 
+from harness.commands.enough import check_prompts
 from harness.data import Dataset
 from harness.errors import HarnessError
 from harness.execute import execute
+from harness.plan import make_plan
 from harness.public import public
 from harness.recipe import read_recipe
 from harness.stages import Train, dataset_spec, open_dataset
@@ -159,7 +161,6 @@ def test_a_search_on_a_file_without_tune_prompts_is_told_before_anything_is_trai
 
 
 def test_where_a_folder_of_tasks_lies_is_in_no_report(tmp_path: Path) -> None:
-    from harness.plan import make_plan
     from harness.records import read
     from harness.report.method import method_section
 
@@ -175,8 +176,6 @@ def test_where_a_folder_of_tasks_lies_is_in_no_report(tmp_path: Path) -> None:
 
 
 def test_where_a_model_and_a_file_lie_is_in_no_label(tmp_path: Path, shelf: Path) -> None:
-    from harness.plan import make_plan
-
     rows = [{"prompt": f"Why {i}?", "chosen": "a", "rejected": "b"} for i in range(3)]
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     model, file = shelf / tiny.START / "policy", tmp_path / "a.jsonl"
@@ -220,8 +219,6 @@ def test_what_own_data_cannot_give_is_told_by_the_plan(tmp_path: Path, text: str
 
 
 def test_beside_the_lab_own_data_is_cut_and_asks_for_no_lab_model(tmp_path: Path) -> None:
-    from harness.plan import make_plan
-
     plan = make_plan(read_recipe(own_pairs(tmp_path, OF_A + '[[dataset]]\nsource = "lab"\n' + BASE)))
     assert {cell.dataset for cell in plan.cells if cell.trained} == {"lab"}
     assert {cell.dataset for cell in plan.cells if "name a [[model]]" in cell.reason} == {"a.jsonl"}
@@ -256,6 +253,73 @@ def test_that_no_row_is_short_enough_for_a_judge_is_told_before_anything_is_trai
     told = r"own.toml: split 'gold': none of \d+ rows of pairs fits max_prompt_tokens = 64 and max_response_tokens = 1"
     assert re.fullmatch(f".*{told} \\(reward.gold\\)", str(done.exception)), str(done.exception)
     assert not list((tmp_path / "results").glob("*-*"))
+
+
+SHORT = "[evaluation]\nprompts = 2\nbest_of_prompts = 2\n"
+SHARES = "train = 0.5, proxy = 0.1, selection = 0.1, gold = 0.1, test = 0.1"
+
+
+@pytest.mark.parametrize(
+    ("share", "tables", "why"),
+    [
+        ("", False, "its share is 0; give it one with splits = {...}"),
+        ("", True, "its share is 0; give it one with splits = {...}"),
+        (", heldout = 0.0001", True, "there are too few rows, or its share is too small"),
+        (", heldout = 0.0001", False, ""),
+        (", heldout = 0.1", True, ""),
+    ],
+)
+def test_that_nothing_is_held_out_is_told_before_anything_is_trained(
+    tmp_path: Path, shelf: Path, capsys: pytest.CaptureFixture[str], share: str, tables: bool, why: str
+) -> None:
+    """What a file holds is not read for a plan."""
+    model = f'[[model]]\nsource = "{shelf / tiny.START / "policy"}"\n'
+    recipe = own_pairs(tmp_path, f"{OF_A}splits = {{{SHARES}{share}}}\n{SHORT}{model}{BASE}", count=200)
+    check_prompts(make_plan(read_recipe(recipe)), Store(tmp_path / "results"), tables=tables)
+    what = "the accuracy of reward models and what policies make of labelled pairs are not measured"
+    assert capsys.readouterr().err == (f"{recipe}: split 'heldout' has no pairs: {why}; {what}\n" if why else "")
+
+
+@pytest.fixture
+def long(tmp_path: Path, shelf: Path) -> Path:
+    """A recipe whose model has no room for the longest response behind every fourth prompt."""
+    shutil.copytree(shelf / tiny.START / "policy", tmp_path / "short")
+    config = tmp_path / "short" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"max_position_embeddings": 64}))
+    splits = f"splits = {{{SHARES}, heldout = 0.1}}\n"
+    asked = "[evaluation]\nprompts = 12\nbest_of_prompts = 2\n"
+    budget = "[budget]\nmax_prompt_tokens = 40\nmax_response_tokens = 10\n"
+    recipe = own_pairs(tmp_path, f'{OF_A}{splits}{asked}{budget}[[model]]\nsource = "./short"\n{BASE}')
+    rows = [
+        {"prompt": f"Why is it {i}? {'bak ' * (60 if i % 4 == 0 else 1)}", "chosen": f"{i} a", "rejected": f"{i} b"}
+        for i in range(200)
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return recipe
+
+
+def test_prompts_too_long_to_be_answered_are_told_before_anything_is_trained(long: Path) -> None:
+    part = read_recipe(long).datasets[0]
+    asked = open_dataset(dataset_spec(part.name, dict(part.knobs))).first("prompts", "test", 12)
+    count = sum(len(row["prompt"][0]["content"].split()) > 60 for row in asked)
+    assert 0 < count < 12
+    done = inside("run", "own.toml", cwd=long.parent)
+    assert isinstance(done.exception, HarnessError)
+    room = "prompts to answer leave no room for budget.max_response_tokens = 10 in the 64 tokens that 'short' reads"
+    assert f"own.toml: split 'test': {count} of 12 {room}, the longest has " in str(done.exception)
+    assert not list((long.parent / "results").glob("*-*"))
+
+
+def test_of_several_models_the_one_that_reads_too_little_is_named(
+    long: Path, shelf: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = f'[[model]]\nsource = "{shelf / tiny.START / "policy"}"\n'
+    long.write_text(long.read_text().replace("[[model]]", f"{model}[[model]]"))
+    check_prompts(make_plan(read_recipe(long)), Store(long.parent / "results"))
+    said = capsys.readouterr().err.splitlines()
+    assert len({line.partition(" prompts to answer")[2] for line in said}) == len(said) == 1
+    assert "that 'short' reads" in said[0]
+    assert said[0].endswith("; what rests on that will fail, and all else goes on")
 
 
 TWO = """

@@ -84,7 +84,8 @@ def _rows(view: str, name: str, i: int) -> list[Row]:
         return [{**row, "id": f"{name}-{kind}", "response": text, "label": label} for kind, text, label in labelled]
     if view == "rankings":
         near = " ".join([next(word for word in WORDS if word[0] == asked[0][0] != word), *draw.choices(WORDS, k=3)])
-        texts = sorted({good, near, bad, WORDS[(i + 7) % 40]}, key=lambda text: -Tiny().score(prompt, text)["total"])
+        every = {good, near, bad, WORDS[(i + 7) % 40]}  # of equals by the text: the order of a set is the process's own
+        texts = sorted(every, key=lambda text: (-Tiny().score(prompt, text)["total"], text))
         return [{**row, "responses": texts}]
     if view == "judgments":
         text = good if i % 3 == 0 else bad

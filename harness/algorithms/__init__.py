@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from harness.data import Dataset
-    from harness.job import Job
+    from harness.job import Budget, Job
     from harness.metrics import Measurement
 
 
@@ -120,6 +120,10 @@ class Algorithm(ABC):
 
     def contradiction(self) -> str:
         """What is wrong with these knobs together, and what would be right; empty where nothing is."""
+        return ""
+
+    def unsuited(self, budget: Budget) -> str:
+        """Why these knobs cannot train with a budget, and what would be right, after the name; empty where they can."""
         return ""
 
     def footprint(self) -> Footprint:

@@ -10,7 +10,7 @@ from harness.algorithms import Algorithm, Footprint, Needs
 if TYPE_CHECKING:
     import torch
 
-    from harness.job import Job
+    from harness.job import Budget, Job
     from harness.metrics import Measurement
     from harness.training.on_policy import PolicyBatch
     from harness.training.rollouts import Rollout
@@ -53,6 +53,17 @@ class OnPolicyAlgorithm(Algorithm):
     @abstractmethod
     def losses(self, batch: PolicyBatch) -> torch.Tensor:
         """One loss per response (B,); the road sums them and divides by the responses of the optimiser step."""
+
+    def unsuited(self, budget: Budget) -> str:
+        """A rollout holds K responses to each of its prompts."""
+        size = self.rows_per_prompt * budget.batch * self.minibatches
+        if size % self.samples == 0:
+            return ""
+        right = max(fewer for fewer in range(1, self.samples) if size % fewer == 0)
+        return (
+            f"draws 2 · budget.batch · minibatches = {size} responses for a rollout; samples = {self.samples} does "
+            f"not divide that, {right} does"
+        )
 
     def footprint(self) -> Footprint:
         """Policy, start and reward model, and a value model where it is a network of its own."""

@@ -131,6 +131,15 @@ class Dpo(PairAlgorithm):
         doc="of alpha_divergence: near 0 the reverse KL, near 1 the forward KL",
     )
 
+    def contradiction(self) -> str:
+        """An `alpha` that no divergence reads would change nothing but the key."""
+        if self.divergence == "alpha_divergence" or self.alpha == type(self).alpha:
+            return ""
+        return (
+            f"alpha is {self.alpha:g}, which divergence = '{self.divergence}' does not read; drop alpha, or set "
+            "divergence = 'alpha_divergence'"
+        )
+
     def losses(self, batch: PairBatch) -> torch.Tensor:
         """One loss per pair (B,)."""
         chosen, rejected = self.rewards(batch)
@@ -152,11 +161,8 @@ class Dpo(PairAlgorithm):
         """Train along the shared road.
 
         Raises:
-            HarnessError: `alpha` is set where the divergence has none, so that it would change nothing but the key.
+            HarnessError: a search has set knobs that contradict each other.
         """
-        if self.divergence != "alpha_divergence" and self.alpha != type(self).alpha:
-            raise HarnessError(
-                f"dpo.alpha is {self.alpha:g}, which divergence = '{self.divergence}' does not read; "
-                "drop alpha, or set divergence = 'alpha_divergence'"
-            )
+        if wrong := self.contradiction():
+            raise HarnessError(f"dpo.{wrong}")
         return super().train(job)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
-from harness.commands.enough import asked_of, trials_of
+from harness.commands.enough import asked_of, reads_held_out, trials_of
 from harness.commands.survey import READ, Rows, Survey, Trained, texts, too_few
 from harness.data import Dataset, Row
 from harness.data import Part as Prompts
@@ -122,8 +122,11 @@ def _read_by(own: Trained, data: Dataset, reader: Reader, base: Part | None) -> 
 def _too_few(plan: Plan, part: Part, data: Dataset, survey: Survey) -> list[str]:
     """What the recipe asks of a dataset's splits and they do not have, in the words of `harness run`."""
     spec = dataset_spec(part.name, dict(part.knobs))
-    asked = (asked_of(plan.recipe, stage) for stage in walk([*plan.targets, *trials_of(plan)]))
+    stages = list(walk([*plan.targets, *trials_of(plan)]))
+    asked = (asked_of(plan.recipe, stage) for stage in stages)
     own = {(one.view, one.split, one.prompts, one.knob): None for one in asked if one and one.spec == spec}
+    if "pairs" in data.offers() and any(reads_held_out(stage) and stage.dataset == spec for stage in stages):
+        own["pairs", "heldout", 1, "evaluation.pairs"] = None
     told = (
         too_few(data, survey.distinct(view, split), view, split, prompts, knob)
         for view, split, prompts, knob in own

@@ -12,7 +12,7 @@ from harness import dispatch
 from harness.commands.driver import leave_driver, name_of
 from harness.commands.enough import check_prompts
 from harness.commands.labels import labels
-from harness.commands.run import open_executor, path_of
+from harness.commands.run import open_executor, path_of, say_without_gold
 from harness.errors import HarnessError
 from harness.executors import _slurm_notes as notes
 from harness.executors._slurm_leave import Left, leave
@@ -43,6 +43,7 @@ def detach(path: Path, assignments: list[str], results: Path, reports: Path, as_
     words = [str(path), *(part for one in assignments for part in ("--set", one)), "--results", str(results)]
     plan, more = plan_so_far(recipe, store)
     check_prompts(plan, store)
+    say_without_gold(plan)
     left, driver = Left(), name_of(recipe)
     notes.lift_mark(store.root.resolve(), recipe.name, path_of(recipe))
     if needs_driver(recipe, store, more) or executor.held(store.root.resolve() / driver):
@@ -50,10 +51,13 @@ def detach(path: Path, assignments: list[str], results: Path, reports: Path, as_
         (left.submitted if new else left.held)[driver] = job
         _tell(left, f"the driver is Slurm job {job}{'' if new else ' already'}; it submits the rest", words, as_json)
         return
+    refused = True
     try:
         submit_all(plan.targets, store, executor, left)
-    finally:
-        _tell(left, _listed(left, labels(plan)), words, as_json)
+        refused = False
+    finally:  # what was submitted before sbatch refused is in the queue
+        if not refused or left.submitted or left.held:
+            _tell(left, _listed(left, labels(plan)), words, as_json)
 
 
 def submit_all(targets: list[Stage], store: Store, executor: Slurm, left: Left) -> None:
@@ -125,5 +129,8 @@ def _tell(left: Left, text: str, words: list[str], as_json: bool) -> None:
         print(json.dumps(found, indent=1))
         return
     recipe = shlex.join(words)
-    print(f"{text}\nwatch it: harness watch {recipe}\nthen:     harness report {recipe}")
-    print(f"end it:   harness cancel {recipe}")
+    print(text)
+    if left.submitted or left.held:
+        print(f"watch it: harness watch {recipe}\nthen:     harness report {recipe}\nend it:   harness cancel {recipe}")
+    else:
+        print(f"the report: harness report {recipe}")

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.commands.enough import check_prompts
 from harness.commands.room import by_size, expected
-from harness.plan import Plan
+from harness.plan import Plan, without_gold
 from harness.recipe import read_recipe
 from harness.report.looks import plan_so_far
 from harness.search.chosen import read_studies
@@ -87,14 +87,16 @@ def _tuning(plan: Plan, store: Store) -> dict[str, Any] | None:
 
 
 def _warnings(plan: Plan) -> list[str]:
-    found = []
+    found = without_gold(plan)
     if plan.recipe.looks:
         looks = ", ".join(str(look) for look in plan.recipe.looks)
         found.append(f"looks at {looks} seeds: this is the plan up to the next look; who is decided gets no more seeds")
     if plan.recipe.replicates < 5:
         found.append(f"{plan.recipe.replicates} replicate(s): intervals will be wide; 5 are the least that we advise")
     if plan.recipe.evaluation.temperature != 1:
-        found.append("evaluation.temperature is not 1: KL and entropy are not those of the policy's own samples")
+        found.append(
+            "evaluation.temperature is not 1: KL and entropy are not measured, and limits on them hold nothing back"
+        )
     if plan.recipe.budget.steps == 1 and plan.recipe.budget.warmup > 0:
         found.append("budget.steps = 1: warm-up makes the only step at a learning rate of 0, so that nothing is learnt")
     found += _merged(plan)

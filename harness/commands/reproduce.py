@@ -17,9 +17,8 @@ def reproduce_published(name: str, results: Path, into: Path) -> int:
     home = results / "published" / name
     if not (home / "recipe.toml").exists():
         known = sorted(path.parent.name for path in (results / "published").glob("*/recipe.toml"))
-        raise HarnessError(
-            f"{home}: there is no published comparison of that name{nearest(name, known)} (known: {known})"
-        )
+        have = f"known: {', '.join(known)}" if known else f"there is none in {home.parent}"
+        raise HarnessError(f"{home}: there is no published comparison of that name{nearest(name, known)} ({have})")
     fresh = Store(into / name)
     finish(read_recipe(home / "recipe.toml"), fresh)
     published = {file.parent.name: json.loads(file.read_text()) for file in home.glob("*/record.json")}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +15,12 @@ from harness.commands.progress import Progress
 from harness.executors._slurm_ends import write_deaths
 from harness.executors._slurm_queue import Queue
 from harness.launch import Launch
-from harness.plan import make_plan
+from harness.locate import override, read_toml
+from harness.plan import make_plan, nothing_kept, without_gold
 from harness.recipe import Recipe, read_recipe
+from harness.recipe_reader import Reader
 from harness.report.looks import plan_so_far
-from harness.search.trials import tune_of
+from harness.search.chosen import above_limits
 from harness.store import Store
 from harness.training.trackers import ASKED
 
@@ -43,17 +44,26 @@ def run_recipe(path: Path, assignments: list[str], results: Path, reports: Path,
     return 1 if summary.failed or summary.blocked else 0
 
 
+def say_without_gold(plan: Plan) -> None:
+    """Say, before anything costs, that no verdict will be possible where none will."""
+    for text in without_gold(plan):
+        print(f"{plan.recipe.path}: {text}", file=sys.stderr)
+
+
 def finish(recipe: Recipe, store: Store) -> tuple[Plan, Summary]:
     """Tune where the recipe asks for it, and run what is missing, look after look; the last plan, and how it went."""
     from harness import dispatch
 
-    check_prompts(plan_so_far(recipe, store)[0], store)
+    plan, _ = plan_so_far(recipe, store)
+    check_prompts(plan, store)
+    say_without_gold(plan)
     progress = Progress()
     if recipe.tune is not None:
         search(recipe, store, progress)
     more = True
     while more:
         plan, more = plan_so_far(recipe, store)
+        store.withdraw_changed(stage.name for stage in plan.targets)
         executor = open_executor(recipe.launch, recipe)
         progress.begin(labels(plan))
         summary = dispatch.run(plan.targets, store, executor, retries=recipe.launch.retries, on_event=progress)
@@ -87,12 +97,18 @@ def tune_recipe(path: Path, assignments: list[str], results: Path, as_json: bool
     """Finish every study of a recipe, and print what was chosen."""
     from harness.commands.driver import refuse_beside
 
-    recipe, store = read_recipe(path, assignments), Store(results)
+    recipe, store = _tuned(path, assignments), Store(results)
     refuse_beside(store, recipe)
-    recipe = replace(recipe, tune=tune_of(recipe))
     check_prompts(make_plan(recipe), store)
     studies = search(recipe, store, Progress())
     print(json.dumps({"studies": studies}, indent=1) if as_json else "\n".join(_chosen(study) for study in studies))
+
+
+def _tuned(path: Path, assignments: list[str]) -> Recipe:
+    """A recipe as if [tune] stood in it, with all that is asked of one that has it."""
+    located = override(read_toml(path), assignments)
+    located.values.setdefault("tune", {})
+    return Reader(located, path).read()
 
 
 def search(recipe: Recipe, store: Store, progress: Progress) -> list[dict[str, Any]]:
@@ -106,16 +122,19 @@ def search(recipe: Recipe, store: Store, progress: Progress) -> list[dict[str, A
 
 
 def _chosen(study: dict[str, Any]) -> str:
-    trials = study["trials"]
+    trials, whose = study["trials"], f"{study['setting']} {study['contestant']}"
+    if not study["finished"]:
+        return f"{whose}: {len(trials)} of {study['planned']} trials"
+    failed, above = sum(trial["status"] == "failed" for trial in trials), above_limits(trials)
+    seconds = sum(trial["device_seconds"] for trial in trials)
+    spent = f"{len(trials)} trials ({failed} failed, {above} above a limit), {seconds:.0f} device-seconds"
     if study["chosen"] is None:
-        return f"{study['setting']} {study['contestant']}: {len(trials)} of {study['planned']} trials"
+        none = nothing_kept(study["limits"] if above else {})
+        return f"{whose}: {none}, so that it keeps its own knobs; {spent}"
     best = trials[study["chosen"]]
     knobs = ", ".join(f"{n} = {v:.3g}" if isinstance(v, float) else f"{n} = {v}" for n, v in best["knobs"].items())
-    failed = sum(trial["status"] == "failed" for trial in trials)
-    seconds = sum(trial["device_seconds"] for trial in trials)
     scores = [f"{one['score']:.3f}" if one["score"] is not None else "failed" for one in (trials[0], best)]
-    spent = f"{len(trials)} trials ({failed} failed), {seconds:.0f} device-seconds"
-    return f"{study['setting']} {study['contestant']}: {knobs}; {study['metric']} {scores[0]} to {scores[1]}; {spent}"
+    return f"{whose}: {knobs}; {study['metric']} {scores[0]} to {scores[1]}; {spent}"
 
 
 def report_recipe(path: Path, assignments: list[str], results: Path, reports: Path, as_json: bool) -> None:

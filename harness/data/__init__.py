@@ -170,6 +170,14 @@ class Whole(Part):
             return []
 
 
+def held_out(data: Dataset, view: str, most: int) -> list[Row]:
+    """The first so many held-out rows of a view; none where there is no such view, or nothing of it is held out."""
+    try:
+        return data.rows(view, "heldout")[:most] if view in data.offers() else []
+    except EmptySplit:
+        return []
+
+
 class NoData(Dataset):
     """What a stage is given that reads no data."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
+import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,11 @@ def folder() -> Path:
 def shelve(path: Path) -> str:
     """The SHA-256 of a file's content; from now on `find` knows where it lies.
 
-    A file whose size and time have not changed since is not read again, so a plan stays quick with 2 GB.
+    A file whose size and time have not changed since is not read again, so a plan stays quick with 2 GB. A cache that
+    cannot be written will do where it knows a file with this content already.
 
     Raises:
-        HarnessError: it cannot be read, or the cache cannot be written.
+        HarnessError: it cannot be read, or the cache knows no such file and cannot be written.
     """
     path = path.resolve()
     memo = folder() / f"path-{hashlib.sha256(str(path).encode()).hexdigest()}.json"
@@ -41,12 +42,16 @@ def shelve(path: Path) -> str:
             with path.open("rb") as stream:
                 digest = hashlib.file_digest(stream, "sha256").hexdigest()
         seen["sha256"] = digest
-        for file in (memo, folder() / f"{digest}.json"):
-            if _load(file) != seen:
-                _write(file, seen)
+        with contextlib.suppress(OSError):  # without it the file is read for its hash each time
+            _note(memo, seen)
+        _note(folder() / f"{digest}.json", seen)
     except OSError as error:
-        raise HarnessError(f"{path.name}: {error.strerror or error} (the cache is $HARNESS_CACHE)") from error
+        raise _unwritten(path, error) from error
     return digest
+
+
+def _unwritten(path: Path, error: OSError) -> HarnessError:
+    return HarnessError(f"{path.name}: {error.strerror or error} (the cache is $HARNESS_CACHE)")
 
 
 def find(digest: str) -> Path:
@@ -102,9 +107,24 @@ def _load(file: Path) -> dict[str, Any] | None:
     return None
 
 
+def _note(file: Path, seen: dict[str, Any]) -> None:
+    """Write where a content lies, if that is not what is known.
+
+    A cache that cannot be written will do where it knows a place that is still there: who looks there checks it.
+    """
+    known = _load(file)
+    if known == seen:
+        return
+    try:
+        _write(file, seen)
+    except OSError:
+        if known is None or not Path(known["path"]).exists():
+            raise
+
+
 def _write(file: Path, value: dict[str, Any]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f"draft-{os.getpid()}-{file.name}")
+    draft = file.with_name(f"draft-{uuid.uuid4().hex}-{file.name}")  # containers that share a cache share pids too
     draft.write_text(json.dumps(value))
     draft.replace(file)
 
@@ -117,7 +137,7 @@ def shelve_folder(path: Path, wanted: tuple[str, ...]) -> str:
         wanted: patterns of which each has to be there.
 
     Raises:
-        HarnessError: a pattern has no file.
+        HarnessError: a pattern has no file, or a file or the folder is not known and the cache cannot be written.
     """
     for pattern in wanted:
         if not any(path.glob(pattern)):
@@ -125,7 +145,11 @@ def shelve_folder(path: Path, wanted: tuple[str, ...]) -> str:
     files = sorted(file for file in path.iterdir() if file.is_file() and file.name != "README.md")
     content = json.dumps({file.name: shelve(file) for file in files})
     digest = hashlib.sha256(content.encode()).hexdigest()
-    _write(folder() / f"folder-{digest}.json", {"path": str(path.resolve()), "wanted": list(wanted)})
+    seen = {"path": str(path.resolve()), "wanted": list(wanted)}
+    try:
+        _note(folder() / f"folder-{digest}.json", seen)
+    except OSError as error:
+        raise _unwritten(path, error) from error
     return digest
 
 

@@ -56,11 +56,16 @@ def opening(prompt: list[Message]) -> str:
 
 
 def split_of(prompt: list[Message], shares: Mapping[str, float], groups: Mapping[str, str]) -> str:
-    """The split of a prompt, or empty where the shares leave it out.
+    """The split of a prompt, or empty where the shares leave it out."""
+    return split_named(group_of(prompt, groups), shares)
 
-    The group's hash is a number in [0, 1); splits take their shares of it in the fixed order of `SPLITS`.
+
+def split_named(group: str, shares: Mapping[str, float]) -> str:
+    """The split of a group, or empty where the shares leave it out.
+
+    Its hash is a number in [0, 1); splits take their shares of it in the fixed order of `SPLITS`.
     """
-    digest = hashlib.sha256(b"harness split\0" + group_of(prompt, groups).encode()).digest()
+    digest = hashlib.sha256(b"harness split\0" + group.encode()).digest()
     point, edge = int.from_bytes(digest[:7], "big") / 2**56, 0.0
     for name in SPLITS:
         edge += shares.get(name, 0.0)

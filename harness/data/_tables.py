@@ -20,7 +20,7 @@ from harness.data._parts import Merged, Tally
 from harness.data._prepared import RANGES, Given, held, prepared
 from harness.data._record import Record
 from harness.data._settle import FROM, Settle, check_conversion, settle_columns
-from harness.data._splits import SHARES, opening, shares_of
+from harness.data._splits import SHARES, opening, shares_of, split_named
 from harness.data._views import FIELDS, Reader
 from harness.errors import HarnessError, nearest
 from harness.knobs import OneOf, knob
@@ -112,7 +112,8 @@ class Tables(Dataset):
             yield from part.rows(view, split)
 
     def _some(self, view: str, split: str, rows: Iterable[Row]) -> list[Row]:
-        if found := list(rows):
+        nothing = view in self.offers() and split in SPLITS and not shares_of(self.splits).get(split)
+        if not nothing and (found := list(rows)):  # for a share of 0 no file has to be read
             return found
         raise EmptySplit(f"split '{split}' has no {view}: {self._why_empty(view, split)}")
 
@@ -167,6 +168,19 @@ class Tables(Dataset):
         """Prompts that keep together in one split, as `near.groups` gives them; none are sought in large sources."""
         return _groups(self)
 
+    def alike(self) -> str:
+        """That a group of near duplicates holds half of the prompts or more, and what helps; else nothing."""
+        leader, many = max(Counter(self.groups().values()).items(), key=lambda one: one[1], default=("", 0))
+        count = len({hash(text) for text in _openings(self)}) if many else 0
+        if not many or 2 * many < count:
+            return ""
+        own = split_named(leader, shares_of(self.splits))
+        where = f"in split '{own}' as a whole" if own else "in no split"
+        return (
+            f"{many} of {count} prompts are near duplicates of one another, in one group, which is {where}; where they "
+            "share a preamble, put it into a system turn, since only the user's first turn is compared"
+        )
+
     def problems(self) -> list[Bad]:
         """Every bad row of every source."""
         return [problem for view in self.own() for problem in self.given(view).bad]
@@ -185,6 +199,8 @@ class Tables(Dataset):
             return "its share is 0; give it one with splits = {...}"
         if left := self._all_left_out(view, split):
             return left
+        if not _tally(self, view, split).rows and (alike := self.alike()):
+            return alike
         if not self.narrows():
             return "there are too few rows, or its share is too small"
         return "no prompt of it is in all views; same_prompts = false lets each view have its own"
@@ -278,7 +294,7 @@ def _groups(data: Tables) -> Mapping[str, str]:
     """Near duplicates among the prompts of all views; kept on disk, for every stage asks."""
     if any(data.large(source) for source in data.own().values()):
         return {}
-    name = f"near-{keys.key([type(data).__name__, data.version, READING, asdict(data)])}"
+    name = f"near-{keys.key([type(data).__name__, data.version, READING, near.VERSION, asdict(data)])}"
     return _shelf.kept(name, lambda: near.groups(lambda: _openings(data)))
 
 

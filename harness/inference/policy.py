@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 BASE = "base.json"
@@ -30,7 +31,8 @@ def base_folder(folder: Path) -> Path:
 def load_policy(folder: Path, precision: str = "float32") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A policy as a plain model, an adapter merged into its base, and its tokenizer.
 
-    Dropout is off, in training too: a policy and its reference have to be the same function.
+    A quantised base is merged into as plain weights; by itself it stays quantised. Dropout is off, in training too: a
+    policy and its reference have to be the same function.
 
     Args:
         folder: `<results>/<stage>/policy` or `policy-step-<n>`.
@@ -48,7 +50,20 @@ def load_policy(folder: Path, precision: str = "float32") -> tuple[PreTrainedMod
     from peft import PeftModel
 
     base, _ = load_policy(folder.parents[1] / json.loads(pointer.read_text())["base"], precision)
+    if getattr(base, "is_quantized", False):  # transformers sets it on quantised models alone
+        base = _dequantised(base, dtype)
     return PeftModel.from_pretrained(base, folder).merge_and_unload().eval(), tokenizer
+
+
+def _dequantised(model: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
+    """Quantised weights as plain ones, to merge an adapter into: the sum would be quantised again and lose most of it.
+
+    Unproven, as all of quantisation here: it needs a GPU.
+    """
+    plain: PreTrainedModel = model.dequantize(dtype)
+    for mark in ("is_loaded_in_4bit", "is_loaded_in_8bit"):  # transformers leaves them, and trainers go by them
+        vars(plain).pop(mark, None)
+    return plain
 
 
 def load_backbone(folder: Path, precision: str = "float32") -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

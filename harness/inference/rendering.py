@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from harness.data import Message, Row
 
+CLOCK = "strftime_now"
+"""What a template calls to know the time; transformers gives it to every one."""
 REMEDY = "give the model template = 'chatml', 'plain' or your own"
 
 
@@ -85,11 +87,16 @@ def check_template(tokenizer: PreTrainedTokenizerBase, prompt: list[Message]) ->
     """Check on one prompt that the chat template can be trusted.
 
     Raises:
-        HarnessError: no template; no padding token, or one that is the end token; a doubled begin token; a prompt that
-            is not a prefix of prompt + response; a turn that the end token does not close; a response that is trained
-            on as another text than the template's; a turn that is left out.
+        HarnessError: no template, or one that reads the clock; no padding token, or one that is the end token; a
+            doubled begin token; a prompt that is not a prefix of prompt + response; a turn that the end token does not
+            close; a response that is trained on as another text than the template's; a turn that is left out.
     """
     check_has_template(tokenizer)
+    if CLOCK in str(tokenizer.chat_template):
+        raise HarnessError(
+            f"the chat template reads the clock ({CLOCK}): the same prompt would have other tokens on another day, so "
+            f"no run could be made again; {REMEDY}: for example a copy of its own with a fixed date for {CLOCK}(...)"
+        )
     if tokenizer.pad_token_id is None:
         raise HarnessError("the tokenizer has no padding token")
     if tokenizer.pad_token_id == end_token(tokenizer):

@@ -26,6 +26,31 @@ FINAL = -1
 """`step` of the final policy in the tables."""
 
 
+class TooLong(HarnessError):
+    """Prompts leave no room for a response in what a model reads."""
+
+
+def check_lengths(lengths: Sequence[int], response: int, positions: int | None, model: str = "the model") -> None:
+    """Refuse prompts that a model cannot read together with the longest response.
+
+    Args:
+        lengths: tokens of each prompt.
+        response: tokens of the longest response.
+        positions: tokens that the model reads; None where there is no limit.
+        model: what the message calls it.
+
+    Raises:
+        TooLong: how many there are, and what helps.
+    """
+    long = [length for length in lengths if positions is not None and length + response > positions]
+    if long:
+        raise TooLong(
+            f"{len(long)} of {len(lengths)} prompts to answer leave no room for budget.max_response_tokens = "
+            f"{response} in the {positions} tokens that {model} reads, the longest has {max(long)}; take them out of "
+            "the data, lower budget.max_response_tokens, or take a model that reads more"
+        )
+
+
 def policy_folder(train: Path, step: int | None) -> Path:
     """Where a Train stage keeps its policy, or the one after a step."""
     return train / ("policy" if step is None else f"policy-step-{step}")
@@ -46,7 +71,8 @@ def write_samples(
         stage: how to sample.
 
     Raises:
-        HarnessError: the procedure is not known, or the chat template cannot be trusted.
+        HarnessError: the procedure is not known, the chat template cannot be trusted, or a prompt is too long for the
+            model.
         FloatingPointError: the policy gives probabilities that are not finite.
     """
     from harness.inference.quiet import quiet
@@ -94,12 +120,18 @@ class System:
             asked: the row and k that each response is for; they fix its sampling noise.
             prompts: what the policy is given.
             what: a word that tells this draw from others for the same rows; empty for the plain one.
+
+        Raises:
+            TooLong: the model cannot read a prompt and a response.
         """
         stage = self.stage
         root = f"{stage.seed} {what}" if what else stage.seed
+        rendered = [render_prompt(self.tokenizer, prompt) for prompt in prompts]
+        positions = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        check_lengths([len(ids) for ids in dict.fromkeys(map(tuple, rendered))], stage.max_response_tokens, positions)
         drawn = sample(
             self.model,
-            [render_prompt(self.tokenizer, prompt) for prompt in prompts],
+            rendered,
             [noise(root, row["prompt_id"], k, stage.max_response_tokens) for row, k in asked],
             end_id=end_token(self.tokenizer),
             pad_id=self.tokenizer.pad_token_id,

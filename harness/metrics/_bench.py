@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from harness.data import held_out
 from harness.errors import HarnessError
 from harness.metrics import Value
 
@@ -170,16 +171,21 @@ class GradeBench:
         found: dict[str, Any] = self.stage.inputs["sample"].settings()["procedure"]
         return found
 
+    @property
+    def temperature(self) -> float:
+        """That samples were drawn at."""
+        return float(self.stage.inputs["sample"].settings()["temperature"])
+
     @cached_property
     def divergence(self) -> tuple[list[float], list[float]] | None:
         """KL to the start and entropy of each response, in nats per sequence.
 
-        None where responses were not drawn from the policy as it answers the plain prompt: a system's distribution is
-        then not the policy's, and is not known.
+        None where responses were not drawn from the policy as it answers the plain prompt, at temperature 1: they are
+        then no sample of the policy's distribution, and that of a system is not known.
         """
         from harness.inference.scoring import divergence
 
-        if self.procedure != {"name": "plain"}:
+        if self.procedure != {"name": "plain"} or self.temperature != 1:
             return None
         sequences = [(r.prompt_ids, r.token_ids) for r in self.responses]
         pad_id = cast(int, self.tokenizer.pad_token_id)
@@ -231,9 +237,7 @@ class GradeBench:
     @cached_property
     def pairs(self) -> list[Row]:
         """Held-out labelled pairs; none where the dataset has none."""
-        if "pairs" not in self.dataset.offers():
-            return []
-        return self.dataset.rows("pairs", "heldout")[: self.stage.pairs]
+        return held_out(self.dataset, "pairs", self.stage.pairs)
 
     @cached_property
     def pair_logp(self) -> dict[str, list[float]]:
@@ -261,11 +265,9 @@ class GradeBench:
         from harness.inference.rendering import render_response
         from harness.inference.scoring import token_logp
 
-        if "judgments" not in self.dataset.offers():
-            return []
         rows = [
             (row, render_response(self.tokenizer, row["response"]))
-            for row in self.dataset.rows("judgments", "heldout")[: self.stage.pairs]
+            for row in held_out(self.dataset, "judgments", self.stage.pairs)
             if row["judgment"] and row.get("error_spans")
         ]
         rows = [(row, ids) for row, ids in rows if len(ids) == len(row["response"].split()) + 1]  # the end token
@@ -294,19 +296,19 @@ class GradeBench:
 
         return [(render_prompt(self.tokenizer, prompt), ids) for prompt, (_, ids) in zip(prompts, rows, strict=True)]
 
-    def each(self, value: Callable[[Response], float]) -> list[Value]:
-        """A value of each response."""
-        return [Value(r.prompt_id, r.k, float(value(r))) for r in self.responses]
+    def each(self, value: Callable[[Response], float | None]) -> list[Value]:
+        """A value of each response that has one."""
+        return _there((r.prompt_id, r.k, value(r)) for r in self.responses)
 
-    def each_prompt(self, value: Callable[[list[Response]], float]) -> list[Value]:
-        """A value of each prompt's samples; none with fewer than two samples of a prompt."""
+    def each_prompt(self, value: Callable[[list[Response]], float | None]) -> list[Value]:
+        """A value of each prompt's samples where they have one; none with fewer than two samples of a prompt."""
         several = all(len(found) > 1 for found in self.by_prompt.values())
-        return [Value(name, -1, float(value(found))) for name, found in self.by_prompt.items()] if several else []
+        return _there((name, -1, value(found)) for name, found in self.by_prompt.items()) if several else []
 
-    def across(self, value: Callable[[list[Response]], float]) -> list[Value]:
-        """One value of the first samples of all prompts; none with fewer than two prompts."""
+    def across(self, value: Callable[[list[Response]], float | None]) -> list[Value]:
+        """One value of the first samples of all prompts, if they have one; none with fewer than two prompts."""
         firsts = [found[0] for found in self.by_prompt.values()]
-        return [Value("", -1, float(value(firsts)))] if len(firsts) > 1 else []
+        return _there([("", -1, value(firsts))]) if len(firsts) > 1 else []
 
     def content(self, response: Response) -> list[int]:
         """Token ids of a response without special tokens."""
@@ -316,10 +318,16 @@ class GradeBench:
     def _special(self) -> frozenset[int]:
         return frozenset(self.tokenizer.all_special_ids)
 
-    def with_chosen(self, value: Callable[[Response, list[str]], float]) -> list[Value]:
-        """A value of each response to a prompt that has chosen ones, which it is held against."""
-        known = [r for r in self.responses if r.prompt_id in self.chosen]
-        return [Value(r.prompt_id, r.k, float(value(r, self.chosen[r.prompt_id]))) for r in known]
+    def with_chosen(self, value: Callable[[Response, list[str]], float], reads: Callable[[str], bool]) -> list[Value]:
+        """A value of each response to a prompt that has chosen ones, which it is held against.
+
+        Args:
+            value: of a response and the chosen ones.
+            reads: whether a chosen response is one that the value can be held against; others are passed over.
+        """
+        chosen = {prompt_id: [text for text in texts if reads(text)] for prompt_id, texts in self.chosen.items()}
+        known = [r for r in self.responses if chosen.get(r.prompt_id)]
+        return [Value(r.prompt_id, r.k, float(value(r, chosen[r.prompt_id]))) for r in known]
 
     def against_chosen(self, value: Callable[[float, float], float], roles: tuple[str, ...] = JUDGES) -> list[Value]:
         """A value of each response's reward and a chosen one's, mean over the chosen ones, by role."""
@@ -344,3 +352,8 @@ class GradeBench:
             for role, values in by_role.items()
             for row, value in zip(self.pairs, values, strict=True)
         ]
+
+
+def _there(values: Iterable[tuple[str, int, float | None]]) -> list[Value]:
+    """Of prompts and samples those that have a value."""
+    return [Value(prompt_id, k, float(value)) for prompt_id, k, value in values if value is not None]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 
+from harness.near import unspaced
+
 
 def distinct(responses: list[list[int]], vocabulary: int, longest: int = 5) -> float:
     """Expectation-adjusted distinct n-grams, mean over n = 1 to `longest`.
@@ -34,20 +36,27 @@ def distinct(responses: list[list[int]], vocabulary: int, longest: int = 5) -> f
     return math.fsum(found) / len(found) if found else 0.0
 
 
-def self_bleu(texts: list[str], group: int = 0) -> float:
+def self_bleu(texts: list[str], group: int = 0) -> float | None:
     """Mean BLEU-4 of each text against the others, which are its references; by sacrebleu, 0 to 100.
 
-    A text that stands there twice has 100, as BLEU has it; empty texts too, of which BLEU says 0.
+    A text that stands there twice has 100, as BLEU has it; empty texts too, of which BLEU says 0. Texts written without
+    spaces, such as Chinese ones, are left out, for BLEU's tokens are whole clauses of them.
 
     Args:
         texts: at least two.
         group: compare a text only with those of its group of so many neighbours; 0: with all. What is left over at
             the end joins the last group.
 
+    Returns:
+        None where not two texts have words.
+
     Source: Zhu et al. 2018, arXiv 1802.01886 (self-BLEU).
     """
     from sacrebleu.metrics.bleu import BLEU
 
+    texts = [text for text in texts if not unspaced(text)]
+    if len(texts) < 2:
+        return None
     bleu = BLEU(effective_order=True)
     found = []
     count = max(1, len(texts) // group) if group else 1

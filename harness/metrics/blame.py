@@ -21,7 +21,7 @@ class Blame(Metric):
     better: ClassVar[str] = "higher"
     level: ClassVar[str] = "judgment"
     usual: ClassVar[bool] = False
-    absent: ClassVar[str] = "the dataset has no judged responses with known errors, word by word"
+    absent: ClassVar[str] = "no judged responses with known errors, word by word, are held out"
 
     def values(self, bench: GradeBench) -> list[Value]:
         """One value per judged response."""

@@ -26,7 +26,7 @@ class BlameThreshold(Metric):
     better: ClassVar[str] = ""
     level: ClassVar[str] = "corpus"
     usual: ClassVar[bool] = False
-    absent: ClassVar[str] = "the dataset has no judged responses with known errors, word by word"
+    absent: ClassVar[str] = "no judged responses with known errors, word by word, are held out"
 
     def values(self, bench: GradeBench) -> list[Value]:
         """One value per role."""

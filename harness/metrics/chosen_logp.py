@@ -20,7 +20,7 @@ class ChosenLogp(Metric):
     unit: ClassVar[str] = "nats"
     better: ClassVar[str] = "higher"
     level: ClassVar[str] = "pair"
-    absent: ClassVar[str] = "the dataset has no labelled pairs"
+    absent: ClassVar[str] = "no labelled pairs are held out"
 
     def values(self, bench: GradeBench) -> list[Value]:
         """One value per held-out pair and role."""

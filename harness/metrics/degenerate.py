@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.metrics import Metric, Value
+from harness.metrics._words import words
 from harness.metrics.copied import copies
 from harness.metrics.refusal import refuses
 from harness.metrics.repetition import repeated
@@ -28,7 +29,7 @@ def _broken(bench: GradeBench, r: Response) -> bool:
     return (
         not r.text.strip()
         or r.end == "length"
-        or repeated(r.text.split()) > 0.5
+        or repeated(words(r.text)) > 0.5
         or copies(r.text, r.prompt[-1]["content"])
         or refuses(bench.dataset.refuses(r.prompt, r.text), r.text)
     )

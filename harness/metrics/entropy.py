@@ -11,11 +11,16 @@ if TYPE_CHECKING:
 
 
 class Entropy(Metric):
-    """Mean over a response's tokens of H(π(·|s_t)) = −Σ_v π(v|s_t) log π(v|s_t), at temperature 1."""
+    """Mean over a response's tokens of H(π(·|s_t)) = −Σ_v π(v|s_t) log π(v|s_t).
+
+    Of samples at temperature 1 alone: at another one the s_t are not those that π comes to.
+    """
 
     unit: ClassVar[str] = "nats/token"
     better: ClassVar[str] = ""
-    absent: ClassVar[str] = "what was sampled is a system whose distribution is not the policy's"
+    absent: ClassVar[str] = (
+        "what was sampled is not the policy's distribution: it is a system's, or evaluation.temperature is not 1"
+    )
 
     def values(self, bench: GradeBench) -> list[Value]:
         """One value per response."""

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 class Kl(Metric):
     """KL(π ‖ start) of whole responses, in nats: Σ_t Σ_v π(v|s_t) log[π(v|s_t) / start(v|s_t)].
 
-    The outer sum goes over the tokens of the policy's own sample, the inner over the whole vocabulary. At temperature 1
-    it is unbiased for responses of at most the length limit, and never negative. Every contestant is measured so, those
-    that train without a reference too. The start's own is exactly 0.
+    The outer sum goes over the tokens of the policy's own sample, the inner over the whole vocabulary. It is unbiased
+    for responses of at most the length limit, and never negative. At another temperature than 1 samples are not from π:
+    they have no value. Every contestant is measured so, those that train without a reference too. The start's own is
+    exactly 0.
 
     Of best-of-n it is **a bound and no measurement**: log n − (n − 1)/n for every response, which KL(best of n ‖ start)
     is at most, whatever the proxy, and is where responses are many and no two are worth the same. It is given where the
@@ -30,7 +31,9 @@ class Kl(Metric):
 
     unit: ClassVar[str] = "nats/response"
     better: ClassVar[str] = ""
-    absent: ClassVar[str] = "what was sampled is a system whose distribution is not the policy's"
+    absent: ClassVar[str] = (
+        "what was sampled is not the policy's distribution: it is a system's, or evaluation.temperature is not 1"
+    )
 
     def values(self, bench: GradeBench) -> list[Value]:
         """One value per response."""
@@ -44,9 +47,8 @@ class Kl(Metric):
 
 def _bound(bench: GradeBench) -> list[Value]:
     """What best-of-n can move away from the start at most, where it is the start's best of n."""
-    sampled = bench.stage.inputs["sample"].settings()
     own = bench.stage.inputs["policy"] == bench.stage.inputs["start"] and bench.stage.step is None
-    if not own or sampled["temperature"] != 1:
+    if not own or bench.temperature != 1:
         return []
     n = int(bench.procedure["n"])
     return bench.each(lambda _: math.log(n) - (n - 1) / n)

@@ -15,7 +15,9 @@ class KlPerToken(Metric):
 
     unit: ClassVar[str] = "nats/token"
     better: ClassVar[str] = ""
-    absent: ClassVar[str] = "what was sampled is a system whose distribution is not the policy's"
+    absent: ClassVar[str] = (
+        "what was sampled is not the policy's distribution: it is a system's, or evaluation.temperature is not 1"
+    )
 
     def values(self, bench: GradeBench) -> list[Value]:
         """One value per response."""

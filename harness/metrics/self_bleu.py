@@ -20,7 +20,7 @@ class SelfBleu(Metric):
     unit: ClassVar[str] = "BLEU, 0 to 100"
     better: ClassVar[str] = ""
     level: ClassVar[str] = "prompt"
-    absent: ClassVar[str] = "one sample per prompt"
+    absent: ClassVar[str] = "one sample per prompt, or responses written without spaces between words"
 
     def values(self, bench: GradeBench) -> list[Value]:
         """One value per prompt."""

@@ -22,7 +22,7 @@ class SelfBleuAcross(Metric):
     unit: ClassVar[str] = "BLEU, 0 to 100"
     better: ClassVar[str] = ""
     level: ClassVar[str] = "corpus"
-    absent: ClassVar[str] = "one prompt"
+    absent: ClassVar[str] = "one prompt, or responses written without spaces between words"
 
     def values(self, bench: GradeBench) -> list[Value]:
         """One value in all."""

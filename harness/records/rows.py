@@ -202,7 +202,7 @@ def spent(shelf: Shelf) -> Iterator[Row]:
             known = [cost for cost in costs if cost]
             if len(known) == len(costs):
                 extra = [_cost(shelf, stage) for stage in asked(cell)] if part == "evaluation" else []
-                seconds = sum(float(cost["device_seconds"]) for cost in known) + sum(extra)
+                seconds = sum(_device_seconds(cost) for cost in known) + sum(extra)
                 worked = sum(_worked(cost) for cost in known) + sum(extra)
                 peaks = {"needed_memory_bytes": _needed(shelf, stages), "peak_device_memory_bytes": _peak(known)}
                 yield {**cell_id(cell), "part": part, "device_seconds": seconds, "worked_seconds": worked, **peaks}
@@ -219,7 +219,13 @@ def _model(cell: Cell) -> list[Stage]:
 def _worked(cost: Row) -> float:
     """Of the device-seconds those in which a CPU worked; of a GPU all, since it is held for no one else."""
     on_cpu = "peak_device_memory_bytes" not in cost
-    return float((on_cpu and cost.get("cpu_seconds")) or cost["device_seconds"])
+    worked = cost.get("cpu_seconds") if on_cpu else None
+    return float(worked) + float(cost.get("kept_cpu_seconds") or 0.0) if worked else _device_seconds(cost)
+
+
+def _device_seconds(cost: Row) -> float:
+    """Those of the attempt that ended, and of earlier ones up to the checkpoint from which it went on."""
+    return float(cost["device_seconds"]) + float(cost.get("kept_device_seconds") or 0.0)
 
 
 def _needed(shelf: Shelf, stages: list[Stage]) -> float:

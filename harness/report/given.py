@@ -24,7 +24,7 @@ WORDS = {
     "generated_tokens": "tokens generated in training",
     "trained_tokens": "tokens that the loss read",
     "forward_tokens": "tokens of the policy's forward passes over its rows",
-    "rows_left_out": "rows that were too long for the budget",
+    "rows_left_out": "rows that were too long for the budget, or spell out a control token",
 }
 CHANGES = {
     "rows_converted": "rows of its split that were made from another view of the data",

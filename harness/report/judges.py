@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 MOST_INCONSISTENT = 0.4
 """A judge that says something else on more of the prompts when the order is turned is flagged; a coin does on half."""
+GRADE = "grade-"
+"""A stage that no judge reads: where it fails the responses are there, and may have been judged."""
 _FRAME = {
     **IDS,
     **{"judge": "string", "win": "Float64", "win_low": "Float64", "win_high": "Float64"},
@@ -113,7 +115,7 @@ def _judged(one: Comparison, label: str, tables: Tables, gaps: dict[str, str]) -
     own = tables.blocks.of(one.name, role=label)
     wins = cubes(tables.blocks.of(one.name, WIN, label, "prompt"), tables.blocks.prompts)
     failed = tables.gaps[(tables.gaps["setting"] == one.name) & (tables.gaps["step"] == FINAL)]
-    failed = failed[failed["status"] == "failed"]
+    failed = failed[(failed["status"] == "failed") & ~failed["stage"].astype(str).str.startswith(GRADE)]
     found = []
     for name in one.contestants:
         if name == one.start:
@@ -121,7 +123,8 @@ def _judged(one: Comparison, label: str, tables: Tables, gaps: dict[str, str]) -
         row: dict[str, Any] = {"setting": one.name, "contestant": name, "judge": label, "planned": one.planned}
         cube = wins.by_contestant.get(name)
         if cube is not None:
-            lost = [int(seed) for seed in failed[failed["contestant"] == name]["replicate"]]
+            seeds = {int(seed) for seed in failed[failed["contestant"] == name]["replicate"]}
+            lost = sorted(seeds - set(cube.replicates))
             runs = Runs(cube.prompts, cube.replicates)
             result = estimate(summary(with_failures(runs, lost, runs, 0.5).scores), within=(0.0, 1.0))
             row |= {"win": result.value, "win_low": result.low, "win_high": result.high}

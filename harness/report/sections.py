@@ -296,15 +296,15 @@ def _figures(one: Comparison, suffix: str) -> list[tuple[str, Drawn]]:
     """Every figure of the folder, each with the id of the section in which it stands."""
     asked = pictures(_charts, one, suffix)
     found = []
-    for name in registry.names("report/figures"):
-        figure: type[Figure] = registry.load("report/figures", name)
+    figure: type[Figure]
+    for name, figure in registry.loaded("report/figures").items():
         found.append((figure.section, Drawn(f"{name}{suffix}", figure.question, figure.how_to_read, asked)))
     return found
 
 
 def _charts(one: Comparison, suffix: str) -> dict[str, Any]:
-    names = registry.names("report/figures")
-    return {f"{name}{suffix}": registry.load("report/figures", name)().draw(one) for name in names}
+    figures = registry.loaded("report/figures").items()
+    return {f"{name}{suffix}": figure().draw(one) for name, figure in figures}
 
 
 def _metrics(comparisons: list[Comparison]) -> Section:

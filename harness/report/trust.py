@@ -11,7 +11,7 @@ from harness.records import setting_of
 from harness.records.evidence import read_evidence
 from harness.report.sheet import count, interval, listed, number
 from harness.trust.card import Card, make_card
-from harness.trust.gate import MOST_KAPPA, Kappa, kappa, objections
+from harness.trust.gate import MOST_KAPPA, Kappa, digits_of, kappa, objections
 
 if TYPE_CHECKING:
     from harness.plan import Plan
@@ -166,9 +166,10 @@ def trust_points(one: Trust) -> list[str]:
     """What the sentence rests on."""
     found = list(one.shared)
     if one.kappa:
+        kappa_told = interval(one.kappa.value, one.kappa.low, one.kappa.high, digits_of(one.kappa.value))
         found.append(
             f"Cohen's κ of gold's and the proxy's being right on the {one.kappa.n} hardest labelled pairs is "
-            f"{interval(one.kappa.value, one.kappa.low, one.kappa.high)} (0: independent errors, 1: the same ones; "
+            f"{kappa_told} (0: independent errors, 1: the same ones; "
             f"above {MOST_KAPPA} they are not independent). Where they err alike on responses as on these pairs, a "
             "gain that was made by pleasing the proxy is by gold so many times as large as it is: "
             f"{interval(*one.kappa.overstatement)}. That is an estimate and no bound: a contestant's own ratio may "

@@ -32,12 +32,12 @@ _STUDY_MEANINGS = {
     "trials": "finished trials, failed ones included",
     "planned": "trials planned, the same for all",
     "failed": "trials that diverged, ran out of memory or time: finished, with the worst score",
-    "infeasible": "trials above a limit, which cannot be chosen",
+    "infeasible": "trials that finished above a limit, which cannot be chosen",
     "device_seconds": "what its trials cost: training, samples and grades",
     "own_score": "score of the recipe's own knobs, the first trial, on the tune prompts",
     "best_score": "score of the chosen trial on the tune prompts: the best of many, so too high; no result",
     "start_score": "score of the start on the tune prompts",
-    "chosen": "the chosen knobs",
+    "chosen": "the chosen knobs, or why there are none",
     "at_edge": "chosen knobs within 5 % of an end of their range: the optimum may lie beyond it",
     "gain": "chosen minus own score on the tune prompts, in raw units of the metric",
     "confirmed": "the same gain in selection reward with fresh seeds on the evaluation prompts",
@@ -256,7 +256,7 @@ def studies_sheet(comparisons: list[Comparison], tables: Tables, part: str = "")
     shown = [
         Shown("contestant", lambda row: row["contestant"], kind="word"),
         Shown("study", lambda row: str(row["study"])),
-        Shown("trials (failed)", _trials),
+        Shown("trials (failed, above a limit)", _trials),
         Shown("device-s", lambda row: number(row["device_seconds"], 0)),
         Shown("chosen knobs", lambda row: row["chosen"] or GAP, kind="word"),
         Shown("at the edge", lambda row: row["at_edge"] or "no", kind="word"),
@@ -275,7 +275,7 @@ def studies_sheet(comparisons: list[Comparison], tables: Tables, part: str = "")
 
 
 def _trials(row: Row) -> str:
-    text = f"{row['trials']} ({row['failed']})"
+    text = f"{row['trials']} ({row['failed']}, {row['infeasible']})"
     return text if row["trials"] == row["planned"] else f"{text} of {row['planned']}"
 
 
@@ -290,14 +290,16 @@ def _study(study: Study, comparison: Comparison) -> dict[str, Any]:
     start, scores = row["start"], [trial["score"] for trial in study.random]
     share = share_above(scores, start) if start is not None else None
     rate = study.space.get("learning_rate", {})
+    infeasible = sum(trial["status"] == "done" and not trial["feasible"] for trial in study.trials)
+    none = f"none: no trial {'kept the limits' if infeasible else 'has finished'}" if row["finished"] else None
     return {
         **{"setting": row["setting"], "contestant": row["contestant"], "study": row["study"]},
         **{"trials": sum(trial["status"] != "open" for trial in study.trials), "planned": row["planned"]},
         "failed": sum(trial["status"] == "failed" for trial in study.trials),
-        "infeasible": sum(trial["status"] == "done" and not trial["feasible"] for trial in study.trials),
+        "infeasible": infeasible,
         "device_seconds": sum(trial["device_seconds"] for trial in study.trials),
         **{"own_score": own["score"], "best_score": chosen["score"] if chosen else None, "start_score": start},
-        "chosen": _told(chosen["knobs"]) if chosen else None,
+        "chosen": _told(chosen["knobs"]) if chosen else none,
         "at_edge": edges(study),
         "gain": _difference(chosen["score"] if chosen else None, own["score"]),
         **_confirmed(row["contestant"], comparison),

@@ -37,11 +37,16 @@ def setting_name(setting: tuple[str, str, str]) -> str:
     return " · ".join(setting)
 
 
-def choose(trials: list[dict[str, Any]]) -> int:
-    """The place of the best trial that keeps all limits, the earlier of equals; the first one where none does."""
+def choose(trials: list[dict[str, Any]]) -> int | None:
+    """The place of the best trial that keeps all limits, the earlier of equals; None where none does."""
     kept = [trial for trial in trials if trial["feasible"]]
-    best = max(kept, key=lambda trial: (trial["score"], -trial["trial"]), default=trials[0])
-    return int(best["trial"])
+    best = max(kept, key=lambda trial: (trial["score"], -trial["trial"]), default=None)
+    return None if best is None else int(best["trial"])
+
+
+def above_limits(trials: list[dict[str, Any]]) -> int:
+    """How many trials have finished above a limit."""
+    return sum(trial["status"] == "done" and not trial["feasible"] for trial in trials)
 
 
 def read_studies(store: Store, recipe: Recipe) -> list[dict[str, Any]]:
@@ -80,8 +85,8 @@ def as_text(recipe: Recipe, studies: list[dict[str, Any]]) -> str:
 def with_chosen(recipe: Recipe, store: Store) -> Recipe:
     """The recipe with one more contestant for each that was tuned: `dpo` and `dpo tuned`.
 
-    A recipe without [tune], or whose studies have not finished, stays as it is. Where the recipe's own knobs won, the
-    tuned contestant would be the same, and `plan` says so.
+    A recipe without [tune], or whose studies have not finished, stays as it is. Where the recipe's own knobs won, or no
+    trial kept the limits, the tuned contestant would be the same, and `plan` says so.
     """
     studies = {study["key"]: study for study in read_studies(store, recipe) if study["finished"]}
     if recipe.tune is None or not studies:
@@ -109,6 +114,8 @@ def _tuned(
     count = 1 + max(problem.number for problem in own)
     for problem in own:
         study = studies[problem.key]
+        if study["chosen"] is None:
+            continue
         values = study["trials"][study["chosen"]]["knobs"]
         for replicate in range(problem.number, replicates, count):
             chosen.append(((*problem.setting, replicate), {**contestant.knobs, **values}))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from harness.store import Store
 
 JOURNAL = "journal.log"
-NOT_ITS_OWN = ("bad data", "cancelled", "refused")
+NOT_ITS_OWN = ("bad data", "no room", "network", "cancelled", "refused")
 """Failures that say nothing about a trial's knobs, such as a full disk: the trial stays open, for the next run."""
 Laid = tuple[Search, int, Cell]
 """A trial that is to run: its study, Optuna's number of it, and its stages."""

@@ -14,7 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from harness import held
+
 MANIFEST = "complete.json"
+WORKED = "worked.json"
 
 
 def seal(checkpoint: Path) -> None:
@@ -24,11 +27,32 @@ def seal(checkpoint: Path) -> None:
     draft.replace(checkpoint / MANIFEST)
 
 
-def newest(folder: Path) -> Path | None:
-    """The newest whole checkpoint in a folder; every other one that is not whole is removed."""
+def note_work(checkpoint: Path, stage: str) -> None:
+    """Write what the stage has worked until this checkpoint, so that who goes on from it costs that much too."""
+    (checkpoint / WORKED).write_text(json.dumps({"stage": stage, **held.work.so_far()}))
+
+
+def go_on_from(checkpoint: Path, stage: str) -> None:
+    """Count what the stage had worked until this checkpoint; what another stage had is that one's."""
+    try:
+        worked = json.loads((checkpoint / WORKED).read_text())
+    except (OSError, ValueError):  # of an earlier version
+        return
+    if worked.pop("stage") == stage:
+        held.work.go_on(worked)
+
+
+def newest(folder: Path, below: int = 0) -> Path | None:
+    """The newest whole checkpoint in a folder; every one that is not whole is removed.
+
+    Args:
+        folder: of checkpoints.
+        below: a step that a training has yet to reach, so that it can stop there: those at it or beyond are removed
+            too; 0 for no such step.
+    """
     best: Path | None = None
     for checkpoint in sorted(folder.glob("checkpoint-*"), key=_step, reverse=True):
-        if not _whole(checkpoint):
+        if (below and _step(checkpoint) >= below) or not whole(checkpoint):
             shutil.rmtree(checkpoint)
         elif best is None:
             best = checkpoint
@@ -80,7 +104,8 @@ def _step(checkpoint: Path) -> int:
     return int(number) if number.isdigit() else -1
 
 
-def _whole(checkpoint: Path) -> bool:
+def whole(checkpoint: Path) -> bool:
+    """Whether a folder is as it was sealed."""
     try:
         promised = json.loads((checkpoint / MANIFEST).read_text())
     except (OSError, ValueError):

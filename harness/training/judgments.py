@@ -163,6 +163,8 @@ def fewer_praised(rows: list[Row], per_blamed: float) -> list[Row]:
 def _fitting(tokenizer: PreTrainedTokenizerBase, job: Job) -> tuple[list[Row], int]:
     """Rows whose prompt and response fit the budget, and whose longest conversation fits the model.
 
+    None has a control token spelt out in its judgment either.
+
     Raises:
         HarnessError: there is none.
     """
@@ -170,10 +172,12 @@ def _fitting(tokenizer: PreTrainedTokenizerBase, job: Job) -> tuple[list[Row], i
 
     from harness.inference.policy import base_folder
 
-    kept, left_out = fitting(Encoder(tokenizer), job.rows, "judgments", job.budget)
+    encoder = Encoder(tokenizer)
+    kept, left_out = fitting(encoder, job.rows, "judgments", job.budget)
     config = AutoConfig.from_pretrained(base_folder(job.inputs["start"] / "policy"))
     limit = int(config.get_text_config().max_position_embeddings) - job.budget.max_response_tokens
-    short = [row for row in kept if len(render_prompt(tokenizer, _longest(job.dataset, row))) <= limit]
+    longest = [(row, render_prompt(tokenizer, _longest(job.dataset, row))) for row in kept]
+    short = [row for row, ids in longest if len(ids) <= limit and not encoder.control(ids, row["judgment"] or "")]
     if not short:
         raise HarnessError(
             f"none of {len(kept)} judged responses fits, with its prompt and judgment, the {limit} tokens that the "

@@ -257,11 +257,8 @@ def train_on_policy(algorithm: OnPolicyAlgorithm, job: Job) -> list[Measurement]
     rows, left_out = prompt_rows(tokenizer, job)
     per_step = job.budget.batch * algorithm.rows_per_prompt
     size = per_step * algorithm.minibatches
-    if size % algorithm.samples:
-        raise HarnessError(
-            f"{type(algorithm).__name__.lower()} draws 2 · budget.batch · minibatches = {size} responses for a "
-            f"rollout; samples = {algorithm.samples} does not divide that"
-        )
+    if wrong := algorithm.unsuited(job.budget):
+        raise HarnessError(f"{type(algorithm).__name__.lower()} {wrong}")
     updates = algorithm.epochs * algorithm.minibatches
     phases = -(-job.budget.steps // updates)
     prompts = order(len(rows), phases * size // algorithm.samples, job.seed("order"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +17,10 @@ from harness.inference.quiet import quiet
 from harness.inference.rendering import end_token
 from harness.inference.scoring import RewardModel, pad
 from harness.metrics import Measurement
+from harness.training import checkpoints
 from harness.training.engine import Objective, road
 from harness.training.forward import in_groups
-from harness.training.road import arguments, check_room, rows_dataset, run
+from harness.training.road import CHECKPOINTS, arguments, check_room, rows_dataset, run
 from harness.training.rows import Encoder, fitting, order
 from harness.training.sequences import ledger
 
@@ -140,12 +142,16 @@ def train_reward(algorithm: Reward, job: Job) -> list[Measurement]:
 
 
 def _fold(algorithm: Reward, job: Job, number: int) -> dict[str, float]:
-    """Train on the prompts of all other parts, and count the right pairs of this one; a finished part is kept."""
+    """Train on the prompts of all other parts, and count the right pairs of this one.
+
+    It works among the checkpoints, which the next attempt finds again, so a part that is finished is not made twice.
+    """
     import torch
     from accelerate import PartialState
 
     state = PartialState(cpu=not torch.cuda.is_available())
-    folder, result = job.out / f"fold-{number}", job.out / f"fold-{number}.json"
+    folder = job.out / CHECKPOINTS / f"fold-{number}"
+    result = folder.with_suffix(".json")
     finished = result.exists()
     state.wait_for_everyone()  # every process has looked before one can write
     if not finished:
@@ -156,6 +162,7 @@ def _fold(algorithm: Reward, job: Job, number: int) -> dict[str, float]:
         state.wait_for_everyone()
     if state.is_main_process:
         shutil.rmtree(folder, ignore_errors=True)
+        shutil.copy(result, job.out)
     kept: dict[str, float] = json.loads(result.read_text())
     return kept
 
@@ -166,19 +173,26 @@ def _validated(algorithm: Reward, job: Job, number: int, folder: Path) -> dict[s
     Raises:
         HarnessError: a part, or what remains without it, has no prompts.
     """
+    from accelerate import PartialState
+
     held_out = [row for row in job.rows if _part(row, algorithm.folds) == number]
     others = [row for row in job.rows if _part(row, algorithm.folds) != number]
     if not held_out or not others:
         raise HarnessError(f"reward.folds is {algorithm.folds}, too many for the prompts that there are")
-    folder.mkdir(exist_ok=True)
-    if not (folder / "curves.parquet").exists():  # written after the weights, which may be there by half
+    folder.mkdir(parents=True, exist_ok=True)
+    if not checkpoints.whole(folder):  # weights may be there by half
         _train(algorithm, replace(job, out=folder, rows=others, emit=()))
+        if PartialState().is_main_process:
+            checkpoints.seal(folder)
     return _right_pairs(algorithm, folder, held_out, job.budget)
 
 
 def _write_whole(file: Path, found: dict[str, float]) -> None:
     draft = file.with_suffix(".draft")
-    draft.write_text(json.dumps(found))
+    with draft.open("w") as opened:
+        opened.write(json.dumps(found))
+        opened.flush()
+        os.fsync(opened.fileno())  # a loss of power would leave it empty, and the next attempt reads it
     draft.replace(file)
 
 

@@ -83,13 +83,15 @@ def run(job: Job, trainer: Any, save: Callable[[Path], None], product: str, alig
     import torch
     from transformers import PrinterCallback
 
-    folder = job.out / CHECKPOINTS
+    folder, every = job.out / CHECKPOINTS, _every(job, aligned)
+    last = max(1, job.until // every) * every if job.until else 0
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(_callback(job, save, product, trainer, _every(job, aligned)))
+    trainer.add_callback(_callback(job, save, product, trainer, every, last))
     with trainer.accelerator.main_process_first():  # it removes what is not whole
-        resume = checkpoints.newest(folder) or _begun(job, folder)
+        resume = checkpoints.newest(folder, below=last) or _begun(job, folder)
     if resume:
         print(f"goes on from {resume.name}", flush=True)
+        checkpoints.go_on_from(resume, job.out.name)
         trainer.objective.load(resume)
     alone = trainer.accelerator.num_processes == 1
     with tracked(job, trainer), checkpoints.soon.heard() if alone else nullcontext():
@@ -267,10 +269,10 @@ def _save(job: Job, trainer: Any, tokenizer: PreTrainedTokenizerBase, folder: Pa
     save_policy(trainer.accelerator.unwrap_model(trainer.model), tokenizer, folder, base)
 
 
-def _callback(job: Job, save: Callable[[Path], None], product: str, trainer: Any, every: int) -> TrainerCallback:
+def _callback(
+    job: Job, save: Callable[[Path], None], product: str, trainer: Any, every: int, last: int
+) -> TrainerCallback:
     from transformers import TrainerCallback
-
-    last = max(1, job.until // every) * every if job.until else 0
 
     class Keeper(TrainerCallback):  # type: ignore[misc]  # transformers ships no types that mypy reads here
         """Seals checkpoints, keeps the policies of the steps that the job asks for, and stops where it does."""
@@ -295,6 +297,7 @@ def _callback(job: Job, save: Callable[[Path], None], product: str, trainer: Any
             if state.is_world_process_zero:
                 checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
                 trainer.objective.save(checkpoint)
+                checkpoints.note_work(checkpoint, job.out.name)
                 checkpoints.seal(checkpoint)
                 checkpoints.soon.saved()
 

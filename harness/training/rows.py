@@ -33,6 +33,8 @@ class Encoder:
         self.tokenizer = tokenizer
         self._prompts: dict[str, list[int]] = {}
         self._responses: dict[str, list[int]] = {}
+        special = {number: token.content for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+        self._control = special | dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True))
 
     def prompt(self, row: Row) -> list[int]:
         """Token ids of a row's prompt, ready to be answered."""
@@ -45,6 +47,19 @@ class Encoder:
         if text not in self._responses:
             self._responses[text] = render_response(self.tokenizer, text)
         return self._responses[text]
+
+    def control(self, ids: list[int], *texts: str) -> str:
+        """A control token that a text among these ids spells out, such as `</s>`; empty where there is none.
+
+        The tokenizer cannot tell it from its own: a response would end in its middle, a prompt would open a turn.
+        """
+        found = (self._control[number] for number in self._control.keys() & set(ids))
+        return next((name for name in sorted(found) if any(name in text for text in texts)), "")
+
+    def control_of(self, row: Row, view: str) -> str:
+        """A control token that a row's prompt or one of its responses spells out; empty where there is none."""
+        prompt = self.control(self.prompt(row), *(turn["content"] for turn in row["prompt"]))
+        return prompt or next(filter(None, (self.control(self.response(t)[:-1], t) for t in _texts(row, view))), "")
 
 
 def with_partners(rows: Sequence[Row]) -> list[Row]:
@@ -76,53 +91,60 @@ def check_fit(encoder: Encoder, rows: Sequence[Row], view: str, budget: Budget) 
         NoneFits: none is.
     """
     if not any(_fits(encoder, row, view, budget) for row in rows):
-        raise _none_fits(rows, view, budget)
+        raise _none_fits(encoder, rows, view, budget)
 
 
-def _none_fits(rows: Sequence[Row], view: str, budget: Budget) -> NoneFits:
+def _none_fits(encoder: Encoder, rows: Sequence[Row], view: str, budget: Budget) -> NoneFits:
+    spelt = list(filter(None, (encoder.control_of(row, view) for row in rows)))
     response = f" and max_response_tokens = {budget.max_response_tokens}" if view != "prompts" else ""
     limits = f"max_prompt_tokens = {budget.max_prompt_tokens}{response}"
-    return NoneFits(f"none of {len(rows)} {'prompts' if view == 'prompts' else f'rows of {view}'} fits {limits}")
+    told = f"; {len(spelt)} of them spell out a control token, such as {spelt[0]!r}, in their text" if spelt else ""
+    return NoneFits(f"none of {len(rows)} {'prompts' if view == 'prompts' else f'rows of {view}'} fits {limits}{told}")
 
 
 def fitting(encoder: Encoder, rows: Sequence[Row], view: str, budget: Budget) -> tuple[list[Row], int]:
     """Rows of the prompts that fit the budget's lengths, and how many rows were left out.
 
-    A prompt is left out whole, with all its rows, where the prompt or any of its responses is too long: nothing
-    is ever cut, and no algorithm trains on a prompt that another one could not take.
+    A prompt is left out whole, with all its rows, where the prompt or any of its responses is too long, or spells out
+    a control token: nothing is ever cut, and no algorithm trains on a prompt that another one could not take.
 
     Raises:
         NoneFits: nothing is left.
         HarnessError: the chat template cannot be trusted.
     """
     check_templates(encoder.tokenizer, rows)
-    too_long = {row["prompt_id"] for row in rows if not _fits(encoder, row, view, budget)}
-    kept = [row for row in rows if row["prompt_id"] not in too_long]
+    unfit = {row["prompt_id"] for row in rows if not _fits(encoder, row, view, budget)}
+    kept = [row for row in rows if row["prompt_id"] not in unfit]
     if not kept:
-        raise _none_fits(rows, view, budget)
+        raise _none_fits(encoder, rows, view, budget)
     return kept, len(rows) - len(kept)
 
 
 def fitting_prompts(encoder: Encoder, rows: Sequence[Row], budget: Budget) -> tuple[list[Row], int]:
-    """Prompts that fit the budget's length, and how many were left out.
+    """Prompts that fit the budget's length and spell out no control token, and how many were left out.
 
     Raises:
         NoneFits: nothing is left.
         HarnessError: the chat template cannot be trusted.
     """
     check_templates(encoder.tokenizer, rows)
-    kept = [row for row in rows if len(encoder.prompt(row)) <= budget.max_prompt_tokens]
+    kept = [row for row in rows if _fits(encoder, row, "prompts", budget)]
     if not kept:
-        raise _none_fits(rows, "prompts", budget)
+        raise _none_fits(encoder, rows, "prompts", budget)
     return kept, len(rows) - len(kept)
 
 
 def _fits(encoder: Encoder, row: Row, view: str, budget: Budget) -> bool:
     if len(encoder.prompt(row)) > budget.max_prompt_tokens:
         return False
+    short = all(len(encoder.response(text)) <= budget.max_response_tokens for text in _texts(row, view))
+    return short and not encoder.control_of(row, view)
+
+
+def _texts(row: Row, view: str) -> list[str]:
+    """The responses that a row of a view holds."""
     own = [row[name] for name in TEXTS.get(view, ()) if name != "partner"]
-    texts = [text for value in own for text in ([value] if isinstance(value, str) else value)]
-    return all(len(encoder.response(text)) <= budget.max_response_tokens for text in texts)
+    return [text for value in own for text in ([value] if isinstance(value, str) else value)]
 
 
 def order(count: int, needed: int, seed: int) -> list[int]:

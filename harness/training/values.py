@@ -11,6 +11,7 @@ from harness.training.forward import held_whole, in_groups, scored_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import torch
 
@@ -45,13 +46,13 @@ class ValueModel:
     trained, and kept in checkpoints beside the policy.
 
     Raises:
-        HarnessError: there is no reward model to copy, or its tokens are not the policy's.
+        HarnessError: there is no reward model to copy, or its tokens or template are not the policy's.
     """
 
     def __init__(self, kind: str, job: Job) -> None:
         import torch
         from accelerate import PartialState
-        from transformers import AutoConfig, AutoModelForSequenceClassification, set_seed
+        from transformers import AutoModelForSequenceClassification, set_seed
 
         self.kind = kind
         set_seed(job.seed("value"))
@@ -67,8 +68,7 @@ class ValueModel:
             )
         else:
             folder = job.inputs["reward"] / "reward"
-            if AutoConfig.from_pretrained(folder).vocab_size != _config(job).get_text_config().vocab_size:
-                raise HarnessError("ppo.value = 'reward' needs a reward model with the policy's tokens: use 'head'")
+            _check_tokens(job.inputs["start"] / "policy", folder)
             self.module = AutoModelForSequenceClassification.from_pretrained(folder, dtype=torch.float32)
         self.module.to(PartialState(cpu=not torch.cuda.is_available()).device)  # that of this process
 
@@ -123,6 +123,31 @@ def _given_to_head(model: Any) -> Iterator[list[torch.Tensor]]:
         yield given
     finally:
         hook.remove()
+
+
+def _check_tokens(policy: Path, reward: Path) -> None:
+    """A copy of a reward model is given the policy's own tokens, which have to be what it was trained on.
+
+    Raises:
+        HarnessError: a token of the policy's is another one there, or none, or the chat templates differ.
+    """
+    from transformers import AutoTokenizer
+
+    ours, theirs = (AutoTokenizer.from_pretrained(folder) for folder in (policy, reward))
+    known = theirs.get_vocab()
+    other = sorted((number, token) for token, number in ours.get_vocab().items() if known.get(token) != number)
+    if other:
+        number, token = other[0]
+        there = theirs.convert_ids_to_tokens(number) if number < len(theirs) else None
+        raise HarnessError(
+            f"ppo.value = 'reward' needs a reward model with the policy's tokens; {len(other)} differ (token {number} "
+            f"is {token!r} of the policy, {there!r} of the reward model): use 'head'"
+        )
+    if theirs.chat_template != ours.chat_template:
+        raise HarnessError(
+            "ppo.value = 'reward' needs a reward model with the policy's chat template, in which it is shown prompts; "
+            "it has another one: use 'head'"
+        )
 
 
 def _config(job: Job) -> Any:

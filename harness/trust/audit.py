@@ -7,12 +7,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.data import held_out
 from harness.metrics import Measurement
 from harness.trust.card import BEST_OF, COLUMNS, Card, Mean, Share, make_card
 from harness.trust.probes import Text, corrupted, unchanged
 
 if TYPE_CHECKING:
-    from harness.data import Dataset, Row
+    from harness.data import Dataset
     from harness.stages import Audit
 
 FILE = "scores.parquet"
@@ -46,13 +47,9 @@ def _oracle(dataset: Dataset, text: Text) -> float | None:
     return dataset.score(*text)["total"] if "total" in dataset.rewards else None
 
 
-def _heldout(dataset: Dataset, view: str, most: int) -> list[Row]:
-    return dataset.rows(view, "heldout")[:most] if view in dataset.offers() else []
-
-
 def _pairs(dataset: Dataset, stage: Audit) -> Iterator[Asked]:
     """Both responses of each pair; of the first also the chosen one corrupted, and changed in what means nothing."""
-    rows = _heldout(dataset, "pairs", stage.pairs)
+    rows = held_out(dataset, "pairs", stage.pairs)
     for row in rows:
         for item in ("chosen", "rejected"):
             yield "pairs", str(row["id"]), row["prompt_id"], item, (row["prompt"], row[item])
@@ -67,7 +64,7 @@ def _pairs(dataset: Dataset, stage: Audit) -> Iterator[Asked]:
 
 def _rankings(dataset: Dataset, stage: Audit) -> Iterator[Asked]:
     """Four responses of each ranking: the best, and three from there to the worst."""
-    for row in _heldout(dataset, "rankings", stage.probed):
+    for row in held_out(dataset, "rankings", stage.probed):
         last = len(row["responses"]) - 1
         if last >= BEST_OF - 1:
             for item in range(BEST_OF):

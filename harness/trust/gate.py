@@ -118,5 +118,12 @@ def objections(card: Card, shared: Kappa | None) -> list[str]:
     if failed:
         found.append(f"gold is not shown to prefer a chosen response to a corrupted one: {', '.join(failed)}")
     if shared is not None and shared.value > MOST_KAPPA:
-        found.append(f"gold and the proxy err on the same hard pairs (κ {shared.value:.2f}, more than {MOST_KAPPA})")
+        digits = digits_of(shared.value)
+        value = f"{shared.value:.{digits}f}"
+        found.append(f"gold and the proxy err on the same hard pairs (κ {value}, more than {MOST_KAPPA})")
     return found
+
+
+def digits_of(value: float) -> int:
+    """So many that a κ is read on its own side of the most that is allowed."""
+    return next((n for n in range(2, 16) if (round(value, n) > MOST_KAPPA) == (value > MOST_KAPPA)), 16)

@@ -17,7 +17,7 @@ from harness.lease import newest
 FIVE = {
     "a r0": ("out of memory", "memory", ""),
     "b r0": ("divergence", "divergence", ""),
-    "c r0": ("bug", "bug", ""),
+    "c r0": ("plug-in", "bug", ""),
     "d r0": ("timeout", "hang", "TIMEOUT"),
     "e r0": ("node", "hang", "NODE_FAIL"),
 }

@@ -52,7 +52,7 @@ def test_where_one_process_fails_the_stage_has_failed_and_the_others_are_ended(s
     stage = brick("a", seconds=30.0, trouble="beside")
     began = time.monotonic()
     summary = run([stage], Store(tmp_path), Slurm(timeout_min=5, resources={"nodes": 2}), retries=0)
-    assert summary.failed == {stage.name: "bug"}
+    assert summary.failed == {stage.name: "plug-in"}
     until(lambda: not slurm.run("squeue", "--noheader"))
     assert time.monotonic() - began < 25
     assert runs(tmp_path) == {stage.name: 2}, "both have begun, and neither again"

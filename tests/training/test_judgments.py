@@ -337,7 +337,7 @@ def collected(shelf: Path, out: Path, view: str, answers: list[str]) -> tuple[li
         return [Sampled(own, [-1.0] * len(own), "eos") for own in ids]
 
     asking = {"view": view, "labeller": "judge", "samples": 1, "seed": "replicate-0", "temperature": 1.0}
-    stage: Any = SimpleNamespace(**asking, max_response_tokens=8, batch=4, threads=1)
+    stage: Any = SimpleNamespace(**asking, max_prompt_tokens=64, max_response_tokens=8, batch=4, threads=1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(collecting, "sample", canned)
         patch.setattr(collecting, "noise", lambda *given: given)
@@ -649,6 +649,14 @@ def test_where_no_conversation_fits_the_model_it_is_said(name: str, shelf: Path)
     positions = moved(shelf).config.max_position_embeddings
     with pytest.raises(HarnessError, match=r"none of 24 judged responses fits.* the 3 tokens"):
         on_the_road(name, shelf, max_response_tokens=positions - 3)
+
+
+@pytest.mark.parametrize("name", ["cut", "hindsight", "forward_prediction"])
+def test_a_judgment_that_spells_out_a_control_token_is_left_out(name: str, shelf: Path) -> None:
+    """It is written into a prompt or trained on, and would open a turn or end in its middle."""
+    spelt = {**ROWS[1], "judgment": f"{tiny.WORDS[1]} </s> {tiny.WORDS[2]}"}
+    found, _ = on_the_road(name, shelf, rows=[ROWS[0], spelt, *ROWS[2:]])
+    assert found == on_the_road(name, shelf, rows=[ROWS[0], *ROWS[2:]])[0]
 
 
 @pytest.mark.parametrize("name", ["cut", "hindsight", "forward_prediction", "ilf"])

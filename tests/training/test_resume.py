@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import tiny
 
-from harness import registry
+from harness import held, registry
+from harness.provenance import Meter
 from harness.training import checkpoints
 
 
@@ -104,6 +105,27 @@ def test_a_killed_run_goes_on_from_its_checkpoint(case: dict[str, Any], shelf: P
     finish(case, shelf, out)
 
 
+@pytest.mark.parametrize("name", FEW)
+def test_what_a_checkpoint_kept_is_part_of_what_the_stage_cost(
+    case: dict[str, Any], shelf: Path, tmp_path: Path, name: str
+) -> None:
+    """An attempt that was cut off is no loss up to there; of a first part it is the first part's."""
+    held.work.begin()
+    finish(case, shelf, copy(case, tmp_path))
+    meter = Meter()
+    own, kept = held.work.so_far(), held.work.kept
+    assert 0 < kept["cpu_seconds"] < own["cpu_seconds"]
+    assert 0 < kept["seconds"] < own["seconds"]
+    meter.start()
+    assert "kept_device_seconds" not in meter.read()[1], "the next stage begins with nothing"
+    held.work.go_on({"seconds": 5.0, "cpu_seconds": 4.0})
+    cost = meter.read()[1]
+    assert (cost["kept_device_seconds"], cost["kept_cpu_seconds"]) == (5.0, 4.0)
+    held.work.begin()
+    finish(case, shelf, Path(shutil.copytree(case["root"] / "left", tmp_path / "another stage")))
+    assert held.work.kept["seconds"] == 0
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_run_in_two_parts_is_the_same(case: dict[str, Any], shelf: Path, tmp_path: Path) -> None:
     """The first part stops where a checkpoint can fall, and what goes on from there has the weights of a whole run."""
@@ -118,6 +140,41 @@ def test_a_run_in_two_parts_is_the_same(case: dict[str, Any], shelf: Path, tmp_p
     assert tiny.curves(second).equals(tiny.curves(case["root"] / "whole"))
     assert not (second / "checkpoints").exists()
     assert checkpoints.newest(first / "checkpoints") == checkpoint(first, stop)  # it is as it was
+
+
+@pytest.mark.parametrize("name", FEW)
+@pytest.mark.parametrize("trouble", ["killed as it stopped", "its product is gone"])
+def test_a_first_part_that_is_made_again_stops_where_it_did(
+    case: dict[str, Any], shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, trouble: str
+) -> None:
+    """The checkpoint that it stops at is there already, whole; and a run that begins there would never stop there."""
+    one, given = case["case"], {**case["given"], "emit": (), "until": case["case"].left[1] + 1}
+    first, again, product = tmp_path / "first", tmp_path / "again", case["product"]
+    spent = tiny.train(one.algorithm, first, shelf, one.knobs, **given)
+    stop = next(int(item.value) for item in spent if item.metric == "steps")
+    if trouble == "its product is gone":
+        tiny.train(one.algorithm, again, shelf, one.knobs, **given)
+        shutil.rmtree(again / product)
+    else:
+        monkeypatch.setattr(checkpoints.Soon, "saved", dying_at(checkpoint(again, stop)))
+        with pytest.raises(tiny.Killed):
+            tiny.train(one.algorithm, again, shelf, one.knobs, **given)
+        monkeypatch.undo()
+    assert checkpoints.newest(again / "checkpoints") == checkpoint(again, stop)
+    assert tiny.train(one.algorithm, again, shelf, one.knobs, **given) == spent
+    assert tiny.same(again / product, first / product)
+    assert tiny.curves(again).equals(tiny.curves(first))
+    assert checkpoints.newest(again / "checkpoints") == checkpoint(again, stop)
+
+
+def dying_at(sealed: Path) -> Callable[[Any], None]:
+    """In place of `Soon.saved`: the process ends once this checkpoint is whole."""
+
+    def saved(self: Any) -> None:
+        if (sealed / checkpoints.MANIFEST).exists():
+            raise tiny.Killed
+
+    return saved
 
 
 @pytest.mark.parametrize("name", FEW)
@@ -159,6 +216,14 @@ def test_a_checkpoint_that_is_not_as_it_was_sealed_is_removed(tmp_path: Path, ha
         manifest.write_bytes(manifest.read_bytes()[:20])
     assert checkpoints.newest(tmp_path) == tmp_path / "checkpoint-9"
     assert not (tmp_path / "checkpoint-10").exists()
+
+
+def test_a_checkpoint_from_a_step_on_is_left_out(tmp_path: Path) -> None:
+    for step in (4, 6, 8):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        checkpoints.seal(tmp_path / f"checkpoint-{step}")
+    assert checkpoints.newest(tmp_path, below=6) == tmp_path / "checkpoint-4"
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-4"]
 
 
 def test_no_checkpoint_is_no_error(tmp_path: Path) -> None:

@@ -13,14 +13,18 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from test_collect import BUDGET, WORLD, base
 from transformers import AutoTokenizer
 
 from harness import registry
 from harness.algorithms.reward import Reward
 from harness.data import Row
 from harness.errors import HarnessError, Problems
+from harness.execute import execute
 from harness.inference.scoring import score
 from harness.knobs import coerce
+from harness.stages import Train, algorithm_spec
+from harness.store import Store
 from harness.training import rewards
 from harness.training.rewards import RewardObjective, truncated
 from harness.training.rows import order
@@ -334,12 +338,53 @@ def test_a_fold_that_was_killed_within_goes_on_from_its_checkpoint(shelf: Path, 
     whole = folded(shelf, tmp_path / "whole", **given)
     with tiny.killed_within(6):
         folded(shelf, tmp_path / "out", **given)
-    assert (tmp_path / "out" / "fold-0" / "checkpoints" / "checkpoint-4").is_dir()
-    half = tmp_path / "out" / "fold-0" / "reward"  # as if it had died while it saved
+    fold = tmp_path / "out" / "checkpoints" / "fold-0"
+    assert (fold / "checkpoints" / "checkpoint-4").is_dir()
+    half = fold / "reward"  # as if it had died while it saved
     half.mkdir()
     (half / "config.json").write_text("{")
     assert folded(shelf, tmp_path / "out", **given) == whole
     assert tiny.same(tmp_path / "out" / "reward", tmp_path / "whole" / "reward")
+
+
+def test_a_killed_stage_goes_on_with_its_cross_validation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever runs a stage clears its folder of all that an earlier attempt has left but for the checkpoints."""
+    store = Store(tmp_path)
+    stage = Train(
+        {"start": base()},
+        algorithm=algorithm_spec("reward", {"folds": 3}),
+        dataset=WORLD,
+        split="train",
+        budget=BUDGET,
+        seed="replicate-0",
+    )
+    assert execute(store.prepare(base())).status == "done"
+    undo = die(monkeypatch, "_train", 3)
+    with pytest.raises(tiny.Killed):
+        execute(store.prepare(stage))
+    undo()
+    seen = watch(monkeypatch)
+    assert execute(store.folder(stage.name)).status == "done"
+    assert [where for where, _ in seen] == ["fold-2", stage.name]
+    record = store.record(stage.name)
+    assert record is not None
+    assert {f"fold-{n}.json" for n in range(3)} < record["files"].keys()
+    assert not (store.folder(stage.name) / "checkpoints").exists()
+
+
+def test_a_fold_whose_weights_are_there_by_half_is_trained_again(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = folded(shelf, tmp_path / "whole")
+    undo = die(monkeypatch, "_right_pairs", 2)
+    with pytest.raises(tiny.Killed):
+        folded(shelf, tmp_path / "out")
+    undo()
+    weights = tmp_path / "out" / "checkpoints" / "fold-1" / "reward" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8])  # as a loss of power leaves them
+    seen = watch(monkeypatch)
+    assert folded(shelf, tmp_path / "out") == whole
+    assert [where for where, _ in seen] == ["fold-1", "fold-2", "out"]
 
 
 def test_rankings_are_cross_validated_by_their_pairs(shelf: Path, tmp_path: Path) -> None:

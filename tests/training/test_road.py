@@ -185,6 +185,45 @@ def test_an_adapter_on_an_adapter(shelf: Path, tmp_path: Path) -> None:
     )
 
 
+def test_an_adapter_is_merged_into_a_quantised_base_as_plain_weights(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody has run it on a GPU. Codes stand for weights here, and a sum of codes and an adapter would be neither."""
+    results = Path(shutil.copytree(shelf, tmp_path / "results"))
+    tiny.train("sft", results / "train-first", results, {"learning_rate": 1e-2}, lora_rank=2)
+    plain, _ = load_policy(results / "train-first" / "policy")
+    asked: list[torch.dtype] = []
+
+    class Quantiser:
+        def __init__(self, model: Any) -> None:
+            self.weights = {name: weights.detach().clone() for name, weights in model.named_parameters()}
+
+        def dequantize(self, model: Any, dtype: torch.dtype) -> Any:
+            asked.append(dtype)
+            model.load_state_dict(self.weights, strict=False)
+            model.is_quantized = False
+            return model
+
+    own = AutoModelForCausalLM.from_pretrained
+
+    def quantised(*args: Any, **given: Any) -> Any:
+        model = own(*args, **given)
+        model.hf_quantizer = Quantiser(model)
+        model.is_quantized = model.is_loaded_in_4bit = True
+        for weights in model.parameters():
+            weights.data = weights.data.round()
+        return model
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", quantised)
+    base, _ = load_policy(results / tiny.START / "policy")
+    assert base.is_quantized, "by itself it stays quantised"
+    assert asked == []
+    found, _ = load_policy(results / "train-first" / "policy")
+    assert asked == [torch.float32]
+    assert not vars(found).get("is_loaded_in_4bit")
+    assert all(torch.equal(one, two) for one, two in zip(found.parameters(), plain.parameters(), strict=True))
+
+
 def test_bfloat16_trains(shelf: Path, tmp_path: Path) -> None:
     tiny.train("dpo", tmp_path, shelf, {"learning_rate": 1e-2}, precision="bfloat16")
     own, start = tiny.weights(tmp_path / "policy"), tiny.weights(shelf / tiny.START / "policy")

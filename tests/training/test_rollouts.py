@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -428,3 +430,40 @@ def test_what_cannot_be_is_refused(
 ) -> None:
     with pytest.raises(HarnessError, match=said):
         tiny.train(name, tmp_path, shelf, knobs, **given)
+
+
+def test_a_value_model_is_copied_from_a_reward_model_with_the_policys_tokens_and_template(
+    shelf: Path, tmp_path: Path
+) -> None:
+    """It is given the policy's token ids, which have to be what it was trained on; their number alone does not tell."""
+
+    def copied(name: str, change: Callable[[Path], None]) -> ValueModel:
+        other = Path(shutil.copytree(shelf / tiny.REWARD, tmp_path / name))
+        change(other / "reward")
+        return ValueModel("reward", tiny.job(tmp_path / "out", "prompts", shelf, inputs={"reward": other}))
+
+    def renamed(folder: Path) -> None:
+        """The same words, each with the number of another one."""
+        tokenizer = json.loads((folder / "tokenizer.json").read_text())
+        vocabulary = tokenizer["model"]["vocab"]
+        numbers = [vocabulary[word] for word in tiny.WORDS]
+        vocabulary.update(zip(tiny.WORDS, numbers[::-1], strict=True))
+        (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+
+    def shown_otherwise(folder: Path) -> None:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer.chat_template = f"{tokenizer.chat_template} "
+        tokenizer.save_pretrained(folder)
+
+    def longer(folder: Path) -> None:
+        """A reward model may know more tokens than the policy, such as one to pad with."""
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer.add_special_tokens({"pad_token": "<other pad>"})
+        tokenizer.save_pretrained(folder)
+
+    assert copied("equal", lambda _: None).kind == "reward"
+    assert copied("longer", longer).kind == "reward"
+    with pytest.raises(HarnessError, match=r"40 differ \(token 7 is 'bak' of the policy, 'let' of the reward model\)"):
+        copied("renamed", renamed)
+    with pytest.raises(HarnessError, match=r"policy's chat template.*use 'head'"):
+        copied("template", shown_otherwise)

@@ -27,8 +27,8 @@ Recipe = Annotated[Path, typer.Argument(help="The recipe, for example recipes/co
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="Set a value of the recipe: --set budget.steps=20. May repeat.")
 ]
-Results = Annotated[Path, typer.Option(help="Folder of the stages.")]
-Reports = Annotated[Path, typer.Option(help="Folder of the reports.")]
+Results = Annotated[Path, typer.Option(help="Folder of the stages.", file_okay=False)]
+Reports = Annotated[Path, typer.Option(help="Folder of the reports.", file_okay=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 RESULTS, REPORTS = Path("results"), Path("reports")
 OF_THE_DISK = (errno.EROFS, errno.EACCES, errno.ENOSPC, errno.EDQUOT)

@@ -76,6 +76,14 @@ def waves(
             pretended.finished.add(stage.name)
 
 
+def missing(targets: list[Stage], store: Store, executor: Executor) -> list[Stage]:
+    """What a run would make: what is not done, and what is done and has to be made again, since its files are gone.
+
+    Writes nothing and starts nothing.
+    """
+    return list(_Run(targets, store, executor, 0, lambda event: None, Watcher()).todo.values())
+
+
 def run(
     targets: list[Stage],
     store: Store,

@@ -175,6 +175,9 @@ def test_a_published_comparison_is_reproduced_to_the_last_digit(one_inline: Path
     home.rename(elsewhere / "one")
     clone = json.loads(harness("plan", "one.toml", "--results", "elsewhere", "--json", cwd=folder).stdout)
     assert clone["done"] == clone["total"], "for whoever has it, it counts as done"
+    assert clone["made_again"] == []
+    more = harness("plan", "one.toml", "--results", "elsewhere", "--set", "replicates=2", cwd=folder).stdout
+    assert re.search(r"\d+ done stage\(s\) that the rest reads have a record here and no weights: made again", more)
     assert not list((folder / "elsewhere").glob("train-*"))
 
     some = folder / "some"

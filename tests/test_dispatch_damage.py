@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from bricks import PLUGINS, alive, brick, children, driver, outputs, record, runs, until, wall, weights
 
-from harness.dispatch import Event, Summary, run
+from harness.dispatch import Event, Summary, missing, run
 from harness.executors import Executor
 from harness.executors.inline import Inline
 from harness.executors.local import Local
@@ -163,6 +163,8 @@ def test_published_weights_that_are_missing_are_made_under_results(tmp_path: Pat
         (home / stage.name / "policy" / "weights").unlink()
     assert go(tmp_path, known).ran == []
     new = brick("new", start)
+    left = missing([known, new], Store(tmp_path), executor)
+    assert {stage.name for stage in left} == names(start, new), "what a plan says of it"
     summary = go(tmp_path, known, new, executor=executor)
     assert set(summary.ran) == names(start, new)
     assert outputs(tmp_path)[start.name] == before[start.name]

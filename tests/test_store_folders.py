@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 from bricks import PLUGINS, brick, record, wall, weights
 
+from harness.commands.status import state_of
 from harness.dispatch import run as go
 from harness.errors import HarnessError
 from harness.execute import execute
+from harness.executors._slurm_queue import Queue
 from harness.executors.inline import Inline
+from harness.lease import Lease
 from harness.stages import Stage, Train, walk
 from harness.store import Store
 
@@ -180,6 +183,9 @@ def test_a_published_stage_is_done_and_never_written(tmp_path: Path) -> None:
     assert store.done(stage.name)
     with pytest.raises(HarnessError, match="published"):
         execute(home / stage.name)
+    assert state_of(store, stage.name, Queue(0)).word == "done"
+    with Lease(store.prepare(stage)):
+        assert state_of(store, stage.name, Queue(0)).word == "running", "somebody needs its weights"
     assert execute(store.prepare(stage)).status == "done", "made again, since somebody needs its weights"
     assert store.folder(stage.name) == tmp_path / stage.name
     assert sorted(home.rglob("*")) == before

@@ -9,6 +9,8 @@ from typing import Any
 
 from harness.commands.enough import check_prompts
 from harness.commands.room import by_size, expected
+from harness.dispatch import missing
+from harness.executors.inline import Inline
 from harness.plan import Plan, without_gold
 from harness.recipe import read_recipe
 from harness.report.looks import plan_so_far
@@ -33,6 +35,7 @@ def describe(plan: Plan, store: Store) -> dict[str, Any]:
     stages = plan.stages()
     names = [stage.name for stage in stages]
     done = {name for name in names if store.done(name)}
+    again = [stage for stage in missing(plan.targets, store, Inline()) if stage.name in done]
     memory, narrow = expected(plan, store)
     return {
         "recipe": plan.recipe.name,
@@ -42,12 +45,13 @@ def describe(plan: Plan, store: Store) -> dict[str, Any]:
         "stages": dict(Counter(_what(stage) for stage in stages)),
         "total": len(stages),
         "done": len(done),
+        "made_again": [stage.name for stage in again],
         "shared": _shared(plan),
         "cut": [f"{cell.contestant}: {cell.reason}" for cell in plan.cells if cell.reason and cell.replicate == 0],
         "warnings": _warnings(plan) + narrow,
         "tuning": _tuning(plan, store),
         "memory": memory,
-        "device_seconds": _expected(stages, done, store),
+        "device_seconds": _expected(stages, done - {stage.name for stage in again}, store),
         "separable": _separable(plan),
     }
 
@@ -124,7 +128,7 @@ def _expected(stages: list[Stage], done: set[str], store: Store) -> dict[str, An
     """Device-seconds of what is left, as finished stages of the same kind took; `unknown` where there are none."""
     known: dict[str, list[float]] = defaultdict(list)
     for stage in stages:
-        record = store.record(stage.name) if stage.name in done else None
+        record = store.record(stage.name)
         if record:
             known[_what(stage)].append(float(record["cost"]["device_seconds"]))
     left = Counter(_what(stage) for stage in stages if stage.name not in done)
@@ -152,6 +156,9 @@ def _text(found: dict[str, Any]) -> str:
     runnable = [cell for cell in found["cells"] if not cell["reason"]]
     lines = [f"{found['recipe']}: {found['question']}".rstrip(": "), ""]
     lines.append(f"{len(runnable)} cells, {found['total']} stages, {found['done']} of them done")
+    if found["made_again"]:
+        many = len(found["made_again"])
+        lines.append(f"  {many} done stage(s) that the rest reads have a record here and no weights: made again")
     lines += [f"  {count:5d}  {what}" for what, count in found["stages"].items()]
     settings = dict.fromkeys((c["model"], c["dataset"], c["start"]) for c in runnable)
     for setting in settings:
@@ -186,9 +193,11 @@ def _outlook(found: dict[str, Any]) -> list[str]:
     cost = found["device_seconds"]
     lines = []
     if cost["left"] and cost["high"]:
-        lines.append(f"Expected: {cost['low']:.0f} to {cost['high']:.0f} device-seconds for what is left")
+        part = " but for what has no record yet" if cost["unknown"] else ""
+        time = f"{cost['low']:.0f} to {cost['high']:.0f} device-seconds"
+        lines.append(f"Expected: {time} for what is left{part}")
     if cost["left"] and cost["unknown"]:
-        lines.append(f"No record yet to estimate from: {', '.join(cost['unknown'])}")
+        lines.append(f"No record yet to estimate the time from: {', '.join(cost['unknown'])}")
     lines += _memory(found["memory"])
     for family in found["separable"]:
         least = family["difference_in_seed_sd"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections import Counter
@@ -27,7 +28,7 @@ from harness.report.sheet import named
 from harness.search.asked import labels_of, open_trials
 from harness.search.chosen import read_studies
 from harness.stages import Stage, walk
-from harness.store import Store
+from harness.store import RECORD, Store
 
 WORDS = ("done", "running", "queued", "failed", "blocked", "waiting")
 SILENT_MINUTES = 5.0
@@ -60,7 +61,7 @@ class State:
 def state_of(store: Store, name: str, queue: Queue) -> State:
     """Where a stage is by itself; whether it is blocked depends on others."""
     folder = store.root.resolve() / name
-    if store.done(name):
+    if store.done(name) and not _made_again(folder):
         return State("done", job_of(folder))
     before, died = store.failure(name), death(folder, queue)
     if died:
@@ -80,6 +81,11 @@ def state_of(store: Store, name: str, queue: Queue) -> State:
         state = queue.state(note.job)
         return State("running" if state == "RUNNING" else "queued", note.job, sure=state != UNKNOWN)
     return State("failed", job_of(folder), failure=before) if before else State("waiting")
+
+
+def _made_again(folder: Path) -> bool:
+    """Whether somebody makes a stage of which a record is published and nothing else is here."""
+    return not (folder / RECORD).exists() and not free(newest(folder)[1])
 
 
 def job_of(folder: Path) -> str:
@@ -192,7 +198,8 @@ def watch(path: Path, assignments: list[str], results: Path, every_seconds: floa
         if not status.active and not counts["waiting"]:
             return 1 if counts["failed"] or counts["blocked"] else 0
         if not status.active and time.monotonic() - quiet_since > QUIET_SECONDS:
-            print(f"nothing runs or is queued; {counts['waiting']} wait for somebody to run: harness run {path}")
+            again = " ".join(["harness run", str(path), *(f"--set {shlex.quote(one)}" for one in assignments)])
+            print(f"nothing runs or is queued; {counts['waiting']} wait for somebody to run: {again}")
             return 1
         time.sleep(every_seconds)
 

@@ -21,6 +21,7 @@ from harness.training import checkpoints
 from harness.training.curves import log_every, write_curves
 from harness.training.engine import Objective, road
 from harness.training.forward import add_head
+from harness.training.pace import Pace
 from harness.training.rows import grouped, order
 from harness.training.trackers import tracked
 
@@ -276,6 +277,13 @@ def _callback(
 
     class Keeper(TrainerCallback):  # type: ignore[misc]  # transformers ships no types that mypy reads here
         """Seals checkpoints, keeps the policies of the steps that the job asks for, and stops where it does."""
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self._pace = Pace(state.global_step, state.max_steps)
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+            if state.is_world_process_zero and logs and "loss" in logs and (text := self._pace.told(state.global_step)):
+                print(f"{text}; loss {float(logs['loss']):.4g}", flush=True)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.global_step in job.emit and state.is_world_process_zero:

@@ -77,11 +77,12 @@ FAILED = f"failed: training of bbbbbbbbb (bad data): line 3 is no JSON [{STAGES[
 def test_one_line_is_rewritten_on_a_terminal_and_lines_follow_one_another_in_a_file(stderr: io.StringIO) -> None:
     one, shown = told(stderr)
     if not stderr.isatty():
-        assert shown == ["1/4 stages done; finished: training of aaaaaaaaa", FAILED, ""]
+        begun = "0/4 stages done; started: training of aaaaaaaaa"
+        assert shown == [begun, "1/4 stages done; finished: training of aaaaaaaaa", FAILED, ""]
         assert "\r" not in stderr.getvalue()
         one.flush()
         blocked = "1/4 stages done; blocked: training of ccccccccc and training of ddddddddd"
-        assert screen(stderr.getvalue())[2:] == [blocked, ""]
+        assert screen(stderr.getvalue())[3:] == [blocked, ""]
         return
     assert shown == [FAILED, ""], "the line that was there is gone, and what is blocked is counted at the end"
     one(event("started", "d", 1, "d"))

@@ -40,6 +40,7 @@ class Progress:
         """Begin a part of the work: what to call its stages."""
         self.flush()
         self.labels, self.failures, self.first_done, self.began = dict(labels), {}, -1, time.monotonic()
+        self.begun = False
 
     def say(self, text: str, labels: Mapping[str, str]) -> None:
         """The same, and say what it is."""
@@ -65,7 +66,7 @@ class Progress:
             sys.stderr.flush()
         elif not self.terminal and event.what == "blocked":
             self.blocked.append(label)
-        elif not self.terminal and event.what in ("finished", "elsewhere"):
+        elif not self.terminal and (event.what in ("finished", "elsewhere") or self._is_first(event)):
             self._line(f"{self.state}; {event.what}: {label}")
 
     def flush(self) -> None:
@@ -82,6 +83,11 @@ class Progress:
             return f" ({event.cause}): {event.error}"
         first = self.told[what]
         return f" ({event.cause}): the same as {'before' if first == label else first}"
+
+    def _is_first(self, event: Event) -> bool:
+        """Whether the work has just begun: its first stages are the longest, and nothing is told until one ends."""
+        first, self.begun = not self.begun, True
+        return first and event.what == "started"
 
     def _left(self, event: Event) -> str:
         made = event.done - self.first_done

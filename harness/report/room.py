@@ -41,8 +41,9 @@ def room_sheet(plan: Plan, store: Store) -> Sheet:
         Shown("estimated / measured", lambda row: number(row["ratio"])),
     ]
     caption = (
-        "Memory of training beyond the process as it was before. A worker holds on to what an earlier stage took, so "
-        "that a stage which is not its first may be measured too small."
+        "Memory of training beyond the process as it was before. A worker's first stage loads the libraries too, and "
+        "is measured too large; it holds on to what an earlier stage took, so that a later one may be measured too "
+        "small."
     )
     return Sheet("room", caption, make_frame(found, _COLUMNS), _MEANINGS, shown)
 
@@ -74,5 +75,5 @@ def room_sentence(sheet: Sheet) -> str:
     work = max(ratios, key=lambda name: max(ratios[name], 1 / ratios[name]))
     ratio, told = ratios[work], f"Of the estimates of memory that of {work} is furthest from what was measured"
     if ratio < 1:
-        return f"{told}: {number(1 / ratio)} times too small."
+        return f"{told}: {number(1 / ratio)} times too small; a worker's first stage loads the libraries too."
     return f"{told}: {number(ratio)} times as large; where a worker reuses memory, less is measured."

@@ -135,21 +135,14 @@ def _boschloo(bad: int, other_bad: int, n: int, other_n: int) -> float:
 
 @cache
 def _newcombe(bad: int, other_bad: int, n: int, other_n: int, alpha: float) -> tuple[float, float]:
+    from harness.stats.runs import exact
+
     one, other = bad / n, other_bad / other_n
-    (low, high), (other_low, other_high) = _sterne(bad, n, alpha), _sterne(other_bad, other_n, alpha)
+    (low, high), (other_low, other_high) = exact(bad, n, alpha), exact(other_bad, other_n, alpha)
     return (
         one - other - math.hypot(one - low, other_high - other),
         one - other + math.hypot(high - one, other - other_low),
     )
-
-
-@cache
-def _sterne(bad: int, n: int, alpha: float) -> tuple[float, float]:
-    """The ends of the interval that `harness.stats.runs.rate` has at 95 %."""
-    from statsmodels.stats.proportion import proportion_confint
-
-    low, high = proportion_confint(bad, n, alpha, "binom_test")
-    return float(low), float(high)
 
 
 def collapses(names: list[str], tables: Tables, setting: Comparison) -> tuple[tuple[float, ...], int]:

@@ -125,15 +125,16 @@ def rate(count: float, n: int) -> tuple[float, float, float] | None:
     if not n:
         return None
     twice = round(2 * count)
-    ends = [_sterne(whole, n) for whole in (twice // 2, -(-twice // 2))]
+    ends = [exact(whole, n) for whole in (twice // 2, -(-twice // 2))]
     return count / n, min(low for low, _ in ends), max(high for _, high in ends)
 
 
 @cache
-def _sterne(count: int, n: int) -> tuple[float, float]:
+def exact(count: int, n: int, alpha: float = 0.05) -> tuple[float, float]:
+    """The ends of Sterne's 1 - alpha interval; n is above 0."""
     from statsmodels.stats.proportion import proportion_confint
 
-    low, high = proportion_confint(count, n, method="binom_test")
+    low, high = proportion_confint(count, n, alpha, "binom_test")
     return float(low), float(high)
 
 

@@ -272,4 +272,4 @@ def _why_unchanged(contestant: Contestant, place: Place, recipe: Recipe) -> str:
 def nothing_kept(limits: Mapping[str, float]) -> str:
     """What is said of a search without a trial that can be chosen."""
     told = ", ".join(f"{name} = {most:g}" for name, most in limits.items())
-    return "no trial kept the limits " + told if told else "no trial has finished"
+    return "no trial finished within the limits " + told if told else "no trial has finished"

@@ -42,7 +42,9 @@ _HUB = re.compile(r"[\w.-]+/[\w.-]+")
 def without_rule(reader: Reader, rule: object) -> Iterator[str]:
     """Of each dataset of the recipe that does not give a rule reward: that, and what it gives."""
     for place, given in enumerate(reader.tables("dataset") or [{"source": "lab"}], 1):
-        source = str(given.get("source"))
+        source = given.get("source")
+        if not isinstance(source, str):  # which is told where datasets are read
+            continue
         name, _ = data.named(source, given)
         owner: Any = registry.loaded("data").get(name)  # who is not there is told where datasets are read
         if owner is None or rule in owner.rewards:

@@ -23,6 +23,8 @@ UNUSED = (*UNSEEN, "before")
 """Roles by which nothing is chosen; what the start has is alike for all trials."""
 ELSEWHERE = ("split", "limits", "search")
 """Keys of the table that are no knobs."""
+AT_ONE = ("kl", "kl_per_token", "entropy")
+"""Metrics that are measured of samples at temperature 1 alone."""
 VIEWS = {
     **dict.fromkeys(("bleu", "rouge", "chosen_logp", "rejected_logp", "preference_accuracy"), "pairs"),
     **dict.fromkeys(("blame", "blame_threshold"), "judgments"),
@@ -116,6 +118,8 @@ def _unmeasured(metric: str, tune: Tune, recipe: Recipe) -> str:
     name, _, role = metric.partition("/")
     if registry.load("metrics", name).greedy and not recipe.evaluation.greedy:
         return "it is of greedy responses; set evaluation.greedy = true"
+    if name in AT_ONE and recipe.evaluation.temperature != 1:
+        return f"it is measured at evaluation.temperature = 1 alone, and that is {recipe.evaluation.temperature:g}"
     if name in SEVERAL and tune.samples < 2:
         return f"it compares samples of a prompt; set tune.samples to 2 or more, it is {tune.samples}"
     view = _trained_on(role, recipe) if name == "reward" else VIEWS.get(name)

@@ -206,9 +206,11 @@ class Store:
         """Withdraw those of its own stages whose scores have another checksum than their record says."""
         for name in names:
             folder = self.root / name
-            for file, seen in (_record(folder) or {"files": {}})["files"].items():
-                if file in SCORES and 0 <= _size(folder / file) <= SMALL and digest(folder / file) != seen["sha256"]:
-                    self.withdraw(name)
+            files = (_record(folder) or {"files": {}})["files"]
+            small = [file for file in files if file in SCORES and 0 <= _size(folder / file) <= SMALL]
+            if any(digest(folder / file) != files[file]["sha256"] for file in small):
+                with suppress(FileNotFoundError):  # another process has seen it too
+                    (folder / RECORD).replace(folder / WITHDRAWN)
 
     def clear(self, name: str) -> None:
         """Remove what an earlier attempt left, but for its checkpoints, which say themselves if they are whole."""

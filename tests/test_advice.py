@@ -709,3 +709,15 @@ def test_grade_a_takes_wins_for_two_models_or_datasets(monkeypatch: pytest.Monke
 
     assert given(fields) == {"m · d · sft": "B", "m · d · base": "B", "m · other · sft": "C"}
     assert given({**fields, "m · other · sft": winner}) == dict.fromkeys(fields, "A")
+
+
+def test_who_cannot_be_compared_beats_nobody() -> None:
+    """One that shares no two seeds with the start may share them with others: it has pairs, and no interval."""
+    thin = replace(PPO, gold=(0.9, None, None), ahead=over("dpo"))
+    best = replace(DPO, ahead=over("sft", clear=True))
+    advice = advise([thin, best, SFT], Wishes())
+    assert (advice.pick, advice.tied, advice.given) == ("dpo", ("dpo",), "C")
+    unranked = advise([replace(thin, gold=None), best, SFT], Wishes())
+    assert unranked.pick == "dpo"
+    both = advise([replace(thin, ahead=over("kto")), replace(best, ahead=over("ppo", "sft")), KTO, SFT], Wishes())
+    assert not any("every other candidate" in said.text for said in both.said)

@@ -198,6 +198,28 @@ def test_prompts_that_training_would_leave_out_are_not_asked(store: Store, tmp_p
     assert found["responses"] == 4 * (12 - found["prompts_too_long"])
 
 
+def test_where_no_prompt_fits_that_is_what_is_said(store: Store, tmp_path: Path) -> None:
+    stage = collect("judge", "judgments", max_prompt_tokens=1)
+    with pytest.raises(
+        HarnessError, match="none of 12 prompts is one to ask: they are longer than max_prompt_tokens = 1"
+    ):
+        stage.run(tmp_path, {"policy": make(store, base())}, 1)
+
+
+def test_praised_rows_are_kept_where_every_second_try_is_cut_off(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(drawer: Any, asked: list[Any]) -> list[None]:
+        drawer.drawn = drawer.cut_off = len(asked)
+        return [None] * len(asked)
+
+    monkeypatch.setattr(collecting.Drawer, "draw", none)
+    collect("judge", "refinements").run(tmp_path, {"policy": make(store, base())}, 1)
+    rows = read_rows(tmp_path)
+    assert rows
+    assert all(row["judgment"] is None for row in rows)
+
+
 @pytest.mark.parametrize("changed", [{"batch": 5}, {"seed": "replicate-0 round-2"}, {"prompts": 5}], ids=str)
 def test_responses_belong_to_the_round_and_the_prompt(store: Store, changed: dict[str, Any]) -> None:
     once, again = (read_rows(make(store, collect("judge", "judgments", **own))) for own in ({}, changed))

@@ -222,7 +222,7 @@ def test_where_no_trial_keeps_the_limits_the_own_knobs_stay(tmp_path: Path) -> N
     assert [(study["finished"], study["chosen"]) for study in studies] == [(True, None)] * 2
     plan = planned(recipe_of(tmp_path, "tune.limits.kl=0.5"), Store(tmp_path / "results"))
     reasons = {cell.contestant: cell.reason for cell in plan.cells if cell.contestant.endswith("tuned")}
-    assert reasons == dict.fromkeys(("dpo tuned", "kto tuned"), "no trial kept the limits kl = 0.5")
+    assert reasons == dict.fromkeys(("dpo tuned", "kto tuned"), "no trial finished within the limits kl = 0.5")
 
 
 def test_studies_without_a_choice_are_told_from_those_that_the_own_knobs_won(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_studies_without_a_choice_are_told_from_those_that_the_own_knobs_won(tmp
     plan = planned(recipe, store)
     reasons = {cell.reason for cell in plan.cells if cell.contestant.endswith("tuned")}
     own = "the knobs that it had before won the search"
-    assert reasons == {f"no trial kept the limits kl = 1.1 in 1 of 2 searches; else {own}"}
+    assert reasons == {f"no trial finished within the limits kl = 1.1 in 1 of 2 searches; else {own}"}
     studies[2]["chosen"] = 1
     (store.root / "tuning/x/trials.json").write_text(json.dumps({"studies": studies}))
     kto = [cell for cell in planned(recipe, store).cells if cell.contestant == "kto tuned"]
@@ -252,7 +252,10 @@ FAILED = [{"status": "failed", "score": None, "feasible": False, "device_seconds
     ("changes", "said"),
     [
         ({}, "beta = 0.1; reward/selection 0.500 to 0.500; 2 trials (0 failed, 1 above a limit), 4 device-seconds"),
-        ({"chosen": None}, "no trial kept the limits kl = 0.5, so that it keeps its own knobs; 2 trials (0 failed, 1 "),
+        (
+            {"chosen": None},
+            "no trial finished within the limits kl = 0.5, so that it keeps its own knobs; 2 trials (0 failed, 1 ",
+        ),
         ({"chosen": None, "trials": FAILED}, "no trial has finished, so that it keeps its own knobs; 2 trials (2 "),
         ({"finished": False, "chosen": None}, ": 2 of 3 trials"),
     ],
@@ -728,6 +731,12 @@ def test_what_trials_cannot_measure_is_refused(metric: str, tmp_path: Path) -> N
     with pytest.raises(HarnessError) as caught:
         recipe_of(tmp_path, text=f'{text}[[algorithm]]\nname = "sft"\n[tune]\nmetric = "{metric}"\nlimits = {{}}\n')
     assert f"r.toml:10: tune.metric is '{metric}': {UNMEASURED[metric]}" in str(caught.value)
+
+
+def test_a_limit_that_nothing_would_hold_is_refused(tmp_path: Path) -> None:
+    recipe_of(tmp_path, "tune.limits.kl=9")
+    with pytest.raises(HarnessError, match="kl: it is measured at evaluation.temperature = 1 alone, and that is 0.7"):
+        recipe_of(tmp_path, "tune.limits.kl=9", "evaluation.temperature=0.7")
 
 
 def test_greedy_responses_are_limited_where_there_are_some(tmp_path: Path) -> None:

@@ -148,6 +148,18 @@ def test_scores_that_have_changed_are_made_again(tmp_path: Path) -> None:
     assert (store.done(stage.name), store.done(other.name)) == (False, True)
 
 
+def test_changed_scores_over_published_ones_are_withdrawn_once(tmp_path: Path) -> None:
+    """Another process may have seen them first: what is published is whole, and nobody's to restore."""
+    store, stage = Store(tmp_path), brick("a")
+    table = scored(store, stage)
+    shutil.copytree(tmp_path / stage.name, tmp_path / "published" / "paper" / stage.name)
+    table.write_text(table.read_text().replace("o", "0"))
+    store = Store(tmp_path)
+    for _ in range(2):
+        store.withdraw_changed([stage.name])
+    assert store.folder(stage.name).parent.name == "paper"
+
+
 def test_damage_is_found(tmp_path: Path) -> None:
     store, stage = Store(tmp_path), brick("a")
     finish(store, stage)

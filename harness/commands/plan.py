@@ -130,7 +130,9 @@ def _expected(stages: list[Stage], done: set[str], store: Store) -> dict[str, An
     for stage in stages:
         record = store.record(stage.name)
         if record:
-            known[_what(stage)].append(float(record["cost"]["device_seconds"]))
+            cost = record["cost"]
+            seconds = float(cost["device_seconds"]) + float(cost.get("kept_device_seconds") or 0.0)
+            known[_what(stage)].append(seconds)
     left = Counter(_what(stage) for stage in stages if stage.name not in done)
     unknown = sorted(what for what in left if what not in known)
     low = sum(count * min(known[what]) for what, count in left.items() if what in known)

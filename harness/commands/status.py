@@ -198,10 +198,15 @@ def watch(path: Path, assignments: list[str], results: Path, every_seconds: floa
         if not status.active and not counts["waiting"]:
             return 1 if counts["failed"] or counts["blocked"] else 0
         if not status.active and time.monotonic() - quiet_since > QUIET_SECONDS:
-            again = " ".join(["harness run", str(path), *(f"--set {shlex.quote(one)}" for one in assignments)])
+            sets = [part for one in assignments for part in ("--set", one)]
+            again = shlex.join(["harness", "run", str(path), *sets, *_elsewhere(results)])
             print(f"nothing runs or is queued; {counts['waiting']} wait for somebody to run: {again}")
             return 1
         time.sleep(every_seconds)
+
+
+def _elsewhere(results: Path) -> list[str]:
+    return [] if results == Path("results") else ["--results", str(results)]
 
 
 def _show(text: str, before: str) -> str:

@@ -50,8 +50,8 @@ def write_rows(
     are second tries at judged responses; one that was judged well stays as it is.
 
     Raises:
-        HarnessError: the labels asked for do not go with the view, the dataset has no such labeller, or no response
-            was whole.
+        HarnessError: the labels asked for do not go with the view, the dataset has no such labeller, or nothing is
+            left of what was drawn.
     """
     if stage.labeller not in MAKES.get(stage.view, ()):
         known = "; ".join(f"{view} by {', '.join(by)}" for view, by in MAKES.items())
@@ -59,6 +59,11 @@ def write_rows(
     quiet(stage.threads)
     drawer = Drawer(inputs["policy"] / "policy", stage)
     fit = [row for row in rows if drawer.fits(row)]
+    if not fit:
+        raise HarnessError(
+            f"none of {len(rows)} prompts is one to ask: they are longer than max_prompt_tokens = "
+            f"{stage.max_prompt_tokens}, or than the model reads with a response of {stage.max_response_tokens} tokens"
+        )
     if stage.view == "refinements":
         found, labels = _refined(fit, dataset, drawer), 0
     else:
@@ -70,15 +75,14 @@ def write_rows(
             found = _judged(fit, texts, dataset)
         else:
             found = _ranked(fit, _labeller(inputs, dataset, stage)(fit, texts), stage.view)
-    drawer.check()
+    if not found:
+        drawer.check()
     (out / FILE).write_text("".join(json.dumps(row) + "\n" for row in found), encoding="utf-8")
-    asked, used = (len({row["prompt_id"] for row in own}) for own in (rows, found))
+    asked, short, used = (len({row["prompt_id"] for row in own}) for own in (rows, fit, found))
     return [
         Measurement("rows", len(found), 1, "rows"),
         Measurement("prompts_without_rows", asked - used, 1, "prompts", "lower"),
-        Measurement(
-            "prompts_too_long", len({row["prompt_id"] for row in rows if row not in fit}), 1, "prompts", "lower"
-        ),
+        Measurement("prompts_too_long", asked - short, 1, "prompts", "lower"),
         Measurement("responses", drawer.drawn, 1, "responses"),
         Measurement("responses_cut_off", drawer.cut_off, 1, "responses", "lower"),
         Measurement("labels", labels if stage.labeller in ("annotators", "judge") else 0, 1, "labels"),
@@ -132,7 +136,7 @@ class Drawer:
         return found
 
     def check(self) -> None:
-        """Raise where every response was cut off: there is nothing that could be taught."""
+        """Raise where nothing is left since every response was cut off."""
         if self.drawn and self.cut_off == self.drawn:
             limit = self._stage.max_response_tokens
             raise HarnessError(

@@ -238,7 +238,8 @@ def _choose(kept: list[Candidate], *, steady: bool, whole: bool) -> Choice:
     sure = [one for one in measured if one.is_start or lower_end(one) > float("-inf")]
     fit = measured if all(one.is_start for one in sure) else sure
     thin = [one for one in kept if one not in fit and one.start]
-    beaten = {b for (a, b), value in p.items() if value <= ALPHA}
+    ranks = {one.name for one in fit}
+    beaten = {b for (a, b), value in p.items() if value <= ALPHA and a in ranks}
     tied = [one for one in fit if one.name not in beaten]
     good = [one for one in tied if not _shown_bad(one)] or tied
     sound = [one for one in good if not any(_far_ahead(other, one) for other in good)]

@@ -90,7 +90,7 @@ def _chosen(choice: Choice) -> Said:
         rest = named([one.name for one in tied[1:]])
         return _say("tie", tied, best=tied[0].name, others=rest, pick=pick.name, by=by)
     others = [one for one in choice.fit if one is not pick]
-    kind = "only" if not others else "wins" if len(choice.won) == len(others) else "unbeaten"
+    kind = "only" if not others else "wins" if {one.name for one in others} <= {*choice.won} else "unbeaten"
     return _say(kind, [pick, *others], pick=pick.name, others=named([one.name for one in others]))
 
 

@@ -134,7 +134,7 @@ class Price:
         peak_memory_bytes: a GPU's largest peak while training a policy and what it rests on beyond the base; None on a
             CPU, and where nothing is trained.
         answers: tokens generated for each token of a response that is returned.
-        on_front: costs by which its means are on the front: `device_seconds`, `peak_memory_bytes`, `answers`.
+        on_front: costs by which its means are on the front: those of `prices.FRONTS`.
         beaten_by: contestants that cost no more of anything and are significantly better.
         reached: seeds whose policy reached the target.
         tried: seeds that ended, in success or failure.

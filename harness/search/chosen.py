@@ -86,7 +86,7 @@ def with_chosen(recipe: Recipe, store: Store) -> Recipe:
     """The recipe with one more contestant for each that was tuned: `dpo` and `dpo tuned`.
 
     A recipe without [tune], or whose studies have not finished, stays as it is. Where the recipe's own knobs won, or no
-    trial kept the limits, the tuned contestant would be the same, and `plan` says so.
+    trial finished within the limits, the tuned contestant would be the same, and `plan` says so.
     """
     studies = {study["key"]: study for study in read_studies(store, recipe) if study["finished"]}
     if recipe.tune is None or not studies:

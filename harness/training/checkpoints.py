@@ -27,15 +27,15 @@ def seal(checkpoint: Path) -> None:
     draft.replace(checkpoint / MANIFEST)
 
 
-def note_work(checkpoint: Path, stage: str) -> None:
+def note_work(file: Path, stage: str) -> None:
     """Write what the stage has worked until this checkpoint, so that who goes on from it costs that much too."""
-    (checkpoint / WORKED).write_text(json.dumps({"stage": stage, **held.work.so_far()}))
+    file.write_text(json.dumps({"stage": stage, **held.work.so_far()}))
 
 
-def go_on_from(checkpoint: Path, stage: str) -> None:
+def go_on_from(file: Path, stage: str) -> None:
     """Count what the stage had worked until this checkpoint; what another stage had is that one's."""
     try:
-        worked = json.loads((checkpoint / WORKED).read_text())
+        worked = json.loads(file.read_text())
     except (OSError, ValueError):  # of an earlier version
         return
     if worked.pop("stage") == stage:

@@ -151,13 +151,16 @@ def _fold(algorithm: Reward, job: Job, number: int) -> dict[str, float]:
 
     state = PartialState(cpu=not torch.cuda.is_available())
     folder = job.out / CHECKPOINTS / f"fold-{number}"
-    result = folder.with_suffix(".json")
+    result, worked = folder.with_suffix(".json"), folder.with_suffix(".worked")
     finished = result.exists()
+    if finished:
+        checkpoints.go_on_from(worked, job.out.name)
     state.wait_for_everyone()  # every process has looked before one can write
     if not finished:
         found = _validated(algorithm, job, number, folder)
         state.wait_for_everyone()  # every process has read the weights before they go
         if state.is_main_process:
+            checkpoints.note_work(worked, job.out.name)
             _write_whole(result, found)
         state.wait_for_everyone()
     if state.is_main_process:

@@ -92,7 +92,7 @@ def run(job: Job, trainer: Any, save: Callable[[Path], None], product: str, alig
         resume = checkpoints.newest(folder, below=last) or _begun(job, folder)
     if resume:
         print(f"goes on from {resume.name}", flush=True)
-        checkpoints.go_on_from(resume, job.out.name)
+        checkpoints.go_on_from(resume / checkpoints.WORKED, job.out.name)
         trainer.objective.load(resume)
     alone = trainer.accelerator.num_processes == 1
     with tracked(job, trainer), checkpoints.soon.heard() if alone else nullcontext():
@@ -279,7 +279,7 @@ def _callback(
         """Seals checkpoints, keeps the policies of the steps that the job asks for, and stops where it does."""
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            self._pace = Pace(state.global_step, state.max_steps)
+            self._pace = Pace(state.global_step, last or state.max_steps)
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             if state.is_world_process_zero and logs and "loss" in logs and (text := self._pace.told(state.global_step)):
@@ -305,7 +305,7 @@ def _callback(
             if state.is_world_process_zero:
                 checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
                 trainer.objective.save(checkpoint)
-                checkpoints.note_work(checkpoint, job.out.name)
+                checkpoints.note_work(checkpoint / checkpoints.WORKED, job.out.name)
                 checkpoints.seal(checkpoint)
                 checkpoints.soon.saved()
 

@@ -20,6 +20,7 @@ from harness import registry
 from harness.algorithms.reward import Reward
 from harness.data import Row
 from harness.errors import HarnessError, Problems
+from harness.held import work
 from harness.execute import execute
 from harness.inference.scoring import score
 from harness.knobs import coerce
@@ -331,6 +332,25 @@ def test_a_killed_cross_validation_goes_on(
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(
         p.name for p in (tmp_path / "whole").iterdir()
     )
+
+
+def test_what_finished_folds_took_is_part_of_the_cost(
+    shelf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, out = rewards._train, tmp_path / "out"
+
+    def dying(algorithm: Any, job: Any) -> Any:
+        if job.out == out:
+            raise tiny.Killed
+        return own(algorithm, job)
+
+    with monkeypatch.context() as killed:
+        killed.setattr(rewards, "_train", dying)
+        with pytest.raises(tiny.Killed):
+            folded(shelf, out)
+    work.begin()
+    folded(shelf, out)
+    assert 0 < work.kept["seconds"] < work.so_far()["seconds"]
 
 
 def test_a_fold_that_was_killed_within_goes_on_from_its_checkpoint(shelf: Path, tmp_path: Path) -> None:

@@ -65,7 +65,8 @@ function adviseOne(candidates, values, wishes) {
   const sure = measured.filter((one) => one.is_start || one.gold[1] !== null);
   const fit = sure.every((one) => one.is_start) ? measured : sure, thin = kept.filter((one) => !fit.includes(one) && one.start);
   const leads = adjusted(kept), won = leads.filter((lead) => lead.adjusted <= values.alpha);
-  const tied = fit.filter((one) => !won.some(({ b }) => b === one.name)), fine = tied.filter((one) => !one.bad);
+  const ranks = new Set(namesOf(fit)), beats = won.filter(({ a }) => ranks.has(a));
+  const tied = fit.filter((one) => !beats.some(({ b }) => b === one.name)), fine = tied.filter((one) => !one.bad);
   const good = fine.length ? fine : tied, bad = tied.filter((one) => !good.includes(one));
   const behind = good.filter((one) => good.some((other) => other.ahead[one.name]?.clear));
   const sound = good.filter((one) => !behind.includes(one));

@@ -20,8 +20,8 @@ from harness import registry
 from harness.algorithms.reward import Reward
 from harness.data import Row
 from harness.errors import HarnessError, Problems
-from harness.held import work
 from harness.execute import execute
+from harness.held import work
 from harness.inference.scoring import score
 from harness.knobs import coerce
 from harness.stages import Train, algorithm_spec

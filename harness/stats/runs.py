@@ -118,9 +118,9 @@ def share_above(a: Runs, b: Runs, *, paired: bool) -> tuple[float, float | None,
 def rate(count: float, n: int) -> tuple[float, float, float] | None:
     """A share of n independent runs or answers, and the ends of its 95 % interval; None of no n.
 
-    The interval is all shares that the exact binomial test does not refuse (Sterne 1954, Biometrika 41). It never
-    covers less often than it says; of intervals that do not, it is about the shortest. A count with a half, which ties
-    give, has the ends of both its neighbours.
+    The interval is all shares that the exact binomial test does not refuse (Sterne 1954, Biometrika 41), as statsmodels
+    inverts it. It covers at least as often as it says, but for .004 here and there from 30 runs on, and of intervals
+    that do it is about the shortest. A count with a half, which ties give, has the ends of both its neighbours.
     """
     if not n:
         return None

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import errno
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from harness import __version__
-from harness.errors import HarnessError
+from harness.endings import stopped_by_a_key, to_its_end
 
 app = typer.Typer(
     help="Compare preference-alignment algorithms from one recipe, and learn which one to pick.\n\n"
@@ -31,18 +27,6 @@ Results = Annotated[Path, typer.Option(help="Folder of the stages.", file_okay=F
 Reports = Annotated[Path, typer.Option(help="Folder of the reports.", file_okay=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 RESULTS, REPORTS = Path("results"), Path("reports")
-OF_THE_DISK = (errno.EROFS, errno.EACCES, errno.ENOSPC, errno.EDQUOT)
-"""Errors of the system that a person can fix: it may not write or read there, or has no room left."""
-
-
-@contextmanager
-def _stopped_by_a_key() -> Iterator[None]:
-    """Say what Ctrl-C has ended: left alone, typer ends with 130 and without a word."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo("stopped; run the same command again and it goes on from here", err=True)
-        raise typer.Exit(130) from None
 
 
 @app.callback(invoke_without_command=True)
@@ -84,7 +68,7 @@ def run(
 
         leave(recipe, set_ or [], results, reports, as_json)
         return
-    with _stopped_by_a_key():
+    with stopped_by_a_key():
         from harness.commands.run import run_recipe
 
         raise typer.Exit(run_recipe(recipe, set_ or [], results, reports, as_json))
@@ -97,7 +81,7 @@ def tune(recipe: Recipe, set_: Set = None, results: Results = RESULTS, as_json: 
     A recipe with [tune] is tuned by `harness run` too, which then compares tuned and default knobs.
     Example: harness tune recipes/tune_lab.toml
     """
-    with _stopped_by_a_key():
+    with stopped_by_a_key():
         from harness.commands.run import tune_recipe
 
         tune_recipe(recipe, set_ or [], results, as_json)
@@ -285,7 +269,7 @@ def reproduce(
 
     Example: harness reproduce compare_all
     """
-    with _stopped_by_a_key():
+    with stopped_by_a_key():
         from harness.commands.reproduce import reproduce_published
 
         raise typer.Exit(reproduce_published(name, results, into))
@@ -366,38 +350,9 @@ def doctor(as_json: AsJson = False) -> None:
     examine(as_json)
 
 
-def _run() -> None:
-    """The command; an exception out of a file of $HARNESS_PLUGINS is that plug-in's mistake.
-
-    Raises:
-        PluginError: with the place in the plug-in.
-    """
-    try:
-        app()
-    except HarnessError:
-        raise
-    except Exception as error:
-        from harness.registry import PluginError, blame, said_of
-
-        place = "" if isinstance(error, OSError) and error.errno in OF_THE_DISK else blame(error)
-        if not place:
-            raise
-        raise PluginError(f"{place}: {said_of(error)}; a mistake in this plug-in") from error
-
-
 def main() -> Any:
-    """Exit codes: 0 well; 1 failed stages, or cancelled; 2 something that a person can fix; else a traceback."""
-    try:
-        _run()
-    except HarnessError as error:
-        typer.echo(str(error), err=True)
-        sys.exit(error.exit_code)
-    except OSError as error:
-        if error.errno not in OF_THE_DISK:
-            raise
-        place = f"{error.filename}: " if error.filename else ""
-        typer.echo(f"{place}{error.strerror}; nothing that is finished is lost: mend that, and run it again", err=True)
-        sys.exit(HarnessError.exit_code)
+    """The command; see `endings.to_its_end` for exit codes."""
+    to_its_end(app)
 
 
 if __name__ == "__main__":

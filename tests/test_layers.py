@@ -38,7 +38,7 @@ LAYERS = [
     {"plan", "layout", "judging", "memory", "held_out", "store", "lease", "execute", "executors", "provenance"},
     {"dispatch", "search"},
     {"report", "records", "stats"},
-    {"cli", "commands", "__main__"},
+    {"cli", "commands", "endings", "__main__"},
 ]
 
 

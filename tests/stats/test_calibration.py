@@ -124,11 +124,16 @@ def test_power_at_the_printed_detectable_difference(name, paired):
 
 
 @pytest.mark.parametrize("runs", [1, 3, 5, 10, 20])
-def test_intervals_of_shares_of_runs_never_cover_too_seldom_and_on_average_in_the_band(runs):
-    covered = calibration.rates_covered(runs)
-    assert min(covered) >= 0.95
-    if runs >= 5:
-        assert 0.95 <= np.mean(covered) <= 0.981
+def test_intervals_of_shares_of_runs_never_cover_too_seldom(runs):
+    assert min(calibration.rates_covered(runs)) >= 0.95
+
+
+@pytest.mark.parametrize(("runs", "mean"), [(5, 0.9803), (10, 0.9725), (20, 0.9672)])
+def test_on_average_they_cover_no_more_than_the_band_allows_but_of_five_runs(runs, mean):
+    """Of five it is a little above .98 on average too; at single shares that cannot be helped, as is shown below."""
+    found = np.mean(calibration.rates_covered(runs))
+    assert found == pytest.approx(mean, abs=5e-4)
+    assert (found <= 0.98) == (runs > 5)
 
 
 @pytest.mark.parametrize("runs", [5, 10, 20])
